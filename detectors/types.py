@@ -1,0 +1,162 @@
+"""The types that travel between the parts, and the letters of their shapes.
+
+Shape letters, used everywhere: ``n`` rows, ``m`` reference rows, ``p`` numeric columns, ``q`` categorical columns,
+``u = p + q`` units (numeric columns first, then categorical), ``b`` bins, ``v`` categories, ``k`` events of a
+sequential detector. Time is seconds since the epoch (float64). Probabilities and e-values are natural logarithms
+and their names say so: ``log_p``, ``log_e``.
+
+All types are frozen and their arrays are read-only by convention: state goes in, state comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from detectors.compare import Comparison
+    from detectors.grid import Grid
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+CodeArray = NDArray[np.int32]
+
+MISSING_CODE = -1
+"""Code of a missing categorical value in ``Block.codes``."""
+NEW_CODE = -2
+"""Code of a categorical value that the reference never showed."""
+
+
+class Reason(IntEnum):
+    """Why an `Evidence` row has nothing to say (``OK`` where it has)."""
+
+    OK = 0
+    FEW_ROWS = 1
+    ALL_MISSING = 2
+    NO_REFERENCE = 3
+    CONSTANT_REFERENCE = 4
+    UNORDERED = 5
+    NOT_APPLICABLE = 6
+    FAILED = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One decoded batch, column-major: the only data form that enters `detectors`.
+
+    ``numeric`` is ``(n, p)`` float64 in Fortran order, NaN where missing. ``codes`` is ``(n, q)`` int32 in Fortran
+    order with `MISSING_CODE` and `NEW_CODE`. ``faults`` is ``(u,)``: values per column that had the wrong type and
+    were turned into missing ones. ``time`` is ``(n,)`` seconds since the epoch, NaN where absent.
+    """
+
+    numeric: FloatArray
+    codes: CodeArray
+    faults: IntArray
+    time: FloatArray | None = None
+
+    @property
+    def rows(self) -> int:
+        """Number of rows, n."""
+        return int(self.numeric.shape[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A fixed-size, mergeable account of rows: counts on the bins of one `Grid`, fault counters and moments.
+
+    ``numeric (p, b)`` counts: bin 0 is below the reference range, bin b-1 above it. ``codes (q, v)`` counts of the
+    grid's categories, the last slot of each column being "other". ``missing (u,)``, ``nonfinite (u,)``,
+    ``new (u,)`` and ``faults (u,)`` are counters; ``sums (p, 2)`` are the sums of z and z^2, where z is the value in
+    reference scale units, clipped to +-8 and rounded to 1/1024, so that the float64 sums are exact (up to 1e8 rows)
+    and merging is associative to the last bit.
+    """
+
+    grid_id: str
+    rows: int
+    numeric: IntArray
+    codes: IntArray
+    missing: IntArray
+    nonfinite: IntArray
+    new: IntArray
+    faults: IntArray
+    sums: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What the reference said: the ruler, its own summary on that ruler, and how dependent its rows were.
+
+    ``tau (u,)`` is the integrated autocorrelation time of each column in rows (1 = independent rows).
+    """
+
+    grid: Grid
+    summary: Summary
+    tau: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a detector sees: the merged panes (``summary``) compared with the reference, and the newest pane alone."""
+
+    start: float
+    end: float
+    comparison: Comparison
+    fresh: Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What one detector says about each unit; no threshold and no alert name.
+
+    All arrays are ``(u,)``. ``effect`` is in the terms that ``effect_name`` names, with the interval
+    ``[effect_low, effect_high]`` (95 % unless the detector says otherwise). NaN with a `Reason` where there is
+    nothing to say. ``log_p`` or ``log_e`` is NaN throughout when the detector does not give that kind of evidence.
+    """
+
+    detector: str
+    effect_name: str
+    statistic: FloatArray
+    effect: FloatArray
+    effect_low: FloatArray
+    effect_high: FloatArray
+    log_p: FloatArray
+    log_e: FloatArray
+    n: FloatArray
+    reason: NDArray[np.int8]
+    extra: Mapping[str, FloatArray] = field(default_factory=dict)
+
+
+State = Any
+"""A NamedTuple of arrays; every detector has its own. It survives `numpy.savez` without pickle."""
+
+
+class Detector(Protocol):
+    """A named pair of pure functions, made by a constructor that holds the hyper-parameters.
+
+    ``fit`` runs once on a reference, off the hot path; ``score`` runs once per closed pane and must neither keep nor
+    change what it is given. A windowed detector returns its state unchanged.
+    """
+
+    @property
+    def name(self) -> str:
+        """Key in the catalogue, metric label and configuration key."""
+        ...
+
+    @property
+    def failure_modes(self) -> tuple[str, ...]:
+        """The failure modes that this detector can speak to."""
+        ...
+
+    def fit(self, reference: Reference, rng: np.random.Generator) -> State:
+        """Measure the null on the reference."""
+        ...
+
+    def score(self, state: State, window: Window) -> tuple[State, Evidence]:
+        """Judge one window."""
+        ...
+

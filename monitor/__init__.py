@@ -1,0 +1,1 @@
+"""The agent: takes inference logs in as Arrow batches and tells Prometheus and people what failed."""
