@@ -102,22 +102,20 @@ def centre_and_scale(sample: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def cells_of(
-    z: FloatArray,
-    single: NDArray[np.float32],
-    cell: NDArray[np.uint16],
-    sign: NDArray[np.uint16],
-) -> NDArray[np.uint16]:
+    z: FloatArray, single: NDArray[np.float32], cell: NDArray[np.uint32], sign: NDArray[np.uint32]
+) -> NDArray[np.uint32]:
     """Cells of scaled values, written to ``cell``; ``single`` and ``sign`` are scratch. All four have one shape.
 
     NaN is not allowed. Values beyond float32 become infinite there and fall into the outermost cells.
     """
     np.copyto(single, z, casting="same_kind")
-    high = single.view(np.uint16)[..., 1::2]  # little-endian: the top half of each float32
-    np.bitwise_and(high, np.uint16(0x7FFF), out=cell)
+    bits = single.view(np.uint32)
+    np.right_shift(bits, np.uint32(16), out=cell)
+    np.bitwise_and(cell, np.uint32(0x7FFF), out=cell)
     np.clip(cell, _LOW_BITS, _HIGH_BITS, out=cell)
-    np.right_shift(high, np.uint16(15), out=sign)
-    np.multiply(sign, np.uint16(_MAGNITUDES), out=sign)
-    np.subtract(cell, np.uint16(_LOW_BITS), out=cell)
+    np.right_shift(bits, np.uint32(31), out=sign)
+    np.multiply(sign, np.uint32(_MAGNITUDES), out=sign)
+    np.subtract(cell, np.uint32(_LOW_BITS), out=cell)
     np.add(cell, sign, out=cell)
     return cell
 

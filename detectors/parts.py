@@ -85,8 +85,8 @@ class _Scratch:
         size = columns * rows
         self.z = np.empty(size)
         self.single = np.empty(size, np.float32)
-        self.cell = np.empty(size, np.uint16)
-        self.sign = np.empty(size, np.uint16)
+        self.cell = np.empty(size, np.uint32)
+        self.sign = np.empty(size, np.uint32)
         self.index = np.empty(size, np.intp)
         self.good = np.empty(size, np.bool_)
 
@@ -100,29 +100,30 @@ def count_cells(columns: FloatArray, centre: FloatArray, scale: FloatArray) -> t
     counts = np.zeros((p, CELLS), np.int64)
     bad, missing = np.zeros(p, np.int64), np.zeros(p, np.int64)
     work = _Scratch(1, min(n, _TILE))
-    for j in range(p):
-        for start in range(0, n, _TILE):
-            tile = columns[j : j + 1, start : start + _TILE]
-            cell, _, nb, nm = _scan(tile, centre[j : j + 1], 1.0 / scale[j : j + 1], work)
-            counts[j] += np.bincount(cell[0], minlength=CELLS)
-            counts[j, 0] -= nb[0]
-            bad[j] += nb[0]
-            missing[j] += nm[0]
+    with np.errstate(over="ignore", invalid="ignore"):
+        for j in range(p):
+            for start in range(0, n, _TILE):
+                tile = columns[j : j + 1, start : start + _TILE]
+                cell, _, nb, nm = _scan(tile, centre[j : j + 1], 1.0 / scale[j : j + 1], work)
+                counts[j] += _tally(cell, work)
+                bad[j] += nb[0]
+                missing[j] += nm[0]
+    counts[:, 0] -= bad
     return counts, bad - missing, missing
 
 
 def _scan(
     tile: FloatArray, centre: FloatArray, inverse: FloatArray, work: _Scratch
-) -> tuple[NDArray[np.uint16], FloatArray, IntArray, IntArray]:
+) -> tuple[NDArray[np.uint32], FloatArray, IntArray, IntArray]:
     """Cells and z of one tile, its non-finite and NaN counts; non-finite values are put at z = 0, cell 0."""
     shape, size = tile.shape, tile.size
     z = work.z[:size].reshape(shape)
     np.subtract(tile, centre[:, None], out=z)
     np.multiply(z, inverse[:, None], out=z)
     good = np.isfinite(tile, out=work.good[:size].reshape(shape))
-    bad = shape[1] - np.count_nonzero(good, axis=1).astype(np.int64)
-    missing = np.zeros_like(bad)
-    if bad.any():
+    bad = missing = np.zeros(shape[0], np.int64)
+    if not good.all():
+        bad = shape[1] - np.count_nonzero(good, axis=1).astype(np.int64)
         missing = np.count_nonzero(np.isnan(tile), axis=1).astype(np.int64)
         np.copyto(z, 0.0, where=~good)
     cell = cells_of(
@@ -145,32 +146,42 @@ def _numeric(grid: Grid, columns: FloatArray) -> tuple[IntArray, IntArray, IntAr
     p, n = columns.shape
     counts = np.zeros((p, SLOTS), np.int64)
     bad, missing, sums = np.zeros(p, np.int64), np.zeros(p, np.int64), np.zeros((p, 2))
-    width = max(1, _TILE // max(n, 1))
+    many = n >= CELLS
+    width = 1 if many else max(1, _TILE // max(n, 1))
     work = _Scratch(min(width, p), min(n, _TILE))
     inverse = 1.0 / grid.scale
     with np.errstate(over="ignore", invalid="ignore"):
         for first in range(0, p if n else 0, width):
             some = slice(first, min(first + width, p))
+            cells = np.zeros(CELLS, np.int64)
             for start in range(0, n, _TILE):
                 tile = columns[some, start : start + _TILE]
                 cell, z, nb, nm = _scan(tile, grid.centre[some], inverse[some], work)
-                counts[some] += _bin(grid.lut[some], cell, work)
+                if many:
+                    cells += _tally(cell, work)
+                else:
+                    counts[some] += _look_up(grid.lut[some], cell, work)
                 sums[some] += _moments(z)
                 bad[some] += nb
                 missing[some] += nm
+            if many:
+                counts[first] = np.bincount(grid.lut[first], weights=cells, minlength=SLOTS)
     if bad.any():  # non-finite values were counted at z = 0
         counts[np.arange(p), grid.lut[:, 0]] -= bad
     return counts, bad, missing, sums
 
 
-def _bin(lut: NDArray[np.uint8], cell: NDArray[np.uint16], work: _Scratch) -> IntArray:
-    """Bin counts ``(c, SLOTS)`` of a tile of cells ``(c, n)``."""
-    c, n = cell.shape
+def _tally(cell: NDArray[np.uint32], work: _Scratch) -> IntArray:
+    """Cell counts of a tile that lies in one column: the way for many rows, the bins are added up afterwards."""
+    index = work.index[: cell.size]
+    np.copyto(index, cell.reshape(-1))
+    return np.bincount(index, minlength=CELLS)
+
+
+def _look_up(lut: NDArray[np.uint8], cell: NDArray[np.uint32], work: _Scratch) -> IntArray:
+    """Bin counts ``(c, SLOTS)`` of a tile of cells ``(c, n)``: the way for few rows, value by value."""
+    c = len(cell)
     index = work.index[: cell.size].reshape(cell.shape)
-    if c == 1 and n >= CELLS // 2:  # many rows: count the cells, then add up the cells of each bin
-        np.copyto(index, cell)
-        cells = np.bincount(index[0], minlength=CELLS)
-        return np.bincount(lut[0], weights=cells, minlength=SLOTS).astype(np.int64)[None]
     rows = np.arange(c, dtype=np.int64)[:, None]
     np.add(cell, rows * CELLS, out=index)
     np.add(lut.reshape(-1).take(index), rows * SLOTS, out=index)

@@ -91,12 +91,14 @@ class Summary:
 class Reference:
     """What the reference said: the ruler, its own summary on that ruler, and how dependent its rows were.
 
-    ``tau (u,)`` is the integrated autocorrelation time of each column in rows (1 = independent rows).
+    ``tau (u,)`` is the integrated autocorrelation time, in rows, of each column's values and ``tau_missing (u,)`` that
+    of its being missing (1 = independent rows).
     """
 
     grid: Grid
     summary: Summary
     tau: FloatArray
+    tau_missing: FloatArray
 
 
 @dataclass(frozen=True, slots=True)

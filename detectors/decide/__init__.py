@@ -1,0 +1,1 @@
+"""From evidence to verdicts: budgets, attribution, recovery. The only place with thresholds."""

@@ -1,0 +1,79 @@
+"""The yes-or-no questions that the sequential layer asks of every row.
+
+A numeric column is asked "is the value at or below the cut?" at cuts near j/16 of the reference. A categorical column is
+asked "is it this category?" for its most frequent ones and "is it among the first ones?" at cuts of its slot order
+(numeric order for integer codes, falling frequency for others). The largest change of such a probability is the KS
+distance at the cuts: the number that the user states as the smallest shift that matters.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.grid import SLOTS, Grid
+from detectors.types import FloatArray, IntArray, Summary
+
+CUTS = 15
+"""Cut points u_j = j/16, j = 1..15 (methods.md 3.2)."""
+
+
+class Events(NamedTuple):
+    """``k`` questions: the unit of each, where its count lies, and the share of yes in the reference.
+
+    ``kind`` is 0 for a numeric cut, 1 for a category, 2 for a cut in slot order; ``index`` points into the flattened
+    (cumulated) count matrix of that kind.
+    """
+
+    unit: IntArray
+    kind: NDArray[np.int8]
+    index: IntArray
+    share: FloatArray
+
+
+def choose(grid: Grid, reference: Summary) -> Events:
+    """Pick the events of every unit from the reference's counts; units without usable events get none."""
+    p = len(grid.numeric_names)
+    rows: list[tuple[int, int, int, float]] = []
+    for j, counts in enumerate(reference.numeric):
+        rows += [(j, 0, j * SLOTS + cut, share) for cut, share in _cuts(counts)]
+    for j, counts in enumerate(reference.codes):
+        slots = len(grid.labels[j]) + 1
+        total = max(int(counts.sum()), 1)
+        top = np.argsort(-counts[:slots], kind="stable")[:CUTS]
+        width = reference.codes.shape[1]
+        rows += [(p + j, 1, j * width + int(s), counts[s] / total) for s in top if 0 < counts[s] < total]
+        rows += [(p + j, 2, j * width + cut, share) for cut, share in _cuts(counts[:slots])]
+    table = np.array(rows, np.float64).reshape(-1, 4)
+    return Events(
+        table[:, 0].astype(np.int64), table[:, 1].astype(np.int8), table[:, 2].astype(np.int64), table[:, 3].copy()
+    )
+
+
+def _cuts(counts: IntArray) -> list[tuple[int, float]]:
+    """Bins whose cumulative share is nearest to j/16, each once, with that share."""
+    total = counts.sum()
+    if total == 0:
+        return []
+    share = np.cumsum(counts) / total
+    wanted = np.arange(1, CUTS + 1) / (CUTS + 1)
+    nearest = np.unique(np.abs(share[None, :] - wanted[:, None]).argmin(axis=1))
+    return [(int(cut), float(share[cut])) for cut in nearest if 0 < share[cut] < 1]
+
+
+def count(events: Events, summary: Summary) -> tuple[FloatArray, FloatArray]:
+    """Rows that say yes, and rows that say anything, ``(k,)`` each."""
+    answered = np.concatenate([summary.numeric.sum(axis=1), summary.codes.sum(axis=1) + summary.new[len(summary.numeric) :]])
+    yes = np.empty(len(events.unit))
+    sources = (
+        lambda: np.cumsum(summary.numeric, axis=1),
+        lambda: summary.codes,
+        lambda: np.cumsum(summary.codes, axis=1),
+    )
+    for kind, source in enumerate(sources):
+        mine = events.kind == kind
+        if mine.any():
+            yes[mine] = source().reshape(-1)[events.index[mine]]
+    return yes, answered[events.unit].astype(np.float64)
