@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,8 @@ class Grid:
     """The ruler of one reference.
 
     ``centre``, ``scale`` are ``(p,)``; ``lut`` ``(p, CELLS)`` uint8 takes a cell to its bin; ``edges (p, K+1)`` are the
-    values at the bin boundaries (NaN after the last used bin), for people; ``used (p,)`` is the number of bins in use.
+    values at the bin boundaries (NaN after the last used bin), for people; ``centres (p, K)`` the mean reference value of
+    each bin; ``used (p,)`` is the number of bins in use.
     ``labels`` holds, per categorical column, the names of its own slots; the slot after them is "other".
     ``open_vocabulary (q,)`` marks columns with too many categories to know a new one when it comes.
     """
@@ -53,6 +55,7 @@ class Grid:
     scale: FloatArray
     lut: NDArray[np.uint8]
     edges: FloatArray
+    centres: FloatArray
     used: IntArray
     labels: tuple[tuple[str, ...], ...]
     open_vocabulary: NDArray[np.bool_]
@@ -128,17 +131,27 @@ def cell_values() -> FloatArray:
     return np.concatenate([magnitude[1:], -magnitude[:-1]])
 
 
-def bins_of_cells(counts: IntArray) -> tuple[NDArray[np.uint8], FloatArray, IntArray]:
-    """Bins from one reference's cell counts ``(p, CELLS)``: the look-up table, the edges in z and the bins in use.
+class Bins(NamedTuple):
+    """Bins of all columns: the look-up table, edges and mean values in z, and the number in use."""
+
+    lut: NDArray[np.uint8]
+    edges: FloatArray
+    centres: FloatArray
+    used: IntArray
+
+
+def bins_of_cells(counts: IntArray) -> Bins:
+    """Bins from one reference's cell counts ``(p, CELLS)``; edges and centres are in z, NaN where not in use.
 
     Cells up to the first occupied one belong to `BELOW`, those after the last to `ABOVE`.
     """
     p = counts.shape[0]
     lut = np.full((p, CELLS), ABOVE, np.uint8)
-    edges = np.full((p, BINS + 1), np.nan)
+    edges, centres = np.full((p, BINS + 1), np.nan), np.full((p, BINS), np.nan)
     used = np.zeros(p, np.int64)
     upper = cell_values()[ORDER]
-    lower = np.concatenate([[-np.inf], upper[:-1]])
+    lower = np.concatenate([upper[:1], upper[:-1]])
+    middle = (lower + upper) / 2
     for j in range(p):  # once per fit
         mass = counts[j, ORDER]
         full = np.flatnonzero(mass)
@@ -154,7 +167,9 @@ def bins_of_cells(counts: IntArray) -> tuple[NDArray[np.uint8], FloatArray, IntA
         used[j] = first.size
         edges[j, : first.size] = lower[first]
         edges[j, first.size] = upper[full[-1]]
-    return lut, edges, used
+        weight = np.bincount(segment, mass[full])
+        centres[j, : first.size] = np.bincount(segment, mass[full] * middle[full]) / weight
+    return Bins(lut, edges, centres, used)
 
 
 def _segments(mass: IntArray) -> IntArray:

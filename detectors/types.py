@@ -133,15 +133,17 @@ class Evidence:
     extra: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
+Fixed = Any
+"""What a detector measured on the reference: a NamedTuple of arrays, made anew from the artefact at every start."""
 State = Any
-"""A NamedTuple of arrays; every detector has its own. It survives `numpy.savez` without pickle."""
+"""What moves with the panes: a NamedTuple of float64 arrays (empty for windowed detectors). Checkpoints hold it."""
 
 
 class Detector(Protocol):
-    """A named pair of pure functions, made by a constructor that holds the hyper-parameters.
+    """A named set of pure functions, made by a constructor that holds the hyper-parameters.
 
     ``fit`` runs once on a reference, off the hot path; ``score`` runs once per closed pane and must neither keep nor
-    change what it is given. A windowed detector returns its state unchanged.
+    change what it is given. A windowed detector returns its (empty) state unchanged.
     """
 
     @property
@@ -154,11 +156,22 @@ class Detector(Protocol):
         """The failure modes that this detector can speak to."""
         ...
 
-    def fit(self, reference: Reference, rng: np.random.Generator) -> State:
+    def fit(self, reference: Reference) -> Fixed:
         """Measure the null on the reference."""
         ...
 
-    def score(self, state: State, window: Window) -> tuple[State, Evidence]:
+    def start(self, fixed: Fixed) -> State:
+        """Begin with no evidence."""
+        ...
+
+    def score(self, fixed: Fixed, state: State, window: Window) -> tuple[State, Evidence]:
         """Judge one window."""
         ...
 
+
+class EDetector(Detector, Protocol):
+    """A sequential detector: its evidence is a log e-value per unit that may be looked at after every pane."""
+
+    def forget(self, fixed: Fixed, state: State, units: NDArray[np.bool_]) -> State:
+        """Drop the evidence of the marked units ``(u,)``: they start anew."""
+        ...

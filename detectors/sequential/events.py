@@ -23,13 +23,13 @@ CUTS = 15
 class Events(NamedTuple):
     """``k`` questions: the unit of each, where its count lies, and the share of yes in the reference.
 
-    ``kind`` is 0 for a numeric cut, 1 for a category, 2 for a cut in slot order; ``index`` points into the flattened
+    ``kind`` is 0 for a numeric cut, 1 for a category, 2 for a cut in slot order; ``slot`` points into the flattened
     (cumulated) count matrix of that kind.
     """
 
     unit: IntArray
     kind: NDArray[np.int8]
-    index: IntArray
+    slot: IntArray
     share: FloatArray
 
 
@@ -65,15 +65,13 @@ def _cuts(counts: IntArray) -> list[tuple[int, float]]:
 
 def count(events: Events, summary: Summary) -> tuple[FloatArray, FloatArray]:
     """Rows that say yes, and rows that say anything, ``(k,)`` each."""
-    answered = np.concatenate([summary.numeric.sum(axis=1), summary.codes.sum(axis=1) + summary.new[len(summary.numeric) :]])
-    yes = np.empty(len(events.unit))
-    sources = (
-        lambda: np.cumsum(summary.numeric, axis=1),
-        lambda: summary.codes,
-        lambda: np.cumsum(summary.codes, axis=1),
+    answered = np.concatenate(
+        [summary.numeric.sum(axis=1), summary.codes.sum(axis=1) + summary.new[len(summary.numeric) :]]
     )
-    for kind, source in enumerate(sources):
+    yes = np.empty(len(events.unit))
+    for kind, counts in enumerate(
+        (np.cumsum(summary.numeric, axis=1), summary.codes, np.cumsum(summary.codes, axis=1))
+    ):
         mine = events.kind == kind
-        if mine.any():
-            yes[mine] = source().reshape(-1)[events.index[mine]]
+        yes[mine] = counts.reshape(-1)[events.slot[mine]]
     return yes, answered[events.unit].astype(np.float64)
