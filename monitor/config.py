@@ -1,0 +1,356 @@
+"""The configuration file: its schema, how it is loaded, and how it is shown.
+
+`load` reads YAML and gives a frozen `Config` or raises `ConfigError` with every fault found, one a line, each with the
+nearest right name or the fix. Relative paths are relative to the file. Defaults are the calibrated ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PlainSerializer, PlainValidator, ValidationError, ValidationInfo
+
+from monitor.budget import Budget, parse, run_length
+from monitor.errors import ConfigError
+from monitor.listeners import HTTP_ADDRESS, Flight, Http, Source, Telemetry, clashes
+from monitor.quantities import Address, duration
+from monitor.strict import BudgetText, Duration, Fault, Names, RelativePath, Size, Strict, faults_of, unknown
+from monitor.yaml_text import read_yaml, write_yaml
+
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+"""What a model may be called: it becomes a path segment, a Flight descriptor and a metric label."""
+FILE_LIMIT = 1 << 20
+"""Bytes of a configuration file; more is a mistake."""
+
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceSource:
+    """Where the reference comes from: files, folders and URIs, or the first rows of live traffic."""
+
+    paths: tuple[str, ...] = ()
+    learn_rows: int | None = None
+
+    def document(self) -> str | list[str] | dict[str, int]:
+        """As it is written in the file."""
+        if self.learn_rows is not None:
+            return {"learn_rows": self.learn_rows}
+        return self.paths[0] if len(self.paths) == 1 else list(self.paths)
+
+
+def _reference(value: object, info: ValidationInfo) -> ReferenceSource:
+    """Read any of the three forms."""
+    if isinstance(value, ReferenceSource):
+        return value
+    if isinstance(value, Mapping):
+        for key in value:
+            if key != "learn_rows":
+                raise ValueError(unknown("key", str(key), ["learn_rows"]))
+        rows = value.get("learn_rows")
+        if not isinstance(rows, int) or isinstance(rows, bool) or rows < 1:
+            raise ValueError("learn_rows must be a whole number of rows above zero, for example 50000")
+        return ReferenceSource(learn_rows=rows)
+    given = [value] if isinstance(value, str) else value
+    if not isinstance(given, (list, tuple)) or not given or not all(isinstance(path, str) and path for path in given):
+        raise ValueError("must be a file, folder or URI, a list of them, or {learn_rows: 50000}")
+    base = (info.context or {}).get("base", Path())
+    paths = (path if _URI.match(path) else str(Path(base) / Path(path).expanduser()) for path in given)
+    return ReferenceSource(paths=tuple(paths))
+
+
+def _model_name(value: object) -> str:
+    """A name that needs no quoting anywhere."""
+    if not isinstance(value, str) or not MODEL_NAME.fullmatch(value):
+        message = f"{value!r} cannot name a model; use 1 to 64 letters, digits, dots, dashes and underscores"
+        raise ValueError(message)
+    return value
+
+
+class Columns(Strict):
+    """Roles of columns; what is not named is a feature whose kind is inferred."""
+
+    time: str | None = Field(default=None, description="event time of a row")
+    id: str | None = Field(default=None, description="request id")
+    client: str | None = Field(default=None, description="who asked")
+    prediction: str | None = Field(default=None, description="the model's answer")
+    score: str | None = Field(default=None, description="the model's score")
+    label: str | None = Field(default=None, description="the truth, where it is known")
+    version: str | None = Field(default=None, description="version of the model")
+    segments: Names = Field(default=(), description="columns whose values get streams of their own")
+    embeddings: Names = Field(default=(), description="vector columns")
+    categorical: Names = Field(default=(), description="columns to take for categories")
+    numeric: Names = Field(default=(), description="columns to take for numbers")
+    ignore: Names = Field(default=(), description="columns to leave out")
+
+    @classmethod
+    def cross(cls, raw: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator[Fault]:
+        """A column plays one part; only a segment may be given a kind too."""
+        parts: dict[str, str] = {}
+        for role in cls.model_fields:
+            given = raw.get(role)
+            names = given if isinstance(given, (list, tuple)) else [given]
+            for name in (name for name in names if isinstance(name, str)):
+                first = parts.setdefault(name, role)
+                if first != role and (first, role) not in _TOGETHER:
+                    yield (role,), f'column "{name}" is named under {first} already; keep one of the two'
+
+
+_KINDS = ("categorical", "numeric")
+_TOGETHER = {(role, kind) for role in ("segments", "prediction", "score", "label") for kind in _KINDS}
+
+
+class Pane(Strict):
+    """How rows are cut into panes: by event time or by count."""
+
+    every: Duration | None = Field(default=None, ge=0.1, description='length in event time, such as "60s"')
+    rows: int | None = Field(default=None, ge=1, description="number of rows")
+    lateness: Duration | None = Field(default=None, ge=0, description="how long a pane waits for late rows")
+
+    @property
+    def wait(self) -> float:
+        """Lateness in seconds: as given, or the pane's own length."""
+        return self.lateness if self.lateness is not None else self.every or 0.0
+
+    @classmethod
+    def cross(cls, raw: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator[Fault]:
+        """Exactly one way of cutting."""
+        given = [key for key in ("every", "rows") if raw.get(key) is not None]
+        if len(given) != 1:
+            problem = "every and rows are both given" if given else "neither every nor rows is given"
+            yield (), f'{problem}; say exactly one of {{every: "60s"}} and {{rows: 200}}'
+        if "rows" in given and raw.get("lateness") is not None:
+            yield ("lateness",), "has no meaning for a pane counted in rows; remove it or use every"
+
+
+class Window(Strict):
+    """How many panes are looked at together."""
+
+    panes: int = Field(default=60, ge=1, le=100_000, description="number of panes merged into a window")
+
+
+class Alarms(Strict):
+    """The promise: how often a false alarm is allowed, and which shift is worth one."""
+
+    false_alarms: BudgetText = Field(default=parse("1 per 90d"), description='budget of pages, such as "1 per 90d"')
+    smallest_shift: float = Field(default=0.05, ge=0, lt=1, description="probability mass that must have moved")
+    smallest_fault: float = Field(default=0.01, ge=0, lt=1, description="rise of a fault rate that matters")
+    false_tickets: BudgetText | None = Field(
+        default=None, description="budget of tickets; like false_alarms unless given"
+    )
+    hold: int | None = Field(default=None, ge=0, description="panes of quiet after an alarm; one window unless given")
+
+
+class Model(Strict):
+    """One monitored model."""
+
+    name: Annotated[str, PlainValidator(_model_name)] = Field(description="name used in paths, labels and findings")
+    reference: Annotated[
+        ReferenceSource, PlainValidator(_reference), PlainSerializer(lambda value: value.document())
+    ] = Field(description="file, folder or URI of the reference data, or {learn_rows: 50000}")
+    columns: Columns = Columns()
+    pane: Pane = Field(default={"every": "60s"}, validate_default=True, description='{every: "60s"} or {rows: 200}')
+    window: Window = Window()
+    alarms: Alarms = Alarms()
+    max_segments: int = Field(default=20, ge=0, le=1000, description="streams per segment column at most")
+    top_features: int = Field(default=20, ge=0, le=1000, description="features exported to Prometheus at most")
+
+    @property
+    def hold(self) -> int:
+        """Panes of quiet after an alarm."""
+        return self.alarms.hold if self.alarms.hold is not None else self.window.panes
+
+    @property
+    def false_tickets(self) -> Budget:
+        """Budget of the window layer."""
+        return self.alarms.false_tickets or self.alarms.false_alarms
+
+    @property
+    def run_length(self) -> float:
+        """A, panes per allowed false page."""
+        return run_length(self.alarms.false_alarms, self.pane.every)
+
+    @property
+    def ticket_run_length(self) -> float:
+        """Panes per allowed false ticket."""
+        return run_length(self.false_tickets, self.pane.every)
+
+    @classmethod
+    def cross(cls, raw: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator[Fault]:
+        """A budget must leave room for more than two panes between alarms."""
+        pane, alarms = raw.get("pane"), raw.get("alarms")
+        every = pane.get("every") if isinstance(pane, Mapping) else "60s"
+        for key in ("false_alarms", "false_tickets"):
+            if not isinstance(alarms, Mapping) or key not in alarms:
+                continue
+            try:
+                wanted, seconds = parse(alarms[key]), duration(every) if every is not None else None
+            except ValueError:  # the field itself tells it
+                continue
+            try:
+                run_length(wanted, seconds)
+            except ValueError as error:
+                yield ("alarms", key), str(error)
+
+
+class StoreSection(Strict):
+    """Where state and findings are kept."""
+
+    path: RelativePath = Field(
+        default=Path("driftwarden-data"), validate_default=True, description="folder for the state"
+    )
+    durable: bool = Field(default=True, description="acknowledge rows only when they are on disk")
+    checkpoint: Duration = Field(default=10.0, ge=0.1, description="how often states are written")
+    retention: Duration = Field(default=90 * 86400.0, gt=0, description="how long closed findings are kept")
+    spool_bytes: Size = Field(default=1 << 30, ge=1 << 20, description="disk space for rows not yet judged")
+
+
+class Queue(Strict):
+    """The one bounded queue between sources and engine."""
+
+    bytes: Size = Field(default=64 << 20, ge=1 << 16, description="memory for rows that wait")
+
+
+class LimitsSection(Strict):
+    """What a single delivery may be at most."""
+
+    body_bytes: Size = Field(default=64 << 20, ge=1024, description="bytes of a request or batch")
+    batch_rows: int = Field(default=1_000_000, ge=1, description="rows of a batch")
+    columns: int = Field(default=4096, ge=1, description="columns of a batch")
+    string_bytes: Size = Field(default=1 << 16, ge=16, description="bytes of one string value")
+
+
+class Log(Strict):
+    """The agent's own log on standard error."""
+
+    format: Literal["logfmt", "json"] = Field(default="logfmt", description="logfmt or json")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least level that is written"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where /metrics and health are served, and which token they ask for."""
+
+    address: Address
+    token: str | None
+
+
+class Config(Strict):
+    """The whole file."""
+
+    models: tuple[Model, ...] = Field(description="list of the models to watch")
+    sources: tuple[Source, ...] = Field(
+        default=(Source(flight=Flight()), Source(http=Http())), description="list of where rows come from"
+    )
+    telemetry: Telemetry = Telemetry()
+    store: StoreSection = Field(default={}, validate_default=True)
+    queue: Queue = Queue()
+    limits: LimitsSection = LimitsSection()
+    log: Log = Log()
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The telemetry address and token; without an own address those of the first HTTP source."""
+        http = next((source.http for source in self.sources if source.http is not None), None)
+        if self.telemetry.listen is not None:
+            return Endpoint(self.telemetry.listen, self.telemetry.token)
+        if http is None:
+            return Endpoint(HTTP_ADDRESS, self.telemetry.token)
+        return Endpoint(http.listen, self.telemetry.token or http.token)
+
+    @classmethod
+    def cross(cls, raw: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator[Fault]:
+        """Names and addresses are unique, sources know their model, a full-size body fits the queue."""
+        names: list[str] = []
+        if raw.get("models") in ([], {}):
+            yield ("models",), "is empty; name at least one model with its reference"
+        for index, model in enumerate(_sections(raw.get("models"))):
+            name = model.get("name")
+            if isinstance(name, str) and name in names:
+                yield ("models", index, "name"), f'"{name}" is the name of another model already; choose another'
+            names += [name] if isinstance(name, str) else []
+        yield from _source_faults(_sections(raw.get("sources")), names)
+        yield from clashes(raw)
+        yield from _queue_faults(raw)
+
+
+def _source_faults(entries: list[Mapping[str, Any]], models: list[str]) -> Iterator[Fault]:
+    """Sources that feed nobody, and a standard input read twice."""
+    stdin = 0
+    for index, entry in enumerate(entries):
+        stdin += "stdin" in entry
+        if "stdin" in entry and stdin > 1:
+            yield ("sources", index, "stdin"), "standard input is read by another source already; remove one"
+        for kind in ("directory", "stdin"):
+            settings = entry.get(kind)
+            name = settings.get("model") if isinstance(settings, Mapping) else None
+            if isinstance(name, str) and name not in models:
+                yield ("sources", index, kind, "model"), f'"{name}" is not configured: {unknown("model", name, models)}'
+
+
+def _queue_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
+    """A body as large as the limit must fit an empty queue, or its sender would be turned away for ever."""
+    try:
+        queue = Queue.model_validate(raw.get("queue"))
+        limits = LimitsSection.model_validate(raw.get("limits"))
+    except ValidationError:  # told where it stands
+        return
+    if limits.body_bytes > queue.bytes:
+        yield ("queue", "bytes"), "is smaller than limits.body_bytes; raise it or lower that limit"
+
+
+def _sections(entries: Any) -> list[Mapping[str, Any]]:
+    """The mappings of a raw list, in place: what is no mapping counts as an empty one."""
+    given = entries if isinstance(entries, list) else []
+    return [entry if isinstance(entry, Mapping) else {} for entry in given]
+
+
+def load(path: str | Path, *, environ: Mapping[str, str] | None = None, secrets: bool = True) -> Config:
+    """Read a configuration file; `ConfigError` lists every fault.
+
+    ``secrets=False`` checks a file on a machine that does not hold its tokens.
+    """
+    file = Path(path)
+    try:
+        if file.stat().st_size > FILE_LIMIT:
+            raise ConfigError([f"{file}: larger than {FILE_LIMIT} bytes; this cannot be the configuration"])
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError([f"{file}: cannot be read: {error.strerror}; name the file with --config"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{file}: not UTF-8 text; save it as UTF-8"]) from error
+    base = file.parent.absolute()
+    return parse_config(read_yaml(text, str(file)), base=base, environ=environ, secrets=secrets)
+
+
+def parse_config(
+    document: Any, *, base: Path, environ: Mapping[str, str] | None = None, secrets: bool = True
+) -> Config:
+    """A configuration from its document; relative paths are relative to ``base``."""
+    context = {"base": base, "environ": os.environ if environ is None else environ, "secrets": secrets}
+    try:
+        return Config.model_validate(document, context=context)
+    except ValidationError as error:
+        raise ConfigError(faults_of(error)) from error
+
+
+def describe(config: Config) -> str:
+    """The effective configuration as YAML: all defaults written out, no secret in it, loadable again."""
+    document = config.model_dump(mode="json", exclude_none=True)
+    for shown, model in zip(document["models"], config.models, strict=True):
+        shown["alarms"] |= {"false_tickets": str(model.false_tickets), "hold": model.hold}
+    document["telemetry"]["listen"] = str(config.endpoint.address)
+    return write_yaml(document)
+
+
+def fingerprint(config: Config) -> str:
+    """Twelve hex digits that change when the effective configuration does."""
+    return hashlib.sha256(describe(config).encode()).hexdigest()[:12]
