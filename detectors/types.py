@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,9 +169,30 @@ class Detector(Protocol):
         ...
 
 
+class Questions(NamedTuple):
+    """What a sequential detector asks of every row, ``(k,)`` each.
+
+    ``unit`` is whose question it is, ``share`` the reference's share of yes, ``p0`` the largest share that the null
+    allows (1 and more: never violated), ``tau`` the autocorrelation time of the answers.
+    """
+
+    unit: IntArray
+    share: FloatArray
+    p0: FloatArray
+    tau: FloatArray
+
+
 class EDetector(Detector, Protocol):
     """A sequential detector: its evidence is a log e-value per unit that may be looked at after every pane."""
 
     def forget(self, fixed: Fixed, state: State, units: NDArray[np.bool_]) -> State:
         """Drop the evidence of the marked units ``(u,)``: they start anew."""
+        ...
+
+    def questions(self, fixed: Fixed) -> Questions:
+        """Say what is asked."""
+        ...
+
+    def answers(self, fixed: Fixed, summary: Summary) -> tuple[FloatArray, FloatArray]:
+        """Count the rows that say yes and the rows that were asked, ``(k,)`` each."""
         ...

@@ -1,0 +1,228 @@
+"""Window against reference, column by column: what all tests of one column share, computed once a window.
+
+`Baseline` is what the reference fixes; `Comparison` lays one window beside it. Counts of new categories go into the
+slot "other"; values outside the reference range into the outermost bin. ``c = n m / (n + m)`` scales every squared
+difference, so that the reference's own sampling error is in every p-value; dependent rows count for fewer (n / tau).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from detectors.grid import ABOVE, BELOW, BINS
+from detectors.types import FloatArray, IntArray, Reference, Summary
+
+ROWS_PER_GROUP = 25
+"""Rows of the smaller sample that a group must expect: from there on chi-square tails hold (tests/statistical)."""
+LEAST_ROWS = 2 * ROWS_PER_GROUP
+"""Fewer (effective) rows than this, and a test says FEW_ROWS."""
+_PRIOR = 0.5
+"""Jeffreys' prior count per group, for the indices that take logarithms of empty groups."""
+_NUMERIC_LEVELS, _CODE_LEVELS = 6, 8
+"""Groups hold at least 2^-level of the reference: down to the 64 bins, or 1/256 for categories."""
+
+
+class Groups(NamedTuple):
+    """Proportions of window and reference in groups of bins, ``(u, g)``; ``used`` marks groups that exist."""
+
+    window: FloatArray
+    reference: FloatArray
+    used: NDArray[np.bool_]
+    df: FloatArray
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What the reference fixes for every later comparison."""
+
+    reference: Reference
+
+    @cached_property
+    def bins(self) -> IntArray:
+        """Reference counts ``(p, K)``."""
+        return folded(self.reference.summary, self.reference.grid.used)
+
+    @cached_property
+    def codes(self) -> IntArray:
+        """Reference counts ``(q, v)``."""
+        return self.reference.summary.codes
+
+    @cached_property
+    def m(self) -> FloatArray:
+        """Rows with a value, ``(u,)``."""
+        return np.concatenate([self.bins.sum(axis=1), self.codes.sum(axis=1)]).astype(np.float64)
+
+    @cached_property
+    def cumulative(self) -> FloatArray:
+        """Reference distribution function at the upper end of each bin but the last, ``(p, K-1)``."""
+        return np.cumsum(shares(self.bins), axis=1)[:, :-1]
+
+    @cached_property
+    def steps(self) -> FloatArray:
+        """Distance between the mean values of neighbouring bins, ``(p, K-1)``, in the column's units; 0 if unused."""
+        grid = self.reference.grid
+        return np.nan_to_num(np.diff(grid.centres, axis=1), nan=0.0, posinf=0.0, neginf=0.0)
+
+    @cached_property
+    def maps(self) -> tuple[IntArray, IntArray]:
+        """Bin -> group for each level: ``(levels, p, K)`` and ``(levels, q, v)``."""
+        order = np.argsort(-self.codes, axis=1, kind="stable")
+        ranked = np.take_along_axis(self.codes, order, axis=1)
+        codes = np.empty((_CODE_LEVELS, *self.codes.shape), np.int64)
+        for level in range(_CODE_LEVELS):
+            np.put_along_axis(codes[level], order, _grouped(ranked, 2.0 ** -(level + 1)), axis=1)
+        numeric = np.stack([_grouped(self.bins, 2.0 ** -(level + 1)) for level in range(_NUMERIC_LEVELS)])
+        return numeric, codes
+
+    @cached_property
+    def scores(self) -> FloatArray:
+        """Normal scores of the bins, ``(p, K)``: van der Waerden's, at the middle of each bin's reference mass."""
+        share = shares(self.bins)
+        middle = np.clip(np.cumsum(share, axis=1) - share / 2, 1e-6, 1 - 1e-6)
+        return special.ndtri(middle)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One window beside the reference."""
+
+    baseline: Baseline
+    summary: Summary
+
+    @property
+    def reference(self) -> Reference:
+        """The reference that the window is compared with."""
+        return self.baseline.reference
+
+    @cached_property
+    def bins(self) -> IntArray:
+        """Window counts ``(p, K)``, values outside the range in the outermost bins."""
+        return folded(self.summary, self.reference.grid.used)
+
+    @cached_property
+    def codes(self) -> IntArray:
+        """Window counts ``(q, v)``, new categories in "other"."""
+        codes = self.summary.codes
+        if codes.size:
+            codes = codes.copy()
+            other = np.array([len(names) for names in self.reference.grid.labels])
+            codes[np.arange(len(codes)), other] += self.summary.new[len(self.summary.numeric) :]
+        return codes
+
+    @cached_property
+    def rows(self) -> FloatArray:
+        """Window rows with a value, ``(u,)``."""
+        return np.concatenate([self.bins.sum(axis=1), self.codes.sum(axis=1)]).astype(np.float64)
+
+    @cached_property
+    def n(self) -> FloatArray:
+        """Effective window rows, ``(u,)``: rows divided by the autocorrelation time."""
+        return self.rows / self.reference.tau
+
+    @cached_property
+    def m(self) -> FloatArray:
+        """Effective reference rows, ``(u,)``."""
+        return self.baseline.m / self.reference.tau
+
+    @cached_property
+    def c(self) -> FloatArray:
+        """Harmonic size n m / (n + m), ``(u,)``; 0 where a side is empty."""
+        return self.n * self.m / np.maximum(self.n + self.m, 1e-300)
+
+    @cached_property
+    def smoothed_c(self) -> FloatArray:
+        """``c`` for proportions with half a count a group added, which shrinks their spread a little, ``(u,)``."""
+        prior = _PRIOR * (self.groups.df + 1)
+        shrunk = [rows / (rows + prior) for rows in (self.rows, self.baseline.m)]
+        variance = shrunk[0] ** 2 / np.maximum(self.n, 1e-300) + shrunk[1] ** 2 / np.maximum(self.m, 1e-300)
+        return np.where((self.rows > 0) & (self.baseline.m > 0), 1 / np.maximum(variance, 1e-300), 0.0)
+
+    @cached_property
+    def difference(self) -> FloatArray:
+        """Window minus reference distribution function, ``(p, K-1)``."""
+        return np.cumsum(shares(self.bins), axis=1)[:, :-1] - self.baseline.cumulative
+
+    @cached_property
+    def pooled(self) -> FloatArray:
+        """Pooled distribution function, ``(p, K-1)``, weighted by effective rows."""
+        p = len(self.bins)
+        weight = (self.n[:p] / np.maximum(self.n[:p] + self.m[:p], 1e-300))[:, None]
+        return self.baseline.cumulative + weight * self.difference
+
+    @cached_property
+    def counts(self) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+        """Counts of window and reference in groups as fine as the sizes allow, and which groups exist."""
+        smaller = np.minimum(self.n, self.m)
+        level = np.log2(np.maximum(smaller / ROWS_PER_GROUP, 2.0)).astype(np.int64) - 1
+        p = len(self.bins)
+        numeric, codes = self.baseline.maps
+        some = (
+            _regroup(numeric, np.minimum(level[:p], _NUMERIC_LEVELS - 1), self.bins, self.baseline.bins),
+            _regroup(codes, np.minimum(level[p:], _CODE_LEVELS - 1), self.codes, self.baseline.codes),
+        )
+        width = max(part[0].shape[1] for part in some)
+        window, reference = (
+            np.concatenate([np.pad(part[side], ((0, 0), (0, width - part[side].shape[1]))) for part in some])
+            for side in (0, 1)
+        )
+        return window, reference, reference > 0
+
+    @cached_property
+    def groups(self) -> Groups:
+        """Proportions in groups, smoothed by half a count a group; they sum to one over the used groups."""
+        window, reference, used = self.counts
+        number = used.sum(axis=1).astype(np.float64)
+        smooth = [
+            np.where(used, (side + _PRIOR) / np.maximum(side.sum(axis=1) + _PRIOR * number, 1)[:, None], 0.0)
+            for side in (window, reference)
+        ]
+        return Groups(smooth[0], smooth[1], used, number - 1)
+
+
+def folded(summary: Summary, used: IntArray) -> IntArray:
+    """Counts ``(p, K)`` with values outside the reference range added to the outermost bin in use."""
+    inner = summary.numeric[:, 1 : BINS + 1].copy()
+    if len(inner):
+        rows = np.arange(len(inner))
+        inner[:, 0] += summary.numeric[:, BELOW]
+        inner[rows, np.maximum(used - 1, 0)] += summary.numeric[:, ABOVE]
+    return inner
+
+
+def shares(counts: IntArray) -> FloatArray:
+    """Rows of counts as proportions; zeros where a row is empty."""
+    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+
+
+def _grouped(counts: IntArray, least: float) -> IntArray:
+    """Number neighbouring bins so that each group holds at least ``least`` of its row (0.9 of it: bins are uneven)."""
+    share = shares(counts)
+    group = np.zeros(counts.shape, np.int64)
+    current, held = np.zeros(len(counts), np.int64), np.zeros(len(counts))
+    left = np.ones(len(counts))
+    for i in range(counts.shape[1]):
+        group[:, i] = current
+        held = held + share[:, i]
+        left = left - share[:, i]
+        full = (held >= 0.9 * least) & (left >= 0.9 * least)
+        current = current + full
+        held = np.where(full, 0.0, held)
+    return group
+
+
+def _regroup(maps: IntArray, level: IntArray, window: IntArray, reference: IntArray) -> tuple[FloatArray, FloatArray]:
+    rows, width = window.shape
+    if rows == 0:
+        return np.zeros((0, 1)), np.zeros((0, 1))
+    index = (maps[level, np.arange(rows)] + np.arange(rows)[:, None] * width).reshape(-1)
+    size = rows * width
+    return (
+        np.bincount(index, window.reshape(-1), size).reshape(rows, width),
+        np.bincount(index, reference.reshape(-1), size).reshape(rows, width),
+    )

@@ -1,0 +1,69 @@
+"""The rule that opens tickets: calibrated window tests, once a full window, with a false-ticket budget of their own.
+
+A unit is *significant* when twice the smaller of its Anderson-Darling and G p-values passes the budget's share: window
+panes / panes allowed per false ticket, divided by the number of units. It is *relevant* when the 95 % interval of its KS
+distance, or of its total variation, lies above the smallest shift that matters. Significant and relevant: a ticket.
+Significant only: a note (info), so that a small, real shift is on record without work for anybody. Either stays
+open until the unit's p-value is unremarkable (above 5 %) in a later full window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.types import Evidence, FloatArray
+
+NOTE, TICKET = 1.0, 2.0
+_UNREMARKABLE = np.log(0.05)
+
+
+class TicketState(NamedTuple):
+    """``level (u,)``: 0 nothing open, `NOTE` or `TICKET`."""
+
+    level: FloatArray
+
+
+class Tickets(NamedTuple):
+    """Units ``(u,)`` whose note or ticket opens, and units that recover; ``log_p`` is the combined p-value."""
+
+    notes: NDArray[np.bool_]
+    tickets: NDArray[np.bool_]
+    recovered: NDArray[np.bool_]
+    log_p: FloatArray
+
+
+def start(units: int) -> TicketState:
+    """Nothing is open."""
+    return TicketState(np.zeros(units))
+
+
+def combined(evidence: Mapping[str, Evidence]) -> FloatArray:
+    """Bonferroni over Anderson-Darling and G: log p ``(u,)``, NaN where neither speaks."""
+    both = np.stack([evidence[name].log_p for name in ("anderson_darling", "g_test") if name in evidence])
+    spoke = (~np.isnan(both)).sum(axis=0)
+    least = np.where(np.isnan(both), 0.0, both).min(axis=0)
+    return np.where(spoke > 0, np.minimum(least + np.log(np.maximum(spoke, 1)), 0.0), np.nan)
+
+
+def decide(
+    state: TicketState, evidence: Mapping[str, Evidence], *, tolerance: float, level: float, busy: NDArray[np.bool_]
+) -> tuple[TicketState, Tickets]:
+    """Judge one full window. ``level`` is the chance of a false ticket it may cost; ``busy`` units have a page open."""
+    log_p = combined(evidence)
+    units = max(int((~np.isnan(log_p)).sum()), 1)
+    with np.errstate(invalid="ignore"):
+        significant = ~busy & (log_p < np.log(level / units))
+        large = np.zeros(len(log_p), bool)
+        for name in ("relevant_drift", "total_variation"):
+            if name in evidence:
+                large |= evidence[name].effect_low > tolerance
+        quiet = log_p > _UNREMARKABLE
+    tickets = significant & large & (state.level < TICKET)
+    notes = significant & ~large & (state.level < NOTE)
+    recovered = quiet & (state.level > 0)
+    new = np.where(tickets, TICKET, np.where(notes, NOTE, state.level))
+    return TicketState(np.where(recovered, 0.0, new)), Tickets(notes, tickets, recovered, log_p)

@@ -1,0 +1,154 @@
+"""Fault rates: more values missing, non-finite, out of range, new or of the wrong type than the reference allows.
+
+Question: H0: the rate is at most the reference's, its own error and the smallest fault rate that matters included.
+Statistic: mean over five alternatives of Shiryaev-Roberts recursions of the Bernoulli likelihood ratio, upper side.
+Null law: E[R_t] <= t, as for e-KS. The reference's error is the upper Clopper-Pearson bound at 97.5 %.
+Sees / blind to: any fault counter that rises, even if the values look unchanged; blind to values wrong but usual.
+Cost: 5 multiplications a column and pane. Source: methods.md 3.1 (Bernoulli e-detector).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from detectors.grid import ABOVE, BELOW, Grid
+from detectors.sequential import recursion
+from detectors.types import Evidence, FloatArray, Questions, Reason, Reference, Summary, Window
+
+_LEVEL = 0.025
+
+
+def _of_rows(summary: Summary, hits: FloatArray) -> tuple[FloatArray, FloatArray]:
+    return hits, np.full(len(hits), float(summary.rows))
+
+
+def _missing(summary: Summary) -> tuple[FloatArray, FloatArray]:
+    return _of_rows(summary, summary.missing.astype(np.float64))
+
+
+def _nonfinite(summary: Summary) -> tuple[FloatArray, FloatArray]:
+    hits, asked = _of_rows(summary, summary.nonfinite.astype(np.float64))
+    asked[len(summary.numeric) :] = 0
+    return hits, asked
+
+
+def _type_fault(summary: Summary) -> tuple[FloatArray, FloatArray]:
+    return _of_rows(summary, summary.faults.astype(np.float64))
+
+
+def _out_of_range(summary: Summary) -> tuple[FloatArray, FloatArray]:
+    p, u = len(summary.numeric), len(summary.missing)
+    hits, asked = np.zeros(u), np.zeros(u)
+    hits[:p] = summary.numeric[:, BELOW] + summary.numeric[:, ABOVE]
+    asked[:p] = summary.numeric.sum(axis=1)
+    return hits, asked
+
+
+def _new_category(summary: Summary) -> tuple[FloatArray, FloatArray]:
+    p, u = len(summary.numeric), len(summary.missing)
+    hits, asked = np.zeros(u), np.zeros(u)
+    hits[p:] = summary.new[p:]
+    asked[p:] = summary.codes.sum(axis=1) + summary.new[p:]
+    return hits, asked
+
+
+COUNTERS: dict[str, Callable[[Summary], tuple[FloatArray, FloatArray]]] = {
+    "missing": _missing,
+    "nonfinite": _nonfinite,
+    "out_of_range": _out_of_range,
+    "new_category": _new_category,
+    "type_fault": _type_fault,
+}
+"""Name of a fault -> (hits, rows asked), ``(u,)`` each; a column that cannot have the fault is never asked."""
+
+
+class RateFixed(NamedTuple):
+    """One question a column, and the bets on it."""
+
+    questions: Questions
+    bets: recursion.Bets
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Catalogue entry for one of `COUNTERS`; ``tolerance`` is the smallest fault rate that matters."""
+
+    counter: str
+    tolerance: float = 0.01
+    failure_modes: tuple[str, ...] = ("common_corruption",)
+
+    @property
+    def name(self) -> str:
+        """Catalogue key."""
+        return f"e_{self.counter}"
+
+    def fit(self, reference: Reference) -> RateFixed:
+        """Bound the reference's rates from above."""
+        hits, asked = COUNTERS[self.counter](reference.summary)
+        tau = reference.tau_missing if self.counter == "missing" else np.ones(len(hits))
+        bound = upper_bound(hits / tau, asked / tau)
+        p0 = np.where(watched(reference.grid, self.counter) & (asked > 0), bound + self.tolerance, 1.0)
+        rate = np.divide(hits, asked, out=np.zeros_like(hits), where=asked > 0)
+        return RateFixed(Questions(np.arange(len(rate)), rate, p0, tau), recursion.bets(p0, tau))
+
+    def questions(self, fixed: RateFixed) -> Questions:
+        """One a column."""
+        return fixed.questions
+
+    def answers(self, fixed: RateFixed, summary: Summary) -> tuple[FloatArray, FloatArray]:
+        """Faulty rows."""
+        del fixed
+        return COUNTERS[self.counter](summary)
+
+    def start(self, fixed: RateFixed) -> recursion.Recursion:
+        """Begin with no evidence."""
+        return recursion.start(fixed.bets)
+
+    def score(
+        self, fixed: RateFixed, state: recursion.Recursion, window: Window
+    ) -> tuple[recursion.Recursion, Evidence]:
+        """One step on the newest pane."""
+        hits, asked = self.answers(fixed, window.fresh)
+        state = recursion.step(fixed.bets, state, hits, asked)
+        units = len(hits)
+        log_e, since = recursion.by_unit(state, np.arange(units), units)
+        usable = fixed.bets.usable.any(axis=1)
+        log_e[~usable] = np.nan
+        rate = np.divide(hits, asked, out=np.full(units, np.nan), where=(asked > 0) & usable)
+        reason = np.where(usable, Reason.OK, Reason.NOT_APPLICABLE).astype(np.int8)
+        nothing = np.full(units, np.nan)
+        return state, Evidence(
+            self.name, "rate_change", rate, rate - fixed.questions.share, nothing, nothing, nothing, log_e, asked, reason,
+            {"since": since},
+        )  # fmt: skip
+
+    def forget(self, fixed: RateFixed, state: recursion.Recursion, units: NDArray[np.bool_]) -> recursion.Recursion:
+        """Drop the evidence of the marked units."""
+        del fixed
+        return recursion.forget(state, units)
+
+
+def watched(grid: Grid, counter: str) -> NDArray[np.bool_]:
+    """Whether each unit can have the fault at all."""
+    p, q = len(grid.numeric_names), len(grid.code_names)
+    numeric, always = np.arange(p + q) < p, np.ones(p + q, bool)
+    columns: dict[str, NDArray[np.bool_]] = {
+        "missing": always,
+        "type_fault": always,
+        "nonfinite": numeric,
+        "out_of_range": numeric & (np.append(grid.used, np.zeros(q)) > 0),
+        "new_category": ~numeric & ~np.append(np.ones(p, bool), grid.open_vocabulary),
+    }
+    return columns[counter]
+
+
+def upper_bound(hits: FloatArray, asked: FloatArray) -> FloatArray:
+    """Clopper-Pearson upper bound of a rate at 97.5 %; 1 where nothing was asked."""
+    bound = special.betaincinv(hits + 1, np.maximum(asked - hits, 1e-9), 1 - _LEVEL)
+    return np.where(asked > 0, bound, 1.0)
