@@ -1,0 +1,249 @@
+"""What each column of a log is: its kind by inference, its role by configuration, and why it is or is not monitored.
+
+Inference reads the Arrow type and, for integers, how many distinct values the reference showed. The result is a `Plan`,
+which is written into the artefact: production batches are decoded by the plan, never inferred again.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import types as at
+
+from monitor.errors import ConfigError
+
+INTEGER_CODES = 32
+"""An integer column with at most this many distinct values in the reference is taken for a categorical code."""
+REPEATS = 3
+"""... provided that each was seen this often on average: in a handful of rows every integer column has few values."""
+MONITORED_ROLES = ("feature", "prediction", "score", "segment")
+"""Columns in these roles are watched; the others identify, order or explain the row."""
+_LISTS = {"segments": "segment", "embeddings": "embedding", "categorical": "feature", "numeric": "feature"}
+_OPTIONAL = ("time", "id", "client", "label", "version", "ignore")
+"""Roles that training data often lacks: absent from the reference they are noted, unless a name looks misspelt."""
+_FAMILIES = {
+    "null": (at.is_null,),
+    "boolean": (at.is_boolean,),
+    "number": (at.is_integer, at.is_floating, at.is_decimal),
+    "text": (at.is_string, at.is_large_string, at.is_string_view),
+    "duration": (at.is_duration,),
+    "time": (at.is_timestamp, at.is_date, at.is_time),
+    "binary": (at.is_binary, at.is_large_binary, at.is_binary_view, at.is_fixed_size_binary),
+}
+"""Classes of types that read alike; everything else is nested."""
+
+
+class Kind(StrEnum):
+    """What a column holds; BOOLEAN is a categorical of two values."""
+
+    NUMERIC = "numeric"
+    CATEGORICAL = "categorical"
+    BOOLEAN = "boolean"
+    TIMESTAMP = "timestamp"
+    VECTOR = "vector"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The configuration's `columns:` mapping. What it does not name is a feature."""
+
+    time: str | None = None
+    id: str | None = None
+    client: str | None = None
+    prediction: str | None = None
+    score: str | None = None
+    label: str | None = None
+    version: str | None = None
+    segments: tuple[str, ...] = ()
+    embeddings: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    numeric: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, mapping: Mapping[str, Any]) -> Roles:
+        """Build from a plain mapping, such as the manifest's; lists become tuples, absent keys their defaults."""
+        known = {item.name for item in fields(cls)}
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, (list, tuple)) else value
+            for key, value in mapping.items()
+            if key in known
+        }
+        return cls(**values)
+
+    def named(self) -> Iterator[tuple[str, str]]:
+        """Every (configuration key, column) that the user wrote."""
+        for item in fields(self):
+            value = getattr(self, item.name)
+            for column in (value,) if isinstance(value, str) else value or ():
+                yield item.name, column
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnPlan:
+    """One column of the reference: what it is, what it is for, and in ``note`` why, for people; ``family`` as below."""
+
+    name: str
+    kind: Kind
+    role: str
+    arrow_type: str
+    note: str = ""
+    monitored: bool = True
+    family: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All columns of the reference in their order, and the roles they were given."""
+
+    columns: tuple[ColumnPlan, ...]
+    roles: Roles
+
+    @property
+    def numeric(self) -> tuple[str, ...]:
+        """Monitored numeric columns, in order."""
+        return tuple(c.name for c in self.columns if c.monitored and c.kind is Kind.NUMERIC)
+
+    @property
+    def categorical(self) -> tuple[str, ...]:
+        """Monitored categorical and boolean columns, in order."""
+        return tuple(c.name for c in self.columns if c.monitored and c.kind in (Kind.CATEGORICAL, Kind.BOOLEAN))
+
+    def document(self) -> dict[str, Any]:
+        """Return the plan as JSON-able values."""
+        return {"columns": [asdict(c) for c in self.columns], "roles": asdict(self.roles)}
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Plan:
+        """Read back what `document` wrote; KeyError, TypeError or ValueError if it is something else."""
+        columns = tuple(ColumnPlan(**{**c, "kind": Kind(c["kind"])}) for c in document["columns"])
+        return cls(columns, Roles.of(document["roles"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the reference showed of one column: values that were not null, distinct ones (None: too many to matter)."""
+
+    present: int
+    distinct: int | None
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type of the values inside dictionary, run-end and extension wrappings."""
+    while True:
+        if at.is_dictionary(kind) or at.is_run_end_encoded(kind):
+            kind = kind.value_type
+        elif isinstance(kind, pa.BaseExtensionType):
+            kind = kind.storage_type
+        else:
+            return kind
+
+
+def family(kind: pa.DataType) -> str:
+    """Coarse class of a type. A column whose family changes was retyped; within a family any type reads as well."""
+    kind = plain_type(kind)
+    return next((name for name, tests in _FAMILIES.items() if any(test(kind) for test in tests)), "nested")
+
+
+def code_type(kind: pa.DataType, *, integral: bool = False) -> pa.DataType:
+    """Type of the vocabulary of a categorical column; ``integral``: a float column that held whole numbers only."""
+    plain, group = plain_type(kind), family(kind)
+    if group == "boolean":
+        return pa.bool_()
+    if group == "number":
+        if at.is_uint64(plain):
+            return pa.uint64()
+        return pa.int64() if integral or at.is_integer(plain) else pa.float64()
+    return pa.string()
+
+
+def build(schema: pa.Schema, roles: Roles, facts: Mapping[str, Facts]) -> Plan:
+    """Decide on every column; call `check_roles` first, so that the user sees all faults at once."""
+    given = {column: _LISTS.get(key, key) for key, column in roles.named() if key not in ("categorical", "numeric")}
+    forced = dict.fromkeys(roles.categorical + roles.segments, Kind.CATEGORICAL) | dict.fromkeys(
+        roles.numeric, Kind.NUMERIC
+    )
+    columns = [_column(field, given.get(field.name, "feature"), forced.get(field.name), facts) for field in schema]
+    for key, column in roles.named():
+        if column not in schema.names:
+            note = "not in the reference; read from the stream when it is there"
+            columns.append(ColumnPlan(column, Kind.OTHER, key, "", note, monitored=False))
+    return Plan(tuple(columns), roles)
+
+
+def check_roles(names: Sequence[str], roles: Roles) -> None:
+    """Raise `ConfigError` listing every role that does not fit the columns, each with its fix."""
+    faults = [
+        f"reference: column `{name}` occurs more than once; rename one of them"
+        for name in sorted({n for n in names if names.count(n) > 1})
+    ]
+    seen: dict[str, str] = {}
+    for key, column in roles.named():
+        if column not in names:
+            faults += _unknown(key, column, names)
+        group = key if key in ("ignore", "categorical", "numeric") else "role"
+        other = seen.setdefault(column, group)
+        if other != group and {other, group} not in ({"role", "categorical"}, {"role", "numeric"}):
+            faults.append(f"columns.{key}: `{column}` is also under another key that contradicts it; keep one of them")
+    faults += [
+        f"columns.numeric: `{name}` is also a segment, which is categorical; remove it from one of them"
+        for name in roles.numeric
+        if name in roles.segments
+    ]
+    if faults:
+        raise ConfigError(faults)
+
+
+def _unknown(key: str, column: str, names: Sequence[str]) -> list[str]:
+    near = difflib.get_close_matches(column, names, n=1, cutoff=0.7)
+    if key in _OPTIONAL and not near:
+        return []
+    hint = f'did you mean "{near[0]}"?' if near else f"remove it, or add the column; there are: {_some(names)}"
+    return [f'columns.{key}: no column "{column}" in the reference; {hint}']
+
+
+def _some(names: Sequence[str], limit: int = 12) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def _column(field: pa.Field, role: str, forced: Kind | None, facts: Mapping[str, Facts]) -> ColumnPlan:
+    kind, note = (forced, "kind set by the configuration") if forced else _infer(field.type, facts.get(field.name))
+    if role == "embedding":
+        kind, note = Kind.VECTOR, "embedding: kept in the row sample, not monitored yet"
+    if role == "ignore":
+        note = "ignored by the configuration"
+    elif role not in MONITORED_ROLES and role != "embedding":
+        note = f"the {role} of the row, not a feature"
+    elif forced and family(field.type) in ("nested", "binary"):
+        kind, note = Kind.OTHER, f"a {family(field.type)} column cannot be {forced.value}: ignored"
+    monitored = role in MONITORED_ROLES and kind in (Kind.NUMERIC, Kind.CATEGORICAL, Kind.BOOLEAN)
+    return ColumnPlan(field.name, kind, role, str(field.type), note, monitored, family(field.type))
+
+
+def _infer(kind: pa.DataType, facts: Facts | None) -> tuple[Kind, str]:
+    """Kind and note of a column for which the configuration says nothing."""
+    plain, group = plain_type(kind), family(kind)
+    if group == "number" and at.is_integer(plain):
+        distinct = (facts.distinct if facts else None) or 0
+        if facts and 0 < distinct <= INTEGER_CODES and facts.present >= REPEATS * distinct:
+            return Kind.CATEGORICAL, f"integer code with {distinct} values"
+        return Kind.NUMERIC, ""
+    if at.is_fixed_size_list(plain) and at.is_floating(plain.value_type):
+        return Kind.VECTOR, f"vector of {plain.list_size}: not monitored yet"
+    return {
+        "number": (Kind.NUMERIC, ""),
+        "null": (Kind.NUMERIC, "no value in the reference: only the share of missing values is watched"),
+        "boolean": (Kind.BOOLEAN, ""),
+        "text": (Kind.CATEGORICAL, ""),
+        "duration": (Kind.NUMERIC, "duration, in its own unit"),
+        "time": (Kind.TIMESTAMP, "a time: not monitored unless named under columns.numeric"),
+        "binary": (Kind.OTHER, "binary: ignored"),
+        "nested": (Kind.OTHER, "nested: ignored"),
+    }[group]
