@@ -266,7 +266,7 @@ def _open(file: Path) -> sqlite3.Connection:
 
 
 def _check(file: Path, connection: sqlite3.Connection) -> None:
-    """That the file is ours, of this version and sound where the state is; findings may be too many to walk at start."""
+    """That the file is ours, of this version, and sound where the state is: findings may be too many to walk."""
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
         raise sqlite3.DatabaseError("it is empty or belongs to another program")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
