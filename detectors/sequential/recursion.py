@@ -68,7 +68,8 @@ def step(bet: Bets, state: Recursion, yes: FloatArray, asked: FloatArray) -> Rec
     cusum += log_e
     age = np.where(cusum > 0, state.age + 1, 0.0)
     r = np.exp(log_e, out=log_e)
-    r *= state.r + 1
+    with np.errstate(over="ignore"):
+        r *= state.r + 1
     r *= bet.usable
     np.minimum(r, _R_CAP, out=r)
     silent = asked == 0

@@ -1,0 +1,415 @@
+"""One stream's judgement: a closed pane in, a report out. Pure: state in, state out; it imports only detectors and report.
+
+A detector that fails keeps its old state, is named in the report, and the others go on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from detectors import parts
+from detectors.compare import Baseline, Comparison
+from detectors.decide import pages, tickets
+from detectors.registry import SEQUENTIAL, WINDOWED, Tolerances
+from detectors.sequential import recovery
+from detectors.sequential.recursion import Recursion
+from detectors.types import Detector, EDetector, Evidence, FloatArray, Reference, Summary, Window
+from monitor.report import DATA_FAULTS, Culprit, Finding, Recovered, Report
+
+_ONSETS = 4096
+"""Pane start times kept to say since when."""
+_NAMED = 20
+"""Culprits listed in one finding; the strongest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pane:
+    """A closed pane: its number in the stream (from 1), its span, and the summary of its rows."""
+
+    number: int
+    start: float
+    end: float
+    summary: Summary
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """All that moves: detector states, latches, open findings and the panes of the window."""
+
+    detectors: Mapping[str, Any]
+    back: Mapping[str, Recursion]
+    pages: pages.PageState
+    tickets: tickets.TicketState
+    owners: Mapping[tuple[int, int], str]
+    ticket_owners: Mapping[int, str]
+    last_page: int
+    last_page_id: str
+    starts: FloatArray
+    released: FloatArray
+    panes: tuple[Pane, ...] = ()
+    merged: Summary | None = None
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The fixed part: a reference measured by every detector, and the rules.
+
+    ``window_panes`` is the window's length; after a page, further alarms within ``hold`` panes join it as tickets.
+    """
+
+    model: str
+    reference: Reference
+    tolerances: Tolerances
+    window_panes: int
+    hold: int
+    config_id: str
+    timer: Callable[[], float]
+    windowed: Mapping[str, Detector] = field(init=False)
+    sequential: Mapping[str, EDetector] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Build the catalogue's detectors with the user's tolerances."""
+        object.__setattr__(self, "windowed", {name: make(self.tolerances) for name, make in WINDOWED.items()})
+        object.__setattr__(self, "sequential", {name: make(self.tolerances) for name, make in SEQUENTIAL.items()})
+
+    @cached_property
+    def baseline(self) -> Baseline:
+        """What every comparison shares."""
+        return Baseline(self.reference)
+
+    @cached_property
+    def fixed(self) -> dict[str, Any]:
+        """What each detector measured on the reference."""
+        return {name: it.fit(self.reference) for name, it in {**self.windowed, **self.sequential}.items()}
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Units in order."""
+        return self.reference.grid.names
+
+    @cached_property
+    def weight(self) -> FloatArray:
+        """Weights of the e-detectors, ``(d, u)`` in the order of `SEQUENTIAL`."""
+        units = np.arange(len(self.names))
+        usable = np.zeros((len(self.sequential), len(units)), bool)
+        for row, (name, it) in enumerate(self.sequential.items()):
+            asked = it.questions(self.fixed[name])
+            usable[row] = np.isin(units, asked.unit[asked.p0 < 1])
+        return pages.weights(usable)
+
+    @cached_property
+    def return_bets(self) -> dict[str, Any]:
+        """Bets on recovery, per e-detector."""
+        return {name: recovery.bets(it.questions(self.fixed[name])) for name, it in self.sequential.items()}
+
+    def start(self) -> StreamState:
+        """Begin a stream."""
+        units = len(self.names)
+        every = {**self.windowed, **self.sequential}
+        return StreamState(
+            detectors={name: it.start(self.fixed[name]) for name, it in every.items()},
+            back={name: recovery.start(bet) for name, bet in self.return_bets.items()},
+            pages=pages.start(units, len(self.sequential)),
+            tickets=tickets.start(units),
+            owners={},
+            ticket_owners={},
+            last_page=-(10**9),
+            last_page_id="",
+            starts=np.zeros(0),
+            released=np.full(units, -np.inf),
+        )
+
+    def step(
+        self, state: StreamState, pane: Pane, stream: str, *, threshold: float, ticket_level: float
+    ) -> tuple[StreamState, Report]:
+        """Judge one pane. ``threshold`` is A in panes, ``ticket_level`` the chance of a false ticket per window."""
+        state = self._slide(state, pane)
+        merged = state.merged
+        if merged is None:  # pragma: no cover - `_slide` has just put one pane in
+            raise RuntimeError("`state` holds no pane")  # noqa: TRY003 EM101
+        comparison = Comparison(self.baseline, merged)
+        window = Window(state.panes[0].start, pane.end, comparison, pane.summary)
+        evidence, moved, failures, seconds = self._score(state, window)
+        state = dataclasses.replace(state, detectors=moved)
+        log_e = np.stack([self._log_e(evidence.get(name)) for name in self.sequential])
+        context = _Context(stream, pane, evidence, log_e, float(np.log(threshold)))
+        state, found = self._page(state, context)
+        state, back = self._recover(state, context)
+        state, noted, quiet = self._ticket(state, context, ticket_level)
+        report = Report(
+            stream=stream,
+            pane=pane.number,
+            start=pane.start,
+            end=pane.end,
+            rows=pane.summary.rows,
+            evidence=evidence,
+            comparison=comparison,
+            log_e=log_e,
+            mean_log_e=pages.mean_log_e(state.pages, log_e, self.weight),
+            threshold=threshold,
+            findings=tuple(found + noted),
+            recovered=tuple(back + quiet),
+            failures=failures,
+            seconds=seconds,
+        )
+        return state, report
+
+    def _slide(self, state: StreamState, pane: Pane) -> StreamState:
+        panes = (*state.panes, pane)
+        merged = pane.summary if state.merged is None else parts.merge(state.merged, pane.summary)
+        if len(panes) > self.window_panes:
+            merged = parts.remove(merged, panes[0].summary)
+            panes = panes[1:]
+        starts = np.append(state.starts, pane.start)[-_ONSETS:]
+        return dataclasses.replace(state, panes=panes, merged=merged, starts=starts)
+
+    def _score(
+        self, state: StreamState, window: Window
+    ) -> tuple[dict[str, Evidence], dict[str, Any], dict[str, str], dict[str, float]]:
+        evidence: dict[str, Evidence] = {}
+        moved: dict[str, Any] = {}
+        failures: dict[str, str] = {}
+        seconds: dict[str, float] = {}
+        every: Iterable[tuple[str, Detector]] = (*self.windowed.items(), *self.sequential.items())
+        with np.errstate(all="ignore"):  # NaN and infinity are answers here, and reach nobody without a reason code
+            for name, it in every:
+                began = self.timer()
+                moved[name] = state.detectors[name]
+                try:
+                    moved[name], evidence[name] = it.score(self.fixed[name], state.detectors[name], window)
+                except Exception as fault:  # noqa: BLE001 - whatever it is, the other detectors go on
+                    failures[name] = f"{type(fault).__name__}: {fault}"
+                seconds[name] = self.timer() - began
+        return evidence, moved, failures, seconds
+
+    def _log_e(self, evidence: Evidence | None) -> FloatArray:
+        return np.full(len(self.names), np.nan) if evidence is None else evidence.log_e
+
+    def _page(self, state: StreamState, context: _Context) -> tuple[StreamState, list[Finding]]:
+        latches, alarm = pages.decide(state.pages, context.log_e, self.weight, context.threshold)
+        if alarm is None:
+            return state, []
+        moved = dict(state.detectors)
+        for row, (name, it) in enumerate(self.sequential.items()):
+            if alarm.spent[row].any():
+                moved[name] = it.forget(self.fixed[name], moved[name], alarm.spent[row])
+        pane = context.pane.number
+        joins = state.last_page_id if pane - state.last_page <= self.hold else ""
+        found = self._findings(state, context, alarm, joins)
+        owners = dict(state.owners)
+        for one in found:
+            rows = list(self.sequential)
+            owners.update({(rows.index(unit.detector), unit.index): one.id for unit in one.units})
+        named = np.zeros_like(latches.latched)
+        for row, column in owners:
+            named[row, column] = 1.0
+        state = dataclasses.replace(
+            state,
+            detectors=moved,
+            pages=pages.PageState(named),
+            owners=owners,
+            last_page=state.last_page if joins else pane,
+            last_page_id=state.last_page_id if joins else found[0].id,
+        )
+        return state, found
+
+    def _findings(self, state: StreamState, context: _Context, alarm: pages.Alarm, joins: str) -> list[Finding]:
+        culprits = sorted(
+            (tuple(at) for at in np.argwhere(alarm.culprits)), key=lambda at: -context.log_e[at] - np.log(self.weight[at])
+        )
+        groups: dict[str, list[tuple[int, int]]] = {}
+        for row, unit in culprits[:_NAMED]:
+            groups.setdefault(self._triage(row, unit, context), []).append((row, unit))
+        found = []
+        for position, (triage, members) in enumerate(groups.items()):
+            age = self._age(context, *members[0])
+            units = tuple(self._culprit(state, context, row, unit, age) for row, unit in members)
+            mode = "common_corruption" if triage == "data_fault" else "distributional_shift"
+            severity = "page" if position == 0 and not joins else "ticket"
+            head = joins or (found[0].id if found else "")
+            found.append(self._finding(state, context, units, mode, triage, severity, alarm.log_e, age, head))
+        return found
+
+    def _finding(  # noqa: PLR0913 - a sentence has many words
+        self,
+        state: StreamState,
+        context: _Context,
+        units: tuple[Culprit, ...],
+        mode: str,
+        triage: str,
+        severity: str,
+        log_e: float,
+        age: int,
+        joins: str = "",
+    ) -> Finding:
+        pane = context.pane
+        return Finding(
+            model=self.model,
+            stream=context.stream,
+            time=pane.end,
+            pane=pane.number,
+            failure_mode=mode,
+            triage=triage,
+            severity=severity,
+            detector=units[0].detector,
+            units=units,
+            log_e=log_e,
+            threshold=context.threshold,
+            since_pane=pane.number - age + 1,
+            since_time=float(state.starts[-min(age, len(state.starts))]),
+            rows=sum(one.summary.rows for one in state.panes[-age:]),
+            grid_id=self.reference.grid.id,
+            config_id=self.config_id,
+            joins=joins,
+        )
+
+    def _age(self, context: _Context, row: int, unit: int) -> int:
+        evidence = context.evidence[list(self.sequential)[row]]
+        age = evidence.extra["since"][unit]
+        return max(int(age), 1) if np.isfinite(age) else 1
+
+    def _triage(self, row: int, unit: int, context: _Context) -> str:
+        name = list(self.sequential)[row].removeprefix("e_")
+        if name in DATA_FAULTS:
+            return "data_fault"
+        if name == "out_of_range":
+            support = context.log_e[0, unit]
+            return "unknown" if np.isnan(support) else "shift" if support > 0 else "data_fault"
+        return "shift"
+
+    def _culprit(self, state: StreamState, context: _Context, row: int, unit: int, age: int) -> Culprit:
+        """Size of the change over the panes since its onset, as far as they are still in the window."""
+        name = list(self.sequential)[row]
+        recent = state.panes[-age:]
+        merged = recent[0].summary
+        for pane in recent[1:]:
+            merged = parts.merge(merged, pane.summary)
+        it = self.sequential[name]
+        asked = it.questions(self.fixed[name])
+        yes, rows = it.answers(self.fixed[name], merged)
+        mine = np.flatnonzero((asked.unit == unit) & (rows > 0))
+        log_e = float(context.log_e[row, unit])
+        label = "ks_distance" if name == "e_ks" else "rate_change"
+        if not mine.size:
+            nan = float("nan")
+            return Culprit(self.names[unit], unit, name, log_e, label, nan, nan, nan, nan, nan)
+        share = yes[mine] / rows[mine]
+        effect = share - asked.share[mine]
+        best = int(np.argmax(effect))
+        n = float(rows[mine[best]])
+        base = self.baseline.m[unit] if name == "e_ks" else float(self.reference.summary.rows)
+        spread = share[best] * (1 - share[best]) / n
+        spread += asked.share[mine[best]] * (1 - asked.share[mine[best]]) / max(float(base), 1.0)
+        error = 1.96 * float(np.sqrt(spread)) + 1 / n
+        return Culprit(
+            self.names[unit],
+            unit,
+            name,
+            log_e,
+            label,
+            float(effect[best]),
+            float(effect[best]) - error,
+            float(effect[best]) + error,
+            float(asked.share[mine[best]]),
+            float(share[best]),
+        )
+
+    def _recover(self, state: StreamState, context: _Context) -> tuple[StreamState, list[Recovered]]:
+        latched = state.pages.latched > 0
+        if not latched.any():
+            return state, []
+        back = dict(state.back)
+        moved = dict(state.detectors)
+        recovered = np.zeros_like(latched)
+        for row, (name, it) in enumerate(self.sequential.items()):
+            if not latched[row].any():
+                continue
+            asked = it.questions(self.fixed[name])
+            answers = it.answers(self.fixed[name], context.pane.summary)
+            back[name], log_e = recovery.follow(self.return_bets[name], asked, back[name], answers, latched[row])
+            with np.errstate(invalid="ignore"):
+                recovered[row] = log_e >= recovery.RECOVERED
+            if recovered[row].any():
+                moved[name] = it.forget(self.fixed[name], moved[name], recovered[row])
+                gone = recovered[row][asked.unit]
+                keep = np.where(gone, 0.0, 1.0)[:, None]
+                back[name] = Recursion(*(part * keep for part in back[name]))
+        state = dataclasses.replace(state, back=back)
+        if not recovered.any():
+            return state, []
+        ended = [(int(row), int(unit)) for row, unit in np.argwhere(recovered)]
+        owners = {at: owner for at, owner in state.owners.items() if at not in ended}
+        closed = {state.owners[at] for at in ended if at in state.owners} - set(owners.values())
+        state = dataclasses.replace(
+            state,
+            detectors=moved,
+            pages=pages.release(state.pages, recovered),
+            owners=owners,
+            released=np.where(recovered.any(axis=0), context.pane.number, state.released),
+        )
+        names = tuple(self.names[unit] for _, unit in ended)
+        return state, [Recovered(tuple(sorted(closed)), names, context.pane.number, context.pane.end)]
+
+    def _ticket(
+        self, state: StreamState, context: _Context, level: float
+    ) -> tuple[StreamState, list[Finding], list[Recovered]]:
+        number = context.pane.number
+        if number % self.window_panes or len(state.panes) < self.window_panes:
+            return state, [], []
+        # a page's own panes, still in the window after it has recovered, are no news either
+        busy = (state.pages.latched > 0).any(axis=0) | (number - state.released < self.window_panes)
+        latches, verdict = tickets.decide(
+            state.tickets, context.evidence, tolerance=self.tolerances.shift, level=level, busy=busy
+        )
+        found: list[Finding] = []
+        owners = dict(state.ticket_owners)
+        for severity, marked in (("ticket", verdict.tickets), ("info", verdict.notes)):
+            for unit in np.flatnonzero(marked):
+                one = self._window_finding(state, context, int(unit), severity, verdict.log_p)
+                owners[int(unit)] = one.id
+                found.append(one)
+        ended = [int(unit) for unit in np.flatnonzero(verdict.recovered)]
+        closed = tuple(sorted(owners.pop(unit) for unit in ended if unit in owners))
+        state = dataclasses.replace(state, tickets=latches, ticket_owners=owners)
+        if not closed:
+            return state, found, []
+        names = tuple(self.names[unit] for unit in ended)
+        return state, found, [Recovered(closed, names, number, context.pane.end)]
+
+    def _window_finding(
+        self, state: StreamState, context: _Context, unit: int, severity: str, log_p: FloatArray
+    ) -> Finding:
+        size = context.evidence["total_variation"]
+        culprit = Culprit(
+            unit=self.names[unit],
+            index=unit,
+            detector="window",
+            log_e=float("nan"),
+            effect_name="total_variation",
+            effect=float(size.effect[unit]),
+            effect_low=float(size.effect_low[unit]),
+            effect_high=float(size.effect_high[unit]),
+            reference_value=float("nan"),
+            window_value=float("nan"),
+        )
+        return self._finding(
+            state, context, (culprit,), "distributional_shift", "shift", severity, -float(log_p[unit]), len(state.panes)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """What the rules look at in one pane."""
+
+    stream: str
+    pane: Pane
+    evidence: Mapping[str, Evidence]
+    log_e: FloatArray
+    threshold: float
+

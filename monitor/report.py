@@ -1,0 +1,144 @@
+"""What the engine says about a pane: evidence, findings, recoveries. Every sink gets these and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from detectors.compare import Comparison
+from detectors.types import Evidence, FloatArray
+
+DATA_FAULTS = ("missing", "nonfinite", "new_category", "type_fault")
+"""Rate detectors whose rise means that the data is at fault; `out_of_range` may be a shift as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Culprit:
+    """One unit that a finding names, with its size since the onset."""
+
+    unit: str
+    index: int
+    detector: str
+    log_e: float
+    effect_name: str
+    effect: float
+    effect_low: float
+    effect_high: float
+    reference_value: float
+    window_value: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON form; numbers rounded to six digits, NaN as null."""
+        return {
+            "unit": self.unit,
+            "detector": self.detector,
+            "log_e": _number(self.log_e),
+            "effect": _number(self.effect),
+            "effect_name": self.effect_name,
+            "effect_low": _number(self.effect_low),
+            "effect_high": _number(self.effect_high),
+            "reference": _number(self.reference_value),
+            "window": _number(self.window_value),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """An immutable sentence: what, where, since when, how sure, measured by which ruler."""
+
+    model: str
+    stream: str
+    time: float
+    pane: int
+    failure_mode: str
+    triage: str
+    severity: str
+    detector: str
+    units: tuple[Culprit, ...]
+    log_e: float
+    threshold: float
+    since_pane: int
+    since_time: float
+    rows: int
+    grid_id: str
+    config_id: str
+    joins: str = ""
+
+    @property
+    def id(self) -> str:
+        """Stable over restarts: the same pane judged again gives the same finding."""
+        key = (self.model, self.stream, self.pane, self.severity, self.detector, self.failure_mode, self.units[0].unit)
+        return hashlib.sha256(repr(key).encode()).hexdigest()[:16]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON form (design.md section 5)."""
+        return {
+            "kind": "finding",
+            "id": self.id,
+            "model": self.model,
+            "stream": self.stream,
+            "time": _number(self.time),
+            "pane": self.pane,
+            "failure_mode": self.failure_mode,
+            "triage": self.triage,
+            "severity": self.severity,
+            "detector": self.detector,
+            "units": [unit.as_dict() for unit in self.units],
+            "log_e": _number(self.log_e),
+            "threshold": _number(self.threshold),
+            "since_pane": self.since_pane,
+            "since_time": _number(self.since_time),
+            "rows": self.rows,
+            "grid_id": self.grid_id,
+            "config_id": self.config_id,
+            "joins": self.joins,
+        }
+
+    def sentence(self) -> str:
+        """What a tired person reads first."""
+        first = self.units[0]
+        more = f" and {len(self.units) - 1} more columns" if len(self.units) > 1 else ""
+        size = f"{first.effect_name} {first.effect:.3g}"
+        return (
+            f"{self.severity}: {self.failure_mode.replace('_', ' ')} in {first.unit}{more} "
+            f"({size}, by {first.detector}) since pane {self.since_pane}, found in pane {self.pane}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """Units of a finding that are back; ``ids`` are the findings that end with it."""
+
+    ids: tuple[str, ...]
+    units: tuple[str, ...]
+    pane: int
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that one closed pane gave."""
+
+    stream: str
+    pane: int
+    start: float
+    end: float
+    rows: int
+    evidence: Mapping[str, Evidence]
+    comparison: Comparison
+    log_e: FloatArray
+    mean_log_e: float
+    threshold: float
+    findings: tuple[Finding, ...]
+    recovered: tuple[Recovered, ...]
+    failures: Mapping[str, str] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+def _number(value: float) -> float | None:
+    """Six significant digits; JSON has neither NaN nor infinity."""
+    if value != value or value in (float("inf"), float("-inf")):
+        return None
+    return float(f"{value:.6g}")

@@ -1,0 +1,249 @@
+"""Rows into panes, by event time with a watermark or by row count. Pure: state in the object, no clock, no threads.
+
+Event time: a pane closes when the watermark (the 95th percentile of a batch's times, less the allowed lateness) has passed
+its end; later rows for it are counted as late and never re-open it. Times that are absurd against the stream (years
+away) are discarded one by one; when most rows of a sustained stretch disagree with the watermark, the clock has been set
+back, and the stream follows it. Panes are numbered in the order in which they close; empty ones are not judged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors import parts
+from detectors.grid import Grid
+from detectors.types import Block, FloatArray, IntArray, Summary
+from monitor.engine import Pane
+
+FOLD_ROWS = 4096
+"""Rows that wait for company before they are summarised: small batches are cheaper together."""
+_ABSURD_SECONDS = 400 * 86400.0
+"""A time this far ahead of the watermark is absurd, unless most of a sustained stretch agrees."""
+_SUSTAINED_ROWS = 64
+"""Rows in a stretch whose majority must disagree with the watermark before the stream follows them."""
+_ADVANCE_QUANTILE = 0.95
+
+
+class PaneRule(NamedTuple):
+    """Exactly one of ``seconds`` and ``rows``; ``lateness`` in seconds of event time."""
+
+    seconds: float | None
+    rows: int | None
+    lateness: float
+
+
+@dataclass(slots=True)
+class _Open:
+    """An open pane: a summary of the rows folded so far, and rows that wait."""
+
+    start: float
+    end: float
+    summary: Summary | None = None
+    waiting: list[Block] = field(default_factory=list)
+    waiting_rows: int = 0
+
+    @property
+    def rows(self) -> int:
+        return self.waiting_rows + (self.summary.rows if self.summary is not None else 0)
+
+
+class Discards(NamedTuple):
+    """Rows that no pane took."""
+
+    late: int
+    implausible_time: int
+
+
+class Panes:
+    """The panes of one stream."""
+
+    def __init__(self, grid: Grid, rule: PaneRule) -> None:
+        """Begin before the first row."""
+        self._grid, self._rule = grid, rule
+        self._open: dict[int, _Open] = {}
+        self.watermark = -np.inf
+        self.latest = -np.inf
+        self.number = 0
+        self._astray = 0
+        self._closed_before = -(2**62)
+
+    @property
+    def pending_rows(self) -> int:
+        """Rows in open panes."""
+        return sum(pane.rows for pane in self._open.values())
+
+    def add(self, block: Block, arrival: float) -> tuple[list[Pane], Discards]:
+        """Take rows; return the panes that this closes, in order. ``arrival`` stands in for times that are absent."""
+        if block.rows == 0:
+            return [], Discards(0, 0)
+        time = np.full(block.rows, arrival) if block.time is None else np.where(np.isnan(block.time), arrival, block.time)
+        if self._rule.rows is not None:
+            return self._by_count(block, time, self._rule.rows), Discards(0, 0)
+        return self._by_time(block, time, self._rule.seconds or 1.0)
+
+    def advance(self, to: float) -> list[Pane]:
+        """Move the watermark when no data comes: close what has ended by ``to``."""
+        if self._rule.seconds is None or not np.isfinite(self.watermark):
+            return []
+        self.watermark = max(self.watermark, to - self._rule.lateness)
+        return self._close_ended()
+
+    def flush(self) -> list[Pane]:
+        """Close all open panes, the last ones perhaps early: the end of a replay."""
+        return [self._close(key) for key in sorted(self._open)]
+
+    def _by_count(self, block: Block, time: FloatArray, size: int) -> list[Pane]:
+        closed, first = [], 0
+        self.latest = max(self.latest, float(time.max()))
+        self.watermark = self.latest
+        while first < block.rows:
+            pane = self._open.setdefault(0, _Open(float(time[first]), float(time[first])))
+            last = min(first + size - pane.rows, block.rows)
+            part = slice(first, last)
+            pane.start = min(pane.start, float(time[part].min()))
+            pane.end = max(pane.end, float(time[part].max()))
+            self._hold(pane, rows_of(block, part))
+            if pane.rows >= size:
+                closed.append(self._close(0))
+            first = last
+        return closed
+
+    def _by_time(self, block: Block, time: FloatArray, seconds: float) -> tuple[list[Pane], Discards]:
+        ahead = time > self.watermark + _ABSURD_SECONDS if np.isfinite(self.watermark) else np.zeros(len(time), bool)
+        far = ahead | (np.abs(time) > 1e11) | (time < -1e10)  # beyond the year 5138 or before 1653
+        behind = time < self.watermark - 60 * max(seconds, self._rule.lateness, 60.0)
+        far, behind, closed = self._follow(time, far, behind)
+        index = np.floor(np.where(far, 0.0, time) / seconds).astype(np.int64)
+        late = ~far & (index < self._closed_before)
+        good = ~far & ~late
+        if good.any():
+            times = time[good]
+            top = float(np.quantile(times, _ADVANCE_QUANTILE, method="lower")) if times.size > 1 else float(times[0])
+            self.latest = max(self.latest, top)
+            for key in np.unique(index[good]):
+                pane = self._open.setdefault(int(key), _Open(float(key * seconds), float((key + 1) * seconds)))
+                mine = good & (index == key)
+                self._hold(pane, block if mine.all() else rows_of(block, np.flatnonzero(mine)))
+            self.watermark = max(self.watermark, top - self._rule.lateness)
+            closed += self._close_ended()
+        return closed, Discards(int(late.sum()), int(far.sum()))
+
+    def _follow(
+        self, time: FloatArray, far: NDArray[np.bool_], behind: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], list[Pane]]:
+        """Follow a clock that was set back or far ahead once a sustained majority of rows says so."""
+        astray = (far & (np.abs(time) <= 1e11) & (time >= -1e10)) | behind
+        wrong = int(astray.sum())
+        self._astray = self._astray + wrong if 2 * wrong > len(time) else 0
+        if self._astray < _SUSTAINED_ROWS:
+            return far, behind, []
+        self._astray = 0
+        closed = self.flush()
+        self.watermark, self._closed_before = -np.inf, -(2**62)
+        self.latest = float(np.median(time[astray]))
+        beyond = (np.abs(time) > 1e11) | (time < -1e10)
+        return beyond | ~astray, np.zeros_like(behind), closed
+
+    def _close_ended(self) -> list[Pane]:
+        seconds = self._rule.seconds or 1.0
+        limit = int(np.floor(self.watermark / seconds))
+        ended = sorted(key for key in self._open if key < limit)
+        self._closed_before = max(self._closed_before, limit)
+        return [self._close(key) for key in ended]
+
+    def _hold(self, pane: _Open, block: Block) -> None:
+        pane.waiting.append(block)
+        pane.waiting_rows += block.rows
+        if pane.waiting_rows >= FOLD_ROWS:
+            self._fold(pane)
+
+    def _fold(self, pane: _Open) -> Summary:
+        if pane.waiting:
+            summary = parts.summarise(self._grid, joined(pane.waiting))
+            pane.summary = summary if pane.summary is None else parts.merge(pane.summary, summary)
+            pane.waiting, pane.waiting_rows = [], 0
+        return parts.zero(self._grid) if pane.summary is None else pane.summary
+
+    def _close(self, key: int) -> Pane:
+        pane = self._open.pop(key)
+        self.number += 1
+        return Pane(self.number, pane.start, pane.end, self._fold(pane))
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """Everything as arrays, for a checkpoint. Waiting rows are folded first, which changes no later number."""
+        keys = sorted(self._open)
+        summaries = [self._fold(self._open[key]) for key in keys]
+        arrays: dict[str, NDArray[np.generic]] = {
+            "clock": np.array([self.watermark, self.latest, self.number, self._astray]),
+            "closed_before": np.array([self._closed_before], np.int64),
+            "keys": np.array(keys, np.int64),
+            "spans": np.array([[self._open[key].start, self._open[key].end] for key in keys]).reshape(-1, 2),
+        }
+        for position, summary in enumerate(summaries):
+            arrays.update({f"open{position}/{name}": part for name, part in arrays_of(summary).items()})
+        return arrays
+
+    def restore(self, arrays: dict[str, NDArray[np.generic]]) -> None:
+        """Go on from a checkpoint."""
+        watermark, latest, number, astray = (float(value) for value in arrays["clock"])
+        self.watermark, self.latest = watermark, latest
+        self.number, self._astray = int(number), int(astray)
+        self._closed_before = int(arrays["closed_before"][0])
+        self._open = {}
+        for position, key in enumerate(arrays["keys"]):
+            start, end = (float(value) for value in arrays["spans"][position])
+            summary = summary_of(self._grid.id, _below(arrays, f"open{position}/"))
+            self._open[int(key)] = _Open(start, end, summary)
+
+
+def rows_of(block: Block, rows: slice | IntArray) -> Block:
+    """Some rows of a block. Type faults are counted per batch, so they go with the first part that is cut from it."""
+    faults = block.faults
+    if isinstance(rows, slice):
+        whole_start = rows.start in (0, None)
+        faults = faults if whole_start else np.zeros_like(faults)
+    elif len(rows) and rows[0] != 0:
+        faults = np.zeros_like(faults)
+    return Block(block.numeric[rows], block.codes[rows], faults, None if block.time is None else block.time[rows])
+
+
+def joined(blocks: list[Block]) -> Block:
+    """One block with the rows of all, column-major."""
+    if len(blocks) == 1:
+        return blocks[0]
+    n = sum(block.rows for block in blocks)
+    numeric = np.empty((n, blocks[0].numeric.shape[1]), order="F")
+    codes = np.empty((n, blocks[0].codes.shape[1]), np.int32, order="F")
+    at = 0
+    for block in blocks:
+        numeric[at : at + block.rows] = block.numeric
+        codes[at : at + block.rows] = block.codes
+        at += block.rows
+    return Block(numeric, codes, np.sum([block.faults for block in blocks], axis=0))
+
+
+_PARTS: tuple[str, ...] = ("numeric", "codes", "missing", "nonfinite", "new", "faults", "sums")
+
+
+def arrays_of(summary: Summary) -> dict[str, NDArray[np.generic]]:
+    """A summary as arrays, counts in the smallest type that holds them."""
+    arrays: dict[str, NDArray[np.generic]] = {"rows": np.array([summary.rows], np.int64)}
+    for name in _PARTS:
+        part: NDArray[np.generic] = getattr(summary, name)
+        arrays[name] = part if part.dtype == np.float64 or summary.rows > np.iinfo(np.int32).max else part.astype(np.int32)
+    return arrays
+
+
+def summary_of(grid_id: str, arrays: dict[str, NDArray[np.generic]]) -> Summary:
+    """Inverse of `arrays_of`."""
+    kept = {name: arrays[name].astype(np.float64 if name == "sums" else np.int64) for name in _PARTS}
+    return Summary(grid_id=grid_id, rows=int(arrays["rows"][0]), **kept)  # type: ignore[arg-type]  # dtypes by name
+
+
+def _below(arrays: dict[str, NDArray[np.generic]], prefix: str) -> dict[str, NDArray[np.generic]]:
+    return {name.removeprefix(prefix): part for name, part in arrays.items() if name.startswith(prefix)}
+
