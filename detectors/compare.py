@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from detectors.grid import ABOVE, BELOW, BINS
-from detectors.types import FloatArray, IntArray, Reference, Summary
+from detectors.types import FloatArray, IntArray, Reason, Reference, Summary
 
 ROWS_PER_GROUP = 25
 """Rows of the smaller sample that a group must expect: from there on chi-square tails hold (tests/statistical)."""
@@ -29,12 +29,17 @@ _NUMERIC_LEVELS, _CODE_LEVELS = 6, 8
 
 
 class Groups(NamedTuple):
-    """Proportions of window and reference in groups of bins, ``(u, g)``; ``used`` marks groups that exist."""
+    """Proportions of window and reference in groups of bins, ``(u, g)``; ``used`` marks groups that exist.
+
+    The logarithms are 0 where there is no group.
+    """
 
     window: FloatArray
     reference: FloatArray
     used: NDArray[np.bool_]
     df: FloatArray
+    log_window: FloatArray
+    log_reference: FloatArray
 
 
 @dataclass(frozen=True)
@@ -59,9 +64,25 @@ class Baseline:
         return np.concatenate([self.bins.sum(axis=1), self.codes.sum(axis=1)]).astype(np.float64)
 
     @cached_property
+    def constant(self) -> NDArray[np.bool_]:
+        """Units with a single value in the reference, ``(u,)``."""
+        distinct = np.concatenate([(self.bins > 0).sum(axis=1), (self.codes > 0).sum(axis=1)])
+        return np.equal(distinct, 1)
+
+    @cached_property
+    def shares(self) -> FloatArray:
+        """Reference proportions of the bins, ``(p, K)``."""
+        return shares(self.bins)
+
+    @cached_property
+    def code_shares(self) -> FloatArray:
+        """Reference proportions of the categories, ``(q, v)``."""
+        return shares(self.codes)
+
+    @cached_property
     def cumulative(self) -> FloatArray:
         """Reference distribution function at the upper end of each bin but the last, ``(p, K-1)``."""
-        return np.cumsum(shares(self.bins), axis=1)[:, :-1]
+        return np.cumsum(self.shares, axis=1)[:, :-1]
 
     @cached_property
     def steps(self) -> FloatArray:
@@ -116,6 +137,29 @@ class Comparison:
         return codes
 
     @cached_property
+    def shares(self) -> FloatArray:
+        """Window proportions of the bins, ``(p, K)``."""
+        return shares(self.bins)
+
+    @cached_property
+    def code_shares(self) -> FloatArray:
+        """Window proportions of the categories, ``(q, v)``."""
+        return shares(self.codes)
+
+    @cached_property
+    def pooled_groups(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Unsmoothed proportions of window and reference in the groups, and of both pooled by effective rows."""
+        window, reference, _ = self.counts
+        p = window / np.maximum(self.rows, 1)[:, None]
+        q = reference / np.maximum(self.baseline.m, 1)[:, None]
+        return p, q, q + self.weight[:, None] * (p - q)
+
+    @cached_property
+    def weight(self) -> FloatArray:
+        """Window's share of the pooled effective rows, ``(u,)``."""
+        return self.n / np.maximum(self.n + self.m, 1e-300)
+
+    @cached_property
     def rows(self) -> FloatArray:
         """Window rows with a value, ``(u,)``."""
         return np.concatenate([self.bins.sum(axis=1), self.codes.sum(axis=1)]).astype(np.float64)
@@ -136,6 +180,28 @@ class Comparison:
         return self.n * self.m / np.maximum(self.n + self.m, 1e-300)
 
     @cached_property
+    def nothing(self) -> FloatArray:
+        """NaN for every unit: the kind of evidence that a test does not give."""
+        return np.full(len(self.n), np.nan)
+
+    @cached_property
+    def reason(self) -> NDArray[np.int8]:
+        """Why each unit cannot be compared, 0 where it can."""
+        reason = np.zeros(len(self.n), np.int8)
+        reason[np.minimum(self.n, self.m) < LEAST_ROWS] = Reason.FEW_ROWS
+        reason[self.baseline.constant] = Reason.CONSTANT_REFERENCE
+        reason[self.rows == 0] = Reason.ALL_MISSING
+        reason[self.m == 0] = Reason.NO_REFERENCE
+        return reason
+
+    @cached_property
+    def reason_ordered(self) -> NDArray[np.int8]:
+        """As `reason`, for tests that need an order of the values: categories have none."""
+        reason = self.reason.copy()
+        reason[len(self.bins) :] = Reason.UNORDERED
+        return reason
+
+    @cached_property
     def smoothed_c(self) -> FloatArray:
         """``c`` for proportions with half a count a group added, which shrinks their spread a little, ``(u,)``."""
         prior = _PRIOR * (self.groups.df + 1)
@@ -146,14 +212,12 @@ class Comparison:
     @cached_property
     def difference(self) -> FloatArray:
         """Window minus reference distribution function, ``(p, K-1)``."""
-        return np.cumsum(shares(self.bins), axis=1)[:, :-1] - self.baseline.cumulative
+        return np.cumsum(self.shares, axis=1)[:, :-1] - self.baseline.cumulative
 
     @cached_property
     def pooled(self) -> FloatArray:
         """Pooled distribution function, ``(p, K-1)``, weighted by effective rows."""
-        p = len(self.bins)
-        weight = (self.n[:p] / np.maximum(self.n[:p] + self.m[:p], 1e-300))[:, None]
-        return self.baseline.cumulative + weight * self.difference
+        return self.baseline.cumulative + self.weight[: len(self.bins), None] * self.difference
 
     @cached_property
     def counts(self) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
@@ -166,12 +230,10 @@ class Comparison:
             _regroup(numeric, np.minimum(level[:p], _NUMERIC_LEVELS - 1), self.bins, self.baseline.bins),
             _regroup(codes, np.minimum(level[p:], _CODE_LEVELS - 1), self.codes, self.baseline.codes),
         )
-        width = max(part[0].shape[1] for part in some)
-        window, reference = (
-            np.concatenate([np.pad(part[side], ((0, 0), (0, width - part[side].shape[1]))) for part in some])
-            for side in (0, 1)
-        )
-        return window, reference, reference > 0
+        both = np.zeros((2, len(level), max(part.shape[2] for part in some)))
+        both[:, :p, : some[0].shape[2]] = some[0]
+        both[:, p:, : some[1].shape[2]] = some[1]
+        return both[0], both[1], both[1] > 0
 
     @cached_property
     def groups(self) -> Groups:
@@ -182,7 +244,8 @@ class Comparison:
             np.where(used, (side + _PRIOR) / np.maximum(side.sum(axis=1) + _PRIOR * number, 1)[:, None], 0.0)
             for side in (window, reference)
         ]
-        return Groups(smooth[0], smooth[1], used, number - 1)
+        logs = [np.log(np.where(used, side, 1.0)) for side in smooth]
+        return Groups(smooth[0], smooth[1], used, number - 1, logs[0], logs[1])
 
 
 def folded(summary: Summary, used: IntArray) -> IntArray:
@@ -197,7 +260,8 @@ def folded(summary: Summary, used: IntArray) -> IntArray:
 
 def shares(counts: IntArray) -> FloatArray:
     """Rows of counts as proportions; zeros where a row is empty."""
-    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    share: FloatArray = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return share
 
 
 def _grouped(counts: IntArray, least: float) -> IntArray:
@@ -216,13 +280,11 @@ def _grouped(counts: IntArray, least: float) -> IntArray:
     return group
 
 
-def _regroup(maps: IntArray, level: IntArray, window: IntArray, reference: IntArray) -> tuple[FloatArray, FloatArray]:
+def _regroup(maps: IntArray, level: IntArray, window: IntArray, reference: IntArray) -> FloatArray:
+    """Counts of window and reference in groups, ``(2, rows, width)``."""
     rows, width = window.shape
     if rows == 0:
-        return np.zeros((0, 1)), np.zeros((0, 1))
+        return np.zeros((2, 0, 1))
     index = (maps[level, np.arange(rows)] + np.arange(rows)[:, None] * width).reshape(-1)
-    size = rows * width
-    return (
-        np.bincount(index, window.reshape(-1), size).reshape(rows, width),
-        np.bincount(index, reference.reshape(-1), size).reshape(rows, width),
-    )
+    both = [np.bincount(index, counts.reshape(-1), rows * width) for counts in (window, reference)]
+    return np.reshape(both, (2, rows, width)).astype(np.float64)

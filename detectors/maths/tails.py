@@ -11,7 +11,8 @@ _FLOOR = 1e-300
 
 
 def _log(p: FloatArray) -> FloatArray:
-    return np.log(np.clip(p, _FLOOR, 1.0))
+    logarithm: FloatArray = np.log(np.clip(p, _FLOOR, 1.0))
+    return logarithm
 
 
 def chi2(statistic: FloatArray, df: FloatArray) -> FloatArray:
@@ -22,7 +23,8 @@ def chi2(statistic: FloatArray, df: FloatArray) -> FloatArray:
 
 def normal_two_sided(z: FloatArray) -> FloatArray:
     """Standard normal, both tails."""
-    return np.minimum(np.log(2.0) + special.log_ndtr(-np.abs(z)), 0.0)
+    log_p: FloatArray = np.minimum(np.log(2.0) + special.log_ndtr(-np.abs(z)), 0.0)
+    return log_p
 
 
 def gamma(statistic: FloatArray, mean: FloatArray, variance: FloatArray, skew: float = 1.0) -> FloatArray:

@@ -1,4 +1,4 @@
-"""e-KS: has some column moved by more than the smallest shift that matters, at any time so far?
+"""e-KS: columns that moved by more than the smallest shift that matters, at any time so far.
 
 Question: H0: every cut's (category's) probability stays within delta of the reference. H1: one left it.
 Statistic: mean over the unit's cuts, both sides and five alternatives of Shiryaev-Roberts recursions.

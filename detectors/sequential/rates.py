@@ -73,6 +73,8 @@ class RateFixed(NamedTuple):
 
     questions: Questions
     bets: recursion.Bets
+    usable: NDArray[np.bool_]
+    reason: NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,10 @@ class Rate:
         bound = upper_bound(hits / tau, asked / tau)
         p0 = np.where(watched(reference.grid, self.counter) & (asked > 0), bound + self.tolerance, 1.0)
         rate = np.divide(hits, asked, out=np.zeros_like(hits), where=asked > 0)
-        return RateFixed(Questions(np.arange(len(rate)), rate, p0, tau), recursion.bets(p0, tau))
+        bets = recursion.bets(p0, tau)
+        usable = np.greater(bets.usable[:, 0], 0)
+        reason = np.where(usable, Reason.OK, Reason.NOT_APPLICABLE).astype(np.int8)
+        return RateFixed(Questions(np.arange(len(rate)), rate, p0, tau), bets, usable, reason)
 
     def questions(self, fixed: RateFixed) -> Questions:
         """One a column."""
@@ -116,15 +121,13 @@ class Rate:
         """One step on the newest pane."""
         hits, asked = self.answers(fixed, window.fresh)
         state = recursion.step(fixed.bets, state, hits, asked)
-        units = len(hits)
-        log_e, since = recursion.by_unit(state, np.arange(units), units)
-        usable = fixed.bets.usable.any(axis=1)
-        log_e[~usable] = np.nan
-        rate = np.divide(hits, asked, out=np.full(units, np.nan), where=(asked > 0) & usable)
-        reason = np.where(usable, Reason.OK, Reason.NOT_APPLICABLE).astype(np.int8)
-        nothing = np.full(units, np.nan)
+        nothing = window.comparison.nothing
+        with np.errstate(divide="ignore"):
+            log_e = np.where(fixed.usable, np.log(state.r.mean(axis=1)), nothing)
+        since = np.where(log_e > -np.inf, state.age.max(axis=1), nothing)
+        rate = np.divide(hits, asked, out=nothing.copy(), where=(asked > 0) & fixed.usable)
         return state, Evidence(
-            self.name, "rate_change", rate, rate - fixed.questions.share, nothing, nothing, nothing, log_e, asked, reason,
+            self.name, "rate_change", rate, rate - fixed.questions.share, nothing, nothing, nothing, log_e, asked, fixed.reason,
             {"since": since},
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Recovery: is a column that alarmed back within what is too small to matter?
+"""Recovery: columns that alarmed and are back within what is too small to matter.
 
 Question: H0: at least one of the unit's questions is still answered yes more often than p0; H1: none is.
 Statistic: per question, Shiryaev-Roberts recursions of the likelihood ratio of p1 < p0, p1 between the reference's share

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from detectors.compare import LEAST_ROWS, Comparison
+from detectors.compare import Comparison
 from detectors.types import Evidence, FloatArray, Reason
+
+_OK = int(Reason.OK)
 
 
 class Nothing(NamedTuple):
@@ -26,20 +27,6 @@ class Result(NamedTuple):
     log_p: FloatArray
 
 
-def reasons(comparison: Comparison, *, ordered: bool) -> NDArray[np.int8]:
-    """Why each unit cannot be tested, `Reason.OK` where it can. ``ordered`` tests speak of numeric columns only."""
-    p, u = len(comparison.bins), len(comparison.n)
-    reason = np.full(u, Reason.OK, np.int8)
-    reason[np.minimum(comparison.n, comparison.m) < LEAST_ROWS] = Reason.FEW_ROWS
-    constant = np.concatenate([(comparison.baseline.bins > 0).sum(axis=1), (comparison.baseline.codes > 0).sum(axis=1)])
-    reason[constant == 1] = Reason.CONSTANT_REFERENCE
-    reason[comparison.rows == 0] = Reason.ALL_MISSING
-    reason[comparison.m == 0] = Reason.NO_REFERENCE
-    if ordered:
-        reason[p:] = Reason.UNORDERED
-    return reason
-
-
 def evidence(
     name: str,
     effect_name: str,
@@ -50,26 +37,22 @@ def evidence(
     extra: Mapping[str, FloatArray] | None = None,
 ) -> Evidence:
     """Pad a result to all units and silence those that cannot be tested. ``ordered`` results are ``(p,)``."""
-    reason = reasons(comparison, ordered=ordered)
-    silent = reason != Reason.OK
-    u = len(reason)
-
-    def full(values: FloatArray) -> FloatArray:
-        padded = np.full(u, np.nan)
-        padded[: len(values)] = values
-        padded[silent] = np.nan
-        return padded
-
+    reason = comparison.reason_ordered if ordered else comparison.reason
+    extra = extra or {}
+    table = np.full((len(result) + len(extra), len(reason)), np.nan)
+    for row, values in enumerate((*result, *extra.values())):
+        table[row, : len(values)] = values
+    table[:, reason != _OK] = np.nan
     return Evidence(
         detector=name,
         effect_name=effect_name,
-        statistic=full(result.statistic),
-        effect=full(result.effect),
-        effect_low=full(result.low),
-        effect_high=full(result.high),
-        log_p=full(result.log_p),
-        log_e=np.full(u, np.nan),
+        statistic=table[0],
+        effect=table[1],
+        effect_low=table[2],
+        effect_high=table[3],
+        log_p=table[4],
+        log_e=comparison.nothing,
         n=comparison.rows,
         reason=reason,
-        extra={key: full(values) for key, values in (extra or {}).items()},
+        extra=dict(zip(extra, table[len(result) :], strict=True)),
     )

@@ -6,7 +6,7 @@ s the distances of neighbouring bins: AD = c sum d^2 / (H (1 - H)); CvM = c sum 
 Null law: sqrt(c) d is a Brownian bridge at the cuts. AD and CvM: sum of lambda_i chi2_1 with the eigenvalues of its
 weighted covariance, tail by Pearson's three moments. KS: Kolmogorov's law, corrected for the cuts between which it is not
 looked at, or Bonferroni's sum over the cuts where that is smaller. W1: Pearson III with the exact mean and variance.
-Sees / blind to: AD sees tails and scale, CvM and KS the middle, W1 distances in the column's units; all are weak for spikes.
+Sees / blind to: AD sees tails and scale, CvM and KS the middle, W1 distances in the column's units; weak for spikes.
 Cost: O(K) a column. Source: methods.md section 2; Anderson and Darling 1952; Broadie, Glasserman and Kou 1997 (the
 0.5826 of the correction).
 """
@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import special
 
-from detectors.compare import Baseline, Comparison, shares
+from detectors.compare import Baseline, Comparison
 from detectors.maths import tails
 from detectors.types import Evidence, FloatArray, Reference, Window
 from detectors.univariate.common import Nothing, Result, evidence
@@ -102,12 +102,12 @@ class CramerVonMises(_Windowed):
     def fit(self, reference: Reference) -> QuadraticFixed:
         """Eigenvalue sums of the mass-weighted covariance of the bridge."""
         base = Baseline(reference)
-        return QuadraticFixed(_cumulants(base.cumulative, np.sqrt(shares(base.bins)[:, :-1])))
+        return QuadraticFixed(_cumulants(base.cumulative, np.sqrt(base.shares[:, :-1])))
 
     def score(self, fixed: QuadraticFixed, state: Nothing, window: Window) -> tuple[Nothing, Evidence]:
         """Judge one window."""
         it = window.comparison
-        raw = (shares(it.baseline.bins)[:, :-1] * it.difference**2).sum(axis=1)
+        raw = (it.baseline.shares[:, :-1] * it.difference**2).sum(axis=1)
         c = np.maximum(it.c[: len(raw)], 1e-300)
         statistic = c * raw
         mean, spread_of = fixed.cumulants[:, 0], 2 * np.sqrt(2 * fixed.cumulants[:, 1] + 4 * statistic / 6)
@@ -126,7 +126,7 @@ class KolmogorovSmirnov(_Windowed):
     def fit(self, reference: Reference) -> SupremumFixed:
         """Spread of the bridge at the cuts, and how far apart they typically are."""
         base = Baseline(reference)
-        mass = np.where(base.bins > 0, shares(base.bins), np.nan)
+        mass = np.where(base.bins > 0, base.shares, np.nan)
         fine = np.array([np.nanquantile(row, 0.25) if np.isfinite(row).any() else 0.0 for row in mass])
         spread = np.sqrt(base.cumulative * (1 - base.cumulative))
         return SupremumFixed(spread, _MONITORING * np.sqrt(fine))
@@ -181,16 +181,19 @@ class Wasserstein(_Windowed):
 
 def ks_radius(it: Comparison) -> FloatArray:
     """95 % radius of a KS distance between two samples, ``(u,)``: the sum of two DKW radii."""
-    return _RADIUS * (1 / np.sqrt(np.maximum(it.n, 1)) + 1 / np.sqrt(np.maximum(it.m, 1)))
+    radius: FloatArray = _RADIUS * (1 / np.sqrt(np.maximum(it.n, 1)) + 1 / np.sqrt(np.maximum(it.m, 1)))
+    return radius
 
 
 def _bonferroni(x: FloatArray, deviation: FloatArray) -> FloatArray:
     scaled = np.divide(x[:, None], deviation, out=np.full_like(deviation, np.inf), where=deviation > 0)
-    return np.minimum(np.log(np.maximum(2 * special.ndtr(-scaled).sum(axis=1), 1e-300)), 0.0)
+    log_p: FloatArray = np.minimum(np.log(np.maximum(2 * special.ndtr(-scaled).sum(axis=1), 1e-300)), 0.0)
+    return log_p
 
 
 def _covariance(f: FloatArray) -> FloatArray:
-    return np.minimum(f[:, None], f[None, :]) - np.outer(f, f)
+    covariance: FloatArray = np.minimum(f[:, None], f[None, :]) - np.outer(f, f)
+    return covariance
 
 
 def _cumulants(cumulative: FloatArray, weight: FloatArray) -> FloatArray:

@@ -1,8 +1,8 @@
 """PSI, Jensen-Shannon, Hellinger, Kullback-Leibler, G, chi-square and total variation on groups of bins or categories.
 
 Question: H0: window and reference rows come from one law; H1: they do not.
-Statistic: with p, q the window's and the reference's proportions in g groups and c = n m / (n + m): c PSI, 8 c JS (nats),
-8 c H^2, 2 c KL, the two-sample G and chi-square; total variation sum |p - q| / 2.
+Statistic: with p, q the window's and the reference's proportions in g groups and c = n m / (n + m): c PSI, 8 c JS
+(nats), 8 c H^2, 2 c KL, the two-sample G and chi-square; total variation sum |p - q| / 2.
 Null law: chi-square with g - 1 degrees of freedom for all but the last (methods.md section 2); bins are grouped until
 the smaller sample expects 25 rows a group, which keeps the levels at 5 % and 0.1 % (tests/statistical). Total
 variation: gamma with the mean and variance of a sum of folded normal variables.
@@ -22,53 +22,50 @@ import numpy as np
 from scipy import special
 
 from detectors.compare import Comparison
+from detectors.grid import BINS
 from detectors.maths import tails
 from detectors.types import Evidence, FloatArray, Reference, Window
 from detectors.univariate.common import Nothing, Result, evidence
 
 
 def _psi(it: Comparison) -> FloatArray:
-    p, q, used, _ = it.groups
-    return np.sum((p - q) * np.log(np.where(used, p, 1) / np.where(used, q, 1)), axis=1)
+    p, q, _, _, log_p, log_q = it.groups
+    total: FloatArray = np.vecdot(p - q, log_p - log_q)
+    return total
 
 
 def _kullback_leibler(it: Comparison) -> FloatArray:
-    p, q, used, _ = it.groups
-    return np.sum(p * np.log(np.where(used, p, 1) / np.where(used, q, 1)), axis=1)
+    p, _, _, _, log_p, log_q = it.groups
+    total: FloatArray = np.vecdot(p, log_p - log_q)
+    return total
 
 
 def _jensen_shannon(it: Comparison) -> FloatArray:
-    p, q, used, _ = it.groups
-    middle = np.where(used, (p + q) / 2, 1)
-    p1, q1 = np.where(used, p, 1), np.where(used, q, 1)
-    return np.sum(p * np.log(p1 / middle) + q * np.log(q1 / middle), axis=1) / 2
+    p, q, used, _, log_p, log_q = it.groups
+    middle = np.log(np.where(used, (p + q) / 2, 1))
+    total: FloatArray = (np.vecdot(p, log_p - middle) + np.vecdot(q, log_q - middle)) / 2
+    return total
 
 
 def _hellinger(it: Comparison) -> FloatArray:
-    p, q, _, _ = it.groups
-    return np.sum((np.sqrt(p) - np.sqrt(q)) ** 2, axis=1) / 2
-
-
-def _shares_and_pool(it: Comparison) -> tuple[FloatArray, FloatArray, FloatArray]:
-    window, reference, _ = it.counts
-    p = window / np.maximum(it.rows, 1)[:, None]
-    q = reference / np.maximum(it.baseline.m, 1)[:, None]
-    weight = (it.n / np.maximum(it.n + it.m, 1e-300))[:, None]
-    return p, q, q + weight * (p - q)
+    difference = np.sqrt(it.groups.window) - np.sqrt(it.groups.reference)
+    total: FloatArray = np.vecdot(difference, difference) / 2
+    return total
 
 
 def _g(it: Comparison) -> FloatArray:
-    p, q, pool = _shares_and_pool(it)
+    p, q, pool = it.pooled_groups
     pool = np.where(pool > 0, pool, 1)
-    weight = it.n / np.maximum(it.n + it.m, 1e-300)
-    inner = special.xlogy(p, p / pool).sum(axis=1) / np.maximum(1 - weight, 1e-300)
-    outer = special.xlogy(q, q / pool).sum(axis=1) / np.maximum(weight, 1e-300)
-    return inner + outer
+    inner = special.xlogy(p, p / pool).sum(axis=1) / np.maximum(1 - it.weight, 1e-300)
+    outer = special.xlogy(q, q / pool).sum(axis=1) / np.maximum(it.weight, 1e-300)
+    total: FloatArray = inner + outer
+    return total
 
 
 def _chi_square(it: Comparison) -> FloatArray:
-    p, q, pool = _shares_and_pool(it)
-    return np.divide((p - q) ** 2, pool, out=np.zeros_like(pool), where=pool > 0).sum(axis=1)
+    p, q, pool = it.pooled_groups
+    total: FloatArray = np.divide((p - q) ** 2, pool, out=np.zeros_like(pool), where=pool > 0).sum(axis=1)
+    return total
 
 
 INDICES: dict[str, tuple[Callable[[Comparison], FloatArray], float]] = {
@@ -85,7 +82,9 @@ _UNSMOOTHED = ("g_test", "chi_square")
 
 
 class DivergenceFixed(NamedTuple):
-    """Nothing is fitted: the null law is closed-form in the sizes."""
+    """95 % quantiles of chi-square for 0, 1, ... degrees of freedom: else nothing, the null law is closed-form."""
+
+    quantile: FloatArray
 
 
 @dataclass(frozen=True)
@@ -96,9 +95,10 @@ class Divergence:
     failure_modes: tuple[str, ...] = ("distributional_shift",)
 
     def fit(self, reference: Reference) -> DivergenceFixed:
-        """Nothing to fit."""
-        del reference
-        return DivergenceFixed()
+        """Tabulate what does not change."""
+        most = BINS + reference.grid.slots
+        degrees = np.maximum(np.arange(most), 1).astype(np.float64)
+        return DivergenceFixed(np.asarray(2 * special.gammaincinv(degrees / 2, 0.95), np.float64))
 
     def start(self, fixed: DivergenceFixed) -> Nothing:
         """Nothing moves."""
@@ -107,7 +107,6 @@ class Divergence:
 
     def score(self, fixed: DivergenceFixed, state: Nothing, window: Window) -> tuple[Nothing, Evidence]:
         """Judge one window."""
-        del fixed
         it = window.comparison
         index, factor = INDICES[self.name]
         df = it.groups.df
@@ -116,7 +115,7 @@ class Divergence:
         beyond = np.maximum(statistic - df, 0)
         spread = 2 * np.sqrt(2 * np.maximum(df, 0) + 4 * beyond)
         bounds = [np.maximum(statistic - df + shift, 0) / scale for shift in (0.0, -spread, spread)]
-        quantile = special.gammaincinv(np.maximum(df, 1) / 2, 0.95) * 2 / scale
+        quantile = fixed.quantile[np.maximum(df, 0).astype(np.int64)] / scale
         result = Result(statistic, bounds[0], bounds[1], bounds[2], tails.chi2(statistic, df))
         extra = {"index": statistic / scale, "null_quantile": quantile}
         return state, evidence(self.name, self.name, it, result, ordered=False, extra=extra)
@@ -129,21 +128,21 @@ class TotalVariation:
     name: str = "total_variation"
     failure_modes: tuple[str, ...] = ("distributional_shift",)
 
-    def fit(self, reference: Reference) -> DivergenceFixed:
+    def fit(self, reference: Reference) -> Nothing:
         """Nothing to fit."""
         del reference
-        return DivergenceFixed()
+        return Nothing()
 
-    def start(self, fixed: DivergenceFixed) -> Nothing:
+    def start(self, fixed: Nothing) -> Nothing:
         """Nothing moves."""
         del fixed
         return Nothing()
 
-    def score(self, fixed: DivergenceFixed, state: Nothing, window: Window) -> tuple[Nothing, Evidence]:
+    def score(self, fixed: Nothing, state: Nothing, window: Window) -> tuple[Nothing, Evidence]:
         """Judge one window."""
         del fixed
         it = window.comparison
-        p, q, pool = _shares_and_pool(it)
+        p, q, pool = it.pooled_groups
         distance = np.abs(p - q).sum(axis=1) / 2
         # folded normals with variance pool (1 - pool) and correlations -sqrt(odds odds'); see `_folded`
         mean, variance = _folded(pool)

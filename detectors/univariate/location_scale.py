@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detectors.compare import Baseline, Comparison, shares
+from detectors.compare import Baseline, Comparison
 from detectors.maths import tails
 from detectors.types import Evidence, FloatArray, Reference, Summary, Window
 from detectors.univariate.common import Nothing, Result, evidence
@@ -26,7 +26,7 @@ _SPREAD_FLOOR = 1e-12
 
 
 class ScoreFixed(NamedTuple):
-    """Scores of the bins ``(p, K)``, and the reference's clipped mean, variance and kurtosis in scale units ``(p,)``."""
+    """Scores of the bins ``(p, K)``; clipped mean, variance and kurtosis of the reference in scale units ``(p,)``."""
 
     scores: FloatArray
     mean: FloatArray
@@ -96,13 +96,12 @@ class Scale:
 def _score_difference(scores: FloatArray, it: Comparison) -> FloatArray:
     """Mean score of the window minus that of the reference, in standard errors."""
     p = len(scores)
-    window, reference = shares(it.bins), shares(it.baseline.bins)
-    weight = (it.n[:p] / np.maximum(it.n[:p] + it.m[:p], 1e-300))[:, None]
-    pool = reference + weight * (window - reference)
-    centred = scores - (pool * scores).sum(axis=1, keepdims=True)
-    variance = (pool * centred**2).sum(axis=1)
-    difference = ((window - reference) * centred).sum(axis=1)
-    return difference * np.sqrt(it.c[:p] / np.maximum(variance, _SPREAD_FLOOR))
+    window, reference = it.shares, it.baseline.shares
+    pool = reference + it.weight[:p, None] * (window - reference)
+    mean = np.vecdot(pool, scores)
+    variance = np.vecdot(pool, scores**2) - mean**2
+    z: FloatArray = np.vecdot(window - reference, scores) * np.sqrt(it.c[:p] / np.maximum(variance, _SPREAD_FLOOR))
+    return z
 
 
 def _moments(summary: Summary) -> tuple[FloatArray, FloatArray]:
@@ -115,7 +114,7 @@ def _kurtosis(base: Baseline) -> FloatArray:
     """Fourth standardised moment of the reference, from its bins' mean values clipped like the moments."""
     grid = base.reference.grid
     z = np.clip(np.nan_to_num((grid.centres - grid.centre[:, None]) / grid.scale[:, None]), -8, 8)
-    share = shares(base.bins)
-    centred = z - (share * z).sum(axis=1, keepdims=True)
-    variance = np.maximum((share * centred**2).sum(axis=1), _SPREAD_FLOOR)
-    return (share * centred**4).sum(axis=1) / variance**2
+    centred = z - (base.shares * z).sum(axis=1, keepdims=True)
+    variance = np.maximum((base.shares * centred**2).sum(axis=1), _SPREAD_FLOOR)
+    kurtosis: FloatArray = (base.shares * centred**4).sum(axis=1) / variance**2
+    return kurtosis

@@ -1,4 +1,4 @@
-"""Relevant drift: has a column moved by more than the smallest shift that matters?
+"""Relevant drift: a column that moved by more than the smallest shift that matters.
 
 Question: H0: KS distance <= delta; H1: it is larger. For categories the distance is taken in slot order.
 Statistic: D - delta against the sum of the two samples' Dvoretzky-Kiefer-Wolfowitz radii e_k = sqrt(ln(4/alpha)/(2k)).
@@ -15,11 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detectors.compare import shares
 from detectors.types import Evidence, Reference, Window
 from detectors.univariate.common import Nothing, Result, evidence
 from detectors.univariate.distribution import ks_radius
-from detectors.univariate.divergence import DivergenceFixed
 
 
 @dataclass(frozen=True)
@@ -30,21 +28,21 @@ class Relevant:
     name: str = "relevant_drift"
     failure_modes: tuple[str, ...] = ("distributional_shift",)
 
-    def fit(self, reference: Reference) -> DivergenceFixed:
+    def fit(self, reference: Reference) -> Nothing:
         """Nothing to fit."""
         del reference
-        return DivergenceFixed()
+        return Nothing()
 
-    def start(self, fixed: DivergenceFixed) -> Nothing:
+    def start(self, fixed: Nothing) -> Nothing:
         """Nothing moves."""
         del fixed
         return Nothing()
 
-    def score(self, fixed: DivergenceFixed, state: Nothing, window: Window) -> tuple[Nothing, Evidence]:
+    def score(self, fixed: Nothing, state: Nothing, window: Window) -> tuple[Nothing, Evidence]:
         """Judge one window."""
         del fixed
         it = window.comparison
-        codes = np.cumsum(shares(it.codes) - shares(it.baseline.codes), axis=1)
+        codes = np.cumsum(it.code_shares - it.baseline.code_shares, axis=1)
         distance = np.concatenate(
             [np.abs(it.difference).max(axis=1, initial=0.0), np.abs(codes).max(axis=1, initial=0.0)]
         )
