@@ -1,8 +1,9 @@
 """The clockwork: APScheduler 3 with everything said that it leaves to defaults, and its losses counted.
 
-A task runs at its interval and never twice at a time. A run whose time has passed by a whole interval is *missed*, one
-whose predecessor is still going is *skipped*; both are counters, not just log lines. The scheduler tells time by the
-wall clock: when that jumps back, the tasks' next runs are pulled up, or they would sleep through the difference.
+A task runs at its interval and never twice at a time. A run whose time passed while nothing could start it (a machine
+asleep, all threads busy) is *missed*, one whose predecessor is still going is *skipped*; both are counters, not just
+log lines. APScheduler merges runs missed in a row into one without a word: they are counted by the gap. It tells time
+by the wall clock: when that jumps back, next runs are pulled up, or they would sleep through the difference.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ class Scheduler:
         """Nothing runs before `start`."""
         self._counts: dict[str, Counts] = {}
         self._seconds: dict[str, float] = {}
+        self._last: dict[str, datetime] = {}
         self._lock = Lock()
         self._stopping = Event()
         self._log = log.get("scheduler")
@@ -51,6 +53,7 @@ class Scheduler:
             timezone=UTC,
             daemon=True,
         )
+        self._scheduler.add_listener(self._due, events.EVENT_JOB_SUBMITTED | events.EVENT_JOB_MAX_INSTANCES)
         self._scheduler.add_listener(self._executed, events.EVENT_JOB_EXECUTED)
         self._scheduler.add_listener(self._failed, events.EVENT_JOB_ERROR)
         self._scheduler.add_listener(self._missed, events.EVENT_JOB_MISSED)
@@ -65,6 +68,7 @@ class Scheduler:
         with self._lock:
             self._counts.setdefault(name, Counts())
             self._seconds[name] = seconds
+            self._last.pop(name, None)
         self._scheduler.add_job(
             function,
             IntervalTrigger(seconds=seconds, timezone=UTC),
@@ -108,6 +112,18 @@ class Scheduler:
         """Look at the wall clock until the end."""
         while not self._stopping.wait(WATCH_SECONDS):
             self.resync(datetime.now(UTC))
+
+    def _due(self, event: events.JobSubmissionEvent) -> None:
+        """A run's time has come: those merged into it since the one before are missed."""
+        name, times = event.job_id, event.scheduled_run_times
+        with self._lock:
+            last = self._last.get(name, times[0])
+            self._last[name] = times[-1]
+            passed = (times[0] - last).total_seconds() / self._seconds.get(name, 1.0)
+        merged = round(passed) - 1
+        if merged > 0:
+            self._count(name, missed=merged)
+            self._log.warning("Clockwork runs were missed.", task=name, runs=merged)
 
     def _executed(self, event: events.JobExecutionEvent) -> None:
         """A run came to its end."""
