@@ -67,7 +67,8 @@ class Baseline:
     def constant(self) -> NDArray[np.bool_]:
         """Units with a single value in the reference, ``(u,)``."""
         distinct = np.concatenate([(self.bins > 0).sum(axis=1), (self.codes > 0).sum(axis=1)])
-        return np.equal(distinct, 1)
+        single: NDArray[np.bool_] = distinct == 1
+        return single
 
     @cached_property
     def shares(self) -> FloatArray:

@@ -226,7 +226,7 @@ class Engine:
         groups: dict[str, list[tuple[int, int]]] = {}
         for row, unit in culprits[:_NAMED]:
             groups.setdefault(self._triage(row, unit, context), []).append((row, unit))
-        found = []
+        found: list[Finding] = []
         for position, (triage, members) in enumerate(groups.items()):
             age = self._age(context, *members[0])
             units = tuple(self._culprit(state, context, row, unit, age) for row, unit in members)

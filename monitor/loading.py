@@ -1,0 +1,73 @@
+"""From a configured reference to a fitted one: load the artefact, or measure the data once and keep the result."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+
+from monitor import artefact
+from monitor.config import Model
+from monitor.errors import ReferenceError_
+from monitor.reader import Tables
+from monitor.reference import Fitted, fit
+from monitor.schema import Roles
+
+Progress = Callable[[str, int, int | None], None]
+"""Told what is being done, the rows so far, and how many there are if that is known."""
+
+
+def roles_of(model: Model) -> Roles:
+    """The configured roles in the form the fit uses."""
+    return Roles.of(model.columns.model_dump())
+
+
+def fitted_of(model: Model, cache: Path | None = None, progress: Progress | None = None) -> Fitted:
+    """The model's reference: an artefact is loaded, data is measured.
+
+    With ``cache`` (a folder) a measured reference is kept there, under a name that changes with the files and the
+    roles, and loaded the next time. `ReferenceError_` if there is no reference to load.
+    """
+    paths = model.reference.paths
+    if not paths:
+        raise ReferenceError_(
+            f"models.{model.name}.reference: {{learn_rows}} has no stored rows to read; name a file or folder here"
+        )
+    if len(paths) == 1 and (Path(paths[0]) / artefact.MANIFEST).is_file():
+        return artefact.load(paths[0])
+    tables = Tables(paths)
+    place = None if cache is None else cache / f"{model.name}-{_fingerprint(tables, model)}"
+    if place is not None and (place / artefact.MANIFEST).is_file():
+        return artefact.load(place)
+    fitted = measure(tables, model, progress)
+    if place is not None:
+        artefact.write(fitted, place)
+    return fitted
+
+
+def measure(tables: Tables, model: Model, progress: Progress | None = None) -> Fitted:
+    """Measure stored data; ``progress`` is told how far it is."""
+    total = tables.row_count
+
+    def tell(name: str, rows: int) -> None:
+        if progress is not None:
+            progress(name, rows, total)
+
+    return fit(tables.batches, roles_of(model), progress=tell)
+
+
+def measure_batches(batches: list[pa.RecordBatch], model: Model) -> Fitted:
+    """Measure rows in memory: the first traffic of a model without a stored reference."""
+    return fit(lambda: iter(batches), roles_of(model))
+
+
+def _fingerprint(tables: Tables, model: Model) -> str:
+    """Changes with names, sizes and times of the files and with the roles."""
+    digest = hashlib.sha256(model.columns.model_dump_json().encode())
+    for name in tables.names:
+        file = Path(name)
+        stat = file.stat() if file.exists() else None
+        digest.update(repr((name, stat and (stat.st_size, stat.st_mtime_ns))).encode())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,162 @@
+"""Stored logs through the very engine that ``run`` uses, in event time, as fast as it goes."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from monitor.config import Config, Model, fingerprint
+from monitor.errors import ConfigError, DriftwardenError
+from monitor.loading import Progress, fitted_of, measure_batches
+from monitor.reader import Tables
+from monitor.report import Finding, Recovered, Report
+from monitor.streams import Fed, ModelStreams
+
+Line = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Totals of one model's replay."""
+
+    model: str
+    rows: int = 0
+    panes: int = 0
+    findings: int = 0
+    discarded: Counter[str] = field(default_factory=Counter)
+    seconds_cpu: float = 0.0
+
+    def as_dict(self) -> Line:
+        """The last line of the model in the JSON lines (design.md section 5)."""
+        return {
+            "kind": "summary",
+            "model": self.model,
+            "rows": self.rows,
+            "panes": self.panes,
+            "findings": self.findings,
+            "discarded": dict(self.discarded),
+            "seconds_cpu": round(self.seconds_cpu, 3),
+        }
+
+
+def replay(
+    config: Config,
+    paths: Sequence[str],
+    *,
+    model: str | None = None,
+    emit: Callable[[Line], None],
+    watch: Callable[[Report], None] | None = None,
+    progress: Progress | None = None,
+) -> list[Outcome]:
+    """Send ``paths`` through each model (or the named one); ``emit`` gets one object per finding and model."""
+    chosen = [one for one in config.models if model in (None, one.name)]
+    if not chosen:
+        names = ", ".join(one.name for one in config.models)
+        raise ConfigError([f"--model: no model is called {model!r}; configured are: {names}"])
+    if len(chosen) > 1:
+        names = ", ".join(one.name for one in chosen)
+        raise ConfigError([f"--model: the configuration has several models ({names}); say which one the log belongs to"])
+    return [_one(chosen[0], paths, fingerprint(config), emit, watch, progress)]
+
+
+def _one(  # noqa: PLR0913 - the wiring of one run
+    model: Model,
+    paths: Sequence[str],
+    config_id: str,
+    emit: Callable[[Line], None],
+    watch: Callable[[Report], None] | None,
+    progress: Progress | None,
+) -> Outcome:
+    outcome = Outcome(model.name)
+    tables = Tables(paths)
+    rows = tables.batches()
+    learn = model.reference.learn_rows
+    if learn:
+        first, rows = _learn(rows, learn)
+        fitted = measure_batches(first, model)
+        outcome.rows += sum(batch.num_rows for batch in first)
+    else:
+        fitted = fitted_of(model, progress=progress)
+    streams = ModelStreams(model, fitted, config_id=config_id, timer=time.perf_counter)
+    streams.prepare()
+    total = tables.row_count
+    began = time.process_time()
+    for batch in rows:
+        fed = streams.feed(batch, "", outcome.rows)
+        outcome.rows += batch.num_rows
+        _account(outcome, fed)
+        _tell(fed.reports, outcome, emit, watch)
+        if progress is not None:
+            progress("replay", outcome.rows, total)
+    _tell(streams.flush(), outcome, emit, watch)
+    outcome.seconds_cpu = time.process_time() - began
+    emit(outcome.as_dict())
+    return outcome
+
+
+def _learn(rows: Iterator[pa.RecordBatch], wanted: int) -> tuple[list[pa.RecordBatch], Iterator[pa.RecordBatch]]:
+    """The first rows as reference, and an iterator over what follows."""
+    first: list[pa.RecordBatch] = []
+    missing = wanted
+    for batch in rows:
+        first.append(batch.slice(0, missing))
+        missing -= first[-1].num_rows
+        if missing <= 0:
+            rest = batch.slice(first[-1].num_rows)
+            return first, _and_then(rest, rows)
+    raise DriftwardenError(
+        f"reference.learn_rows: the log has only {wanted - missing} rows and {wanted} are to be learnt from; "
+        "give a longer log or a smaller number"
+    )
+
+
+def _and_then(batch: pa.RecordBatch, rows: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    if batch.num_rows:
+        yield batch
+    yield from rows
+
+
+def _account(outcome: Outcome, fed: Fed) -> None:
+    for reason, number in (("late", fed.late), ("implausible_time", fed.implausible)):
+        if number:
+            outcome.discarded[reason] += number
+
+
+def _tell(
+    reports: Sequence[Report],
+    outcome: Outcome,
+    emit: Callable[[Line], None],
+    watch: Callable[[Report], None] | None,
+) -> None:
+    for report in reports:
+        outcome.panes += "/" not in report.stream
+        for finding in report.findings:
+            outcome.findings += 1
+            emit(line_of(finding))
+        for back in report.recovered:
+            emit(recovery_line(report, back, outcome.model))
+        if watch is not None:
+            watch(report)
+
+
+def line_of(finding: Finding) -> Line:
+    """A finding as one JSON object."""
+    return finding.as_dict()
+
+
+def recovery_line(report: Report, back: Recovered, model: str) -> Line:
+    """The end of an alarm as one JSON object."""
+    return {
+        "kind": "recovery",
+        "model": model,
+        "stream": report.stream,
+        "time": back.time,
+        "pane": back.pane,
+        "units": list(back.units),
+        "findings": list(back.ids),
+    }

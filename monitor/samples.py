@@ -1,0 +1,58 @@
+"""A few rows of a stream as they came: evidence for people.
+
+Each row has a priority that is a hash of its number in the stream; the rows of least priority among the newest ones are
+kept. The choice depends on nothing but the order of the rows.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+ROWS_A_BATCH = 4
+KEPT_ROWS = 200
+
+
+class RowSample:
+    """The newest sampled rows of one stream."""
+
+    def __init__(self, name: str) -> None:
+        """Begin empty; the name seeds the hash, so that streams of the same rows differ."""
+        self._seed = np.uint64(zlib.crc32(name.encode()))
+        self._seen = 0
+        self._held: deque[pa.RecordBatch] = deque()
+        self._rows = 0
+
+    def add(self, batch: pa.RecordBatch, rows: NDArray[np.int64] | None) -> None:
+        """Consider ``rows`` of a batch (None: all)."""
+        n = batch.num_rows if rows is None else len(rows)
+        if n == 0:
+            return
+        priority = _mixed(np.arange(self._seen, self._seen + n, dtype=np.uint64) ^ (self._seed << np.uint64(32)))
+        self._seen += n
+        few = min(ROWS_A_BATCH, n)
+        chosen = np.sort(np.argpartition(priority, few - 1)[:few])
+        index = chosen if rows is None else rows[chosen]
+        self._held.append(batch.take(pa.array(index)))
+        self._rows += few
+        while self._rows - self._held[0].num_rows >= KEPT_ROWS:
+            self._rows -= self._held.popleft().num_rows
+
+    def table(self) -> pa.Table:
+        """The rows, newest last; batches of another schema than the newest are left out."""
+        if not self._held:
+            return pa.table({})
+        schema = self._held[-1].schema
+        return pa.Table.from_batches([one for one in self._held if one.schema.equals(schema)], schema)
+
+
+def _mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's finaliser (Steele, Lea, Flood 2014)."""
+    value = value + np.uint64(0x9E3779B97F4A7C15)
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return value ^ (value >> np.uint64(31))

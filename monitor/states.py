@@ -1,0 +1,95 @@
+"""Stream states and panes as bytes, for checkpoints: arrays and a little JSON, no pickle.
+
+The window's merged summary is not stored: it is merged anew from the panes, which gives the same bits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors import parts
+from detectors.decide.pages import PageState
+from detectors.decide.tickets import TicketState
+from detectors.sequential.recursion import Recursion
+from monitor.arrays import pack, unpack
+from monitor.engine import Engine, Pane, StreamState
+from monitor.windows import Panes, arrays_of, summary_of
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def pack_pane(pane: Pane) -> bytes:
+    """One judged pane."""
+    return pack({**arrays_of(pane.summary), "span": np.array([pane.number, pane.start, pane.end])})
+
+
+def unpack_pane(grid_id: str, blob: bytes) -> Pane:
+    """Inverse of `pack_pane`."""
+    arrays = unpack(blob)
+    number, start, end = (float(value) for value in arrays["span"])
+    return Pane(int(number), start, end, summary_of(grid_id, arrays))
+
+
+def pack_stream(
+    state: StreamState, panes: Panes, first_time: float, late: int, lengths: NDArray[np.float64]
+) -> bytes:
+    """Everything of one stream but the panes of its window."""
+    arrays: Arrays = {f"panes/{name}": part for name, part in panes.state().items()}
+    for family, states in (("detector", state.detectors), ("back", state.back)):
+        for name, parts_ in states.items():
+            arrays.update({f"{family}/{name}/{i}": part for i, part in enumerate(parts_)})
+    document = {
+        "owners": [[row, unit, owner] for (row, unit), owner in state.owners.items()],
+        "ticket_owners": [[unit, owner] for unit, owner in state.ticket_owners.items()],
+        "last_page": state.last_page,
+        "last_page_id": state.last_page_id,
+        "late": late,
+    }
+    arrays |= {
+        "latched": state.pages.latched,
+        "level": state.tickets.level,
+        "starts": state.starts,
+        "released": state.released,
+        "first_time": np.array([first_time]),
+        "lengths": lengths,
+        "document": np.frombuffer(json.dumps(document).encode(), np.uint8),
+    }
+    return pack(arrays)
+
+
+def unpack_stream(
+    blob: bytes, engine: Engine, panes: Panes, kept: Sequence[Pane]
+) -> tuple[StreamState, float, int, NDArray[np.float64]]:
+    """Inverse of `pack_stream`: the state, the first time, late rows and the lengths; ``panes`` is restored in place."""
+    arrays = unpack(blob)
+    panes.restore({name.removeprefix("panes/"): part for name, part in arrays.items() if name.startswith("panes/")})
+    fresh = engine.start()
+    document = json.loads(arrays["document"].tobytes())
+    window = tuple(pane for pane in kept if panes.number - engine.window_panes < pane.number <= panes.number)
+    merged = reduce(parts.merge, (pane.summary for pane in window)) if window else None
+    state = StreamState(
+        detectors={name: _filled(state, arrays, f"detector/{name}") for name, state in fresh.detectors.items()},
+        back={name: Recursion(*_filled(state, arrays, f"back/{name}")) for name, state in fresh.back.items()},
+        pages=PageState(arrays["latched"]),
+        tickets=TicketState(arrays["level"]),
+        owners={(row, unit): owner for row, unit, owner in document["owners"]},
+        ticket_owners={unit: owner for unit, owner in document["ticket_owners"]},  # noqa: C416 - JSON has lists of two
+        last_page=document["last_page"],
+        last_page_id=document["last_page_id"],
+        starts=arrays["starts"],
+        released=arrays["released"],
+        panes=window,
+        merged=merged,
+    )
+    return state, float(arrays["first_time"][0]), int(document["late"]), arrays["lengths"]
+
+
+def _filled(state: Any, arrays: Arrays, prefix: str) -> Any:
+    """A state of the same type with the stored arrays."""
+    return type(state)(*(arrays[f"{prefix}/{i}"] for i in range(len(state))))

@@ -1,0 +1,245 @@
+"""One model's streams: rows of a batch go to the stream of their model version and to those of their segment values.
+
+Every stream has panes and a state of its own; they share the reference and the alarm budget: with S streams each one's
+threshold is S times A, so that the model as a whole keeps to its budget. S never falls while the agent lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from detectors.registry import Tolerances
+from detectors.types import Block
+from monitor import states
+from monitor.config import Model
+from monitor.decode import Decoded, Decoder, Labels
+from monitor.engine import Engine, Pane, StreamState
+from monitor.reference import Fitted
+from monitor.report import Report
+from monitor.samples import RowSample
+from monitor.windows import PaneRule, Panes, rows_of
+
+MOST_VERSIONS = 8
+"""Streams for versions of one model; rows of further versions share the stream "other"."""
+OTHER = "other"
+WHOLE = "all"
+_RATE_PANES = 10
+
+
+@dataclass(slots=True)
+class Stream:
+    """The moving parts of one stream; ``closed`` are panes judged since the last checkpoint."""
+
+    name: str
+    panes: Panes
+    state: StreamState
+    sample: RowSample
+    first_time: float = float("nan")
+    closed: list[Pane] = field(default_factory=list)
+    late: int = 0
+    last: Report | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fed:
+    """What became of a batch: reports in order, rows by fate, and what was odd about its schema."""
+
+    reports: tuple[Report, ...]
+    rows: int
+    late: int
+    implausible: int
+    faults: int
+    missing_columns: tuple[str, ...] = ()
+    extra_columns: tuple[str, ...] = ()
+    retyped: Mapping[str, str] = field(default_factory=dict)
+
+
+class ModelStreams:
+    """All streams of one model."""
+
+    def __init__(self, model: Model, fitted: Fitted, *, config_id: str, timer: Callable[[], float]) -> None:
+        """Measure nothing yet: streams begin with their first row."""
+        self.model, self.fitted = model, fitted
+        self.engine = Engine(
+            model=model.name,
+            reference=fitted.reference,
+            tolerances=Tolerances(model.alarms.smallest_shift, model.alarms.smallest_fault),
+            window_panes=model.window.panes,
+            hold=model.hold,
+            config_id=config_id,
+            timer=timer,
+        )
+        self._decoder = Decoder(fitted.plan, fitted.reference.grid, fitted.vocabularies)
+        self._rule = PaneRule(model.pane.every, model.pane.rows, model.pane.wait)
+        self.streams: dict[str, Stream] = {}
+        self.suppressed: set[tuple[str, str]] = set()
+        self._shares = 1
+        self._length = model.run_length
+        self._ticket_length = model.ticket_run_length
+
+    def prepare(self) -> None:
+        """Do now what the first pane would wait for: fit every detector."""
+        _ = self.engine.weight, self.engine.return_bets, self.engine.baseline.maps
+
+    def feed(self, batch: pa.RecordBatch, version: str, arrival: float) -> Fed:
+        """Take one batch; ``version`` is the sender's word for rows without a version column."""
+        decoded = self._decoder.decode(batch)
+        block = decoded.block
+        reports: list[Report] = []
+        late = implausible = 0
+        for name, rows in self._versions(decoded, version):
+            part = block if rows is None else rows_of(block, rows)
+            found, fate = self._into(self._stream(name), part, decoded.batch, rows, arrival)
+            reports += found
+            late, implausible = late + fate[0], implausible + fate[1]
+            reports += self._segments(name, decoded, rows, arrival)
+        return Fed(
+            tuple(reports),
+            block.rows,
+            late,
+            implausible,
+            int(block.faults.sum()),
+            decoded.missing_columns,
+            decoded.extra_columns,
+            decoded.retyped,
+        )
+
+    def advance(self, to: float) -> list[Report]:
+        """Let event time pass without rows."""
+        return [report for one in self.streams.values() for report in self._judge(one, one.panes.advance(to))]
+
+    def flush(self) -> list[Report]:
+        """Judge what is open: the end of a replay."""
+        return [report for one in self.streams.values() for report in self._judge(one, one.panes.flush())]
+
+    @property
+    def run_length(self) -> float:
+        """A in panes of the whole model, before it is shared out."""
+        return self._length
+
+    @property
+    def shares(self) -> int:
+        """S: between how many streams the budget is shared."""
+        return self._shares
+
+    @property
+    def watermark(self) -> float:
+        """Greatest event time that any stream has reached; -inf before the first row."""
+        return max((one.panes.latest for one in self.streams.values()), default=-np.inf)
+
+    def _versions(self, decoded: Decoded, version: str) -> Iterator[tuple[str, NDArray[np.int64] | None]]:
+        labels = decoded.version
+        if labels is None:
+            yield self._admit(version or WHOLE), None
+            return
+        for code, name, rows in _split(labels):
+            yield self._admit(name if code >= 0 else version or WHOLE), rows
+
+    def _admit(self, name: str) -> str:
+        whole = [known for known in self.streams if "=" not in known]
+        return name if name in self.streams or len(whole) < MOST_VERSIONS else OTHER
+
+    def _segments(
+        self, version: str, decoded: Decoded, rows: NDArray[np.int64] | None, arrival: float
+    ) -> Iterator[Report]:
+        for column, labels in decoded.segments.items():
+            mine = labels if rows is None else Labels(labels.codes[rows], labels.values)
+            for code, value, chosen in _split(mine):
+                if code < 0:
+                    continue
+                name = f"{version}/{column}={value}"
+                if name not in self.streams and self._crowded(column):
+                    if len(self.suppressed) < 10 * (self.model.max_segments + 1):
+                        self.suppressed.add((column, value))
+                    continue
+                index = chosen if rows is None else rows[chosen]
+                part = rows_of(decoded.block, index)
+                yield from self._into(self._stream(name), part, decoded.batch, index, arrival)[0]
+
+    def _crowded(self, column: str) -> bool:
+        return sum(f"/{column}=" in known for known in self.streams) >= self.model.max_segments
+
+    def _stream(self, name: str) -> Stream:
+        one = self.streams.get(name)
+        if one is None:
+            grid = self.fitted.reference.grid
+            one = Stream(name, Panes(grid, self._rule), self.engine.start(), RowSample(name))
+            self.streams[name] = one
+            self._shares = max(self._shares, len(self.streams))
+        return one
+
+    def _into(
+        self,
+        one: Stream,
+        block: Block,
+        batch: pa.RecordBatch,
+        rows: NDArray[np.int64] | None,
+        arrival: float,
+    ) -> tuple[list[Report], tuple[int, int]]:
+        one.sample.add(batch, rows)
+        panes, discards = one.panes.add(block, arrival)
+        one.late += discards.late
+        return self._judge(one, panes), (discards.late, discards.implausible_time)
+
+    def _judge(self, one: Stream, panes: Sequence[Pane]) -> list[Report]:
+        reports = []
+        for pane in panes:
+            if np.isnan(one.first_time):
+                one.first_time = pane.start
+            self._watch_rate(one, pane)
+            one.state, report = self.engine.step(
+                one.state,
+                pane,
+                one.name,
+                threshold=self._length * self._shares,
+                ticket_level=min(self.model.window.panes / (self._ticket_length * self._shares), 0.5),
+            )
+            one.closed.append(pane)
+            one.last = report
+            reports.append(report)
+        return reports
+
+    def _watch_rate(self, one: Stream, pane: Pane) -> None:
+        """A budget in time over panes in rows: count how many panes the period really has, and never fewer again."""
+        budget, tickets = self.model.alarms.false_alarms, self.model.false_tickets
+        span = pane.end - one.first_time
+        if self._rule.rows is None or pane.number < _RATE_PANES or not span > 0:
+            return
+        rate = pane.number / span
+        if budget.period_seconds is not None:
+            self._length = max(self._length, rate * budget.period_seconds / budget.alarms)
+        if tickets.period_seconds is not None:
+            self._ticket_length = max(self._ticket_length, rate * tickets.period_seconds / tickets.alarms)
+
+    def state(self) -> dict[str, bytes]:
+        """Every stream as one blob, for a checkpoint; the panes of the windows go separately (`Stream.closed`)."""
+        lengths = np.array([self._shares, self._length, self._ticket_length])
+        return {
+            f"{self.model.name}/{name}": states.pack_stream(one.state, one.panes, one.first_time, one.late, lengths)
+            for name, one in self.streams.items()
+        }
+
+    def restore(self, blobs: Mapping[str, bytes], panes: Callable[[str], Sequence[bytes]]) -> None:
+        """Go on from a checkpoint; ``panes`` gives a stream's stored panes, oldest first."""
+        prefix = f"{self.model.name}/"
+        for key, blob in blobs.items():
+            if not key.startswith(prefix):
+                continue
+            one = self._stream(key.removeprefix(prefix))
+            kept = [states.unpack_pane(self.engine.reference.grid.id, stored) for stored in panes(key)]
+            one.state, one.first_time, one.late, lengths = states.unpack_stream(blob, self.engine, one.panes, kept)
+            self._shares = max(self._shares, int(lengths[0]))
+            self._length = max(self._length, float(lengths[1]))
+            self._ticket_length = max(self._ticket_length, float(lengths[2]))
+
+
+def _split(labels: Labels) -> Iterator[tuple[int, str, NDArray[np.int64]]]:
+    """Rows of each label that occurs; code -1 (and an empty name) for rows without one."""
+    for code in np.unique(labels.codes):
+        rows = np.flatnonzero(labels.codes == code)
+        yield int(code), labels.values[code] if code >= 0 else "", rows
