@@ -189,7 +189,7 @@ class Store:
     def prune(self, before: float) -> int:
         """Forget findings closed and panes saved before a time; open findings stay. Returns how many went."""
         with self._transaction() as run:
-            gone = run.execute("DELETE FROM findings WHERE closed IS NOT NULL AND closed < ?", [before]).rowcount
+            gone = run.execute("DELETE FROM findings WHERE closed < ?", [before]).rowcount
             gone += run.execute("DELETE FROM panes WHERE saved_at < ?", [before]).rowcount
         return gone
 
@@ -266,17 +266,13 @@ def _open(file: Path) -> sqlite3.Connection:
 
 
 def _check(file: Path, connection: sqlite3.Connection) -> None:
-    """That the file is ours, of this version, and sound where the state is: findings may be too many to walk."""
+    """That the file is ours and of this version; `Store.load` checks the state itself by its checksums."""
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
         raise sqlite3.DatabaseError("it is empty or belongs to another program")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version != VERSION:
         message = f"{file}: written by another version of driftwarden (schema {version}, this one reads {VERSION})"
         raise StoreError(message + "; run that version, or move the directory away to begin anew")
-    for table in ("checkpoint", "streams"):
-        problem = connection.execute(f"PRAGMA quick_check({table})").fetchone()[0]
-        if problem != "ok":
-            raise sqlite3.DatabaseError(problem)
 
 
 def _create(file: Path) -> None:
