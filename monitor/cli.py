@@ -1,0 +1,228 @@
+"""The command. The only place that prints; everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+if TYPE_CHECKING:
+    from monitor.loading import Progress
+
+_CONFIG = click.option(
+    "--config", "-c", "config", required=True, type=click.Path(path_type=Path), help="Configuration file (YAML)."
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+
+
+def main() -> None:
+    """Entry point: exit 0 good, 2 usage, 78 bad configuration, 1 other failure."""
+    from monitor.errors import DriftwardenError
+
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # a sidecar takes one core; spinning BLAS threads would take the model's
+    try:
+        command(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except DriftwardenError as error:
+        print(f"driftwarden: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        sys.exit(1)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Watch a deployed model's inputs for drift, with alarms that keep to a budget."""
+
+
+@command.command()
+@_JSON
+def version(*, as_json: bool) -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed
+
+    number = installed("driftwarden")
+    print(json.dumps({"version": number}) if as_json else f"driftwarden {number}")
+
+
+@command.command()
+@_CONFIG
+@_JSON
+@click.option("--no-environment", is_flag=True, help="Check the file alone: no tokens, references or folders.")
+def validate(config: Path, *, as_json: bool, no_environment: bool) -> None:
+    """Check a configuration and print the effective one. Exit 78 with all faults if it cannot be used."""
+    from monitor.config import describe, fingerprint, load
+    from monitor.errors import ConfigError
+
+    try:
+        loaded = load(config, secrets=not no_environment)
+        if not no_environment:
+            _check_environment(loaded)
+    except ConfigError as error:
+        if as_json:
+            print(json.dumps({"valid": False, "faults": error.faults}))
+            sys.exit(error.exit_code)
+        raise
+    if as_json:
+        print(json.dumps({"valid": True, "fingerprint": fingerprint(loaded)}))
+    else:
+        print(describe(loaded), end="")
+
+
+def _check_environment(loaded: Any) -> None:
+    """References can be found and state folders written: what a run would trip over."""
+    from monitor.errors import ConfigError, ReferenceError_
+    from monitor.reader import Tables
+
+    faults = []
+    for index, model in enumerate(loaded.models):
+        paths = model.reference.paths
+        if not paths or (len(paths) == 1 and (Path(paths[0]) / "manifest.json").is_file()):
+            continue
+        try:
+            _ = Tables(paths).schema
+        except ReferenceError_ as error:
+            faults.append(f"models.{index}.reference: {error}")
+    place = next((one for one in (loaded.store.path, *loaded.store.path.parents) if one.exists()), Path("/"))
+    if not os.access(place, os.W_OK):
+        faults.append(f"store.path: {place} cannot be written; choose another folder or change its rights")
+    if faults:
+        raise ConfigError(faults)
+
+
+@command.command()
+@_CONFIG
+@_JSON
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the artefact.")
+@click.option("--model", help="Only this model of the configuration.")
+def fit(config: Path, out: Path, model: str | None, *, as_json: bool) -> None:
+    """Measure the reference and write a portable artefact.
+
+    With one model OUT is the artefact; with several, OUT/NAME.
+    """
+    from monitor import artefact
+    from monitor.config import load
+    from monitor.errors import ConfigError
+    from monitor.loading import fitted_of
+    from monitor.tables import document_of, print_fitted
+
+    chosen = [one for one in load(config).models if model in (None, one.name)]
+    if not chosen:
+        raise ConfigError([f"--model: no model is called {model!r}"])
+    documents = []
+    for one in chosen:
+        with _progress() as progress:
+            fitted = fitted_of(one, progress=progress)
+        place = out if len(chosen) == 1 else out / one.name
+        artefact.write(fitted, place)
+        if as_json:
+            documents.append({"model": one.name, "artefact": str(place), **document_of(fitted)})
+        else:
+            print_fitted(one.name, fitted, place)
+    if as_json:
+        print(json.dumps(documents))
+
+
+@command.command()
+@_CONFIG
+@_JSON
+@click.option(
+    "--input", "paths", required=True, multiple=True, help="File, folder or URI of a stored log; may be repeated."
+)
+@click.option("--model", help="Model that the log belongs to, if the configuration has several.")
+@click.option("--jsonl", type=click.Path(path_type=Path, allow_dash=True), help="Write findings as JSON lines.")
+def replay(config: Path, paths: tuple[str, ...], model: str | None, jsonl: Path | None, *, as_json: bool) -> None:
+    """Send stored logs through the engine that `run` uses, in event time, as fast as it goes."""
+    from monitor.config import load
+    from monitor.replay import replay as run_replay
+    from monitor.tables import sentence
+
+    loaded = load(config)
+    with _lines(jsonl) as write, _progress() as progress:
+
+        def emit(line: dict[str, Any]) -> None:
+            if write is not None:
+                write(json.dumps(line))
+            if not as_json and str(jsonl) != "-":
+                print(sentence(line))
+
+        outcomes = run_replay(loaded, paths, model=model, emit=emit, progress=progress)
+    if as_json:
+        print(json.dumps([one.as_dict() for one in outcomes]))
+
+
+@command.command()
+@_CONFIG
+def run(config: Path) -> None:
+    """Serve until SIGTERM: take rows in, judge them, tell Prometheus. SIGHUP reloads the configuration."""
+    from monitor.signals import Signals
+
+    signals = Signals()
+    signals.install()  # before the heavy imports below: they take about a second
+    from monitor.app import serve
+
+    sys.exit(serve(config, signals))
+
+
+@command.command()
+@click.option("--once", is_flag=True, help="Run the log through once, print what was found, and exit.")
+@click.option("--port", default=0, help="Port of /metrics on 127.0.0.1; 0 takes a free one.")
+def demo(port: int, *, once: bool) -> None:
+    """Watch a real model's log with a documented drift: needs no configuration and no network."""
+    from monitor.signals import Signals
+
+    signals = Signals()
+    signals.install()
+    from monitor.demo.show import show
+
+    sys.exit(show(signals, once=once, port=port))
+
+
+@contextmanager
+def _lines(path: Path | None) -> Iterator[Callable[[str], None] | None]:
+    """Writer of one line to a file, or to standard output for ``-``."""
+    if path is None:
+        yield None
+    elif str(path) == "-":
+        yield lambda line: _write(sys.stdout, line)
+    else:
+        with path.open("w", encoding="utf-8") as file:
+            yield lambda line: _write(file, line)
+
+
+def _write(file: TextIO, line: str) -> None:
+    file.write(line + "\n")
+    file.flush()
+
+
+@contextmanager
+def _progress() -> Iterator[Progress | None]:
+    """A progress bar on standard error, if that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def tell(name: str, rows: int, total: int | None) -> None:
+            task = tasks.setdefault(name, None)
+            if task is None:
+                task = tasks[name] = bar.add_task(f"{name} (rows)", total=total)
+            bar.update(task, completed=rows)
+
+        yield tell

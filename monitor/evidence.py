@@ -1,0 +1,113 @@
+"""The evidence kept with a finding: before and after of each culprit column, and sampled rows, as Arrow.
+
+Histograms are one long table (unit, bin or category, reference and window counts); the rows are a table of their own. Both
+are IPC streams in one archive, read by `unpack_evidence`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+
+from detectors.compare import Comparison
+from monitor.arrays import pack, unpack
+from monitor.report import Finding
+
+CATEGORIES = 20
+"""Categories shown per column: those with the largest change."""
+_SCHEMA = pa.schema(
+    [
+        ("unit", pa.string()),
+        ("position", pa.int32()),
+        ("label", pa.string()),
+        ("lower", pa.float64()),
+        ("upper", pa.float64()),
+        ("reference", pa.int64()),
+        ("window", pa.int64()),
+    ]
+)
+
+
+def histograms(finding: Finding, comparison: Comparison) -> pa.Table:
+    """Reference and window counts of every column that the finding names."""
+    seen: dict[int, pa.Table] = {}
+    p = len(comparison.bins)
+    for culprit in finding.units:
+        if culprit.index not in seen:
+            make = _numeric if culprit.index < p else _categories
+            seen[culprit.index] = make(culprit.unit, culprit.index, comparison)
+    return pa.concat_tables(seen.values())
+
+
+def _numeric(name: str, unit: int, comparison: Comparison) -> pa.Table:
+    grid = comparison.reference.grid
+    used = int(grid.used[unit])
+    edges = grid.edges[unit]
+    labels = ["below range", *[""] * used, "above range"]
+    inner = slice(1, used + 1)
+    window, reference = comparison.summary.numeric[unit], comparison.reference.summary.numeric[unit]
+    counts = [np.concatenate([side[:1], side[inner], side[-1:]]) for side in (reference, window)]
+    lower = np.concatenate([[-np.inf], edges[:used], edges[used : used + 1]])
+    upper = np.concatenate([edges[:1], edges[1 : used + 1], [np.inf]])
+    return _table(name, labels, lower, upper, counts, comparison, unit)
+
+
+def _categories(name: str, unit: int, comparison: Comparison) -> pa.Table:
+    column = unit - len(comparison.bins)
+    grid = comparison.reference.grid
+    names = [*grid.labels[column], "other"]
+    reference = comparison.reference.summary.codes[column][: len(names)]
+    window = comparison.summary.codes[column][: len(names)]
+    change = np.abs(window / max(window.sum(), 1) - reference / max(reference.sum(), 1))
+    shown = np.sort(np.argsort(-change, kind="stable")[:CATEGORIES])
+    blank = np.full(len(shown), np.nan)
+    counts = [reference[shown], window[shown]]
+    return _table(name, [names[i] for i in shown], blank, blank, counts, comparison, unit)
+
+
+def _table(  # noqa: PLR0913 - the columns of one table
+    name: str,
+    labels: list[str],
+    lower: np.ndarray,
+    upper: np.ndarray,
+    counts: list[np.ndarray],
+    comparison: Comparison,
+    unit: int,
+) -> pa.Table:
+    """Rows of one column, with its fault counters as rows of their own."""
+    before, after = comparison.reference.summary, comparison.summary
+    faults = ("missing", "nonfinite", "new")
+    labels = [*labels, *faults]
+    blank = np.full(len(faults), np.nan)
+    reference = np.concatenate([counts[0], [getattr(before, fault)[unit] for fault in faults]])
+    window = np.concatenate([counts[1], [getattr(after, fault)[unit] for fault in faults]])
+    columns = {
+        "unit": [name] * len(labels),
+        "position": range(len(labels)),
+        "label": labels,
+        "lower": np.concatenate([lower, blank]),
+        "upper": np.concatenate([upper, blank]),
+        "reference": reference,
+        "window": window,
+    }
+    return pa.table(columns, schema=_SCHEMA)
+
+
+def pack_evidence(table: pa.Table, rows: pa.Table) -> bytes:
+    """Both tables as one archive of IPC streams."""
+    return pack({"histograms": _stream(table), "rows": _stream(rows)})
+
+
+def unpack_evidence(blob: bytes) -> tuple[pa.Table, pa.Table]:
+    """Inverse of `pack_evidence`."""
+    arrays = unpack(blob)
+    tables = [pa.ipc.open_stream(arrays[name].tobytes()).read_all() for name in ("histograms", "rows")]
+    return tables[0], tables[1]
+
+
+def _stream(table: pa.Table) -> np.ndarray:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return np.frombuffer(sink.getvalue(), np.uint8)

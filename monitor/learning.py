@@ -1,0 +1,84 @@
+"""A reference from the first traffic: rows are kept until there are enough, then measured like a stored reference.
+
+What has been kept is written to the state folder with every checkpoint, so that a restart goes on learning.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.ipc
+
+from monitor.config import Model
+from monitor.errors import StoreError
+from monitor.loading import measure_batches
+from monitor.reference import Fitted
+
+
+class Learner:
+    """Collects the first rows of one model."""
+
+    def __init__(self, model: Model, wanted: int, folder: Path) -> None:
+        """Go on with what an earlier run has kept in ``folder``."""
+        self.model, self.wanted = model, wanted
+        self._folder = folder
+        self._batches: list[pa.RecordBatch] = []
+        self._unsaved: list[pa.RecordBatch] = []
+
+    @property
+    def rows(self) -> int:
+        """Rows kept so far."""
+        return sum(batch.num_rows for batch in self._batches)
+
+    def feed(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
+        """Keep rows; what is left of the batch once there are enough, None before that."""
+        room = self.wanted - self.rows
+        kept = batch.slice(0, room)
+        if self._batches and not kept.schema.equals(self._batches[0].schema):
+            return None if room > batch.num_rows else batch.slice(room)
+        self._batches.append(kept)
+        self._unsaved.append(kept)
+        return batch.slice(room) if self.rows >= self.wanted else None
+
+    @property
+    def complete(self) -> bool:
+        """Whether there are enough rows."""
+        return self.rows >= self.wanted
+
+    def fit(self) -> Fitted:
+        """Measure the rows."""
+        return measure_batches(self._batches, self.model)
+
+    def save(self, sequence: int) -> None:
+        """Write what is not on disk yet as one file, named after the checkpoint that it belongs to."""
+        if not self._unsaved:
+            return
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            target = self._folder / f"{sequence:020d}.arrow"
+            fresh = target.with_suffix(".tmp")
+            with fresh.open("wb") as file, pa.ipc.new_stream(file, self._unsaved[0].schema) as writer:
+                for batch in self._unsaved:
+                    writer.write_batch(batch)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.rename(target)
+        except OSError as error:
+            raise StoreError(f"{self._folder}: rows to learn from cannot be written: {error.strerror}") from error
+        self._unsaved = []
+
+    def restore(self, sequence: int) -> None:
+        """Read what belongs to the checkpoint; files of a later, unfinished one are dropped: their rows come again."""
+        for file in sorted(self._folder.glob("*.arrow")):
+            if int(file.stem) > sequence:
+                file.unlink()
+                continue
+            with pa.memory_map(str(file)) as source:
+                self._batches += pa.ipc.open_stream(source).read_all().to_batches()
+
+    def forget(self) -> None:
+        """Delete the files: the artefact has taken their place."""
+        for file in self._folder.glob("*.arrow"):
+            file.unlink()

@@ -1,0 +1,180 @@
+"""The Prometheus sink: one snapshot of everything worth a series, made once a second, never by a scrape.
+
+Per-column series are kept to the ``top_features`` columns of each stream with the most evidence; what is left out is
+counted in ``driftwarden_series_suppressed``.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from detectors.registry import CATALOG, SEQUENTIAL
+from detectors.types import FloatArray
+from monitor.metrics import Distribution, Histogram, Snapshot, Value, histogram
+from monitor.report import Report
+from monitor.streams import Fed, ModelStreams, Stream
+
+MEASURES: dict[str, str] = {
+    "ks_distance": "relevant_drift",
+    "total_variation": "total_variation",
+    "psi": "psi",
+    "jensen_shannon": "jensen_shannon",
+    "wasserstein_distance": "wasserstein",
+    "mean_difference": "mean_change",
+    "standard_deviation_ratio": "scale_change",
+}
+"""Label ``measure`` -> the detector whose effect it shows."""
+
+
+@dataclass(slots=True)
+class ModelTally:
+    """Counters of one model that outlive its streams."""
+
+    runs: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=dict)
+    findings: dict[tuple[str, str], int] = field(default_factory=dict)
+    recovered: int = 0
+    violations: dict[str, int] = field(default_factory=dict)
+    type_faults: int = 0
+    panes: dict[str, int] = field(default_factory=dict)
+    evaluated: dict[str, float] = field(default_factory=dict)
+    evaluation: Histogram = field(default_factory=lambda: histogram("driftwarden_evaluation_duration_seconds"))
+
+    def judged(self, report: Report, now: float) -> None:
+        """Count one pane."""
+        self.panes[report.stream] = self.panes.get(report.stream, 0) + 1
+        self.evaluated[report.stream] = now
+        for name in report.seconds:
+            self.runs[name] = self.runs.get(name, 0) + 1
+        for name in report.failures:
+            self.failures[name] = self.failures.get(name, 0) + 1
+        for finding in report.findings:
+            key = (finding.severity, finding.triage)
+            self.findings[key] = self.findings.get(key, 0) + 1
+        self.recovered += sum(len(back.ids) for back in report.recovered)
+        self.evaluation.observe(sum(report.seconds.values()))
+
+    def fed(self, fed: Fed) -> None:
+        """Count what was odd about a batch."""
+        self.type_faults += fed.faults
+        odd = {
+            "missing_column": bool(fed.missing_columns),
+            "extra_column": bool(fed.extra_columns),
+            "retyped_column": bool(fed.retyped),
+        }
+        for kind, present in odd.items():
+            if present:
+                self.violations[kind] = self.violations.get(kind, 0) + 1
+
+
+def identity(version: str, fingerprint: str) -> Snapshot:
+    """Series that say what runs."""
+    return {
+        "driftwarden_build_info": [((version, platform.python_version()), 1.0)],
+        "driftwarden_config_info": [((fingerprint,), 1.0)],
+    }
+
+
+def of_model(streams: ModelStreams, tally: ModelTally, open_findings: Mapping[str, int]) -> Snapshot:
+    """All series of one model."""
+    name = streams.model.name
+    made = _Maker((name,))
+    made.put("driftwarden_streams", len(streams.streams))
+    made.put("driftwarden_segments_suppressed", len(streams.suppressed))
+    made.put("driftwarden_alarm_budget_panes", streams.run_length)
+    made.put("driftwarden_smallest_shift", streams.model.alarms.smallest_shift)
+    made.put("driftwarden_reference_rows", streams.fitted.rows)
+    made.put("driftwarden_reference_created_timestamp_seconds", streams.fitted.created)
+    made.put("driftwarden_findings_recovered_total", tally.recovered)
+    made.put("driftwarden_type_faults_total", tally.type_faults)
+    made.put("driftwarden_evaluation_duration_seconds", tally.evaluation.freeze())
+    grid = streams.fitted.reference.grid
+    for kind, number in (("numeric", len(grid.numeric_names)), ("categorical", len(grid.code_names))):
+        made.put("driftwarden_reference_columns", number, kind)
+    for detector in CATALOG:
+        made.put("driftwarden_detector_runs_total", tally.runs.get(detector, 0), detector)
+        made.put("driftwarden_detector_failures_total", tally.failures.get(detector, 0), detector)
+    for (severity, triage), number in tally.findings.items():
+        made.put("driftwarden_findings_total", number, severity, triage)
+    for severity in ("page", "ticket", "info"):
+        made.put("driftwarden_findings_open", open_findings.get(severity, 0), severity)
+    for kind, number in tally.violations.items():
+        made.put("driftwarden_schema_violations_total", number, kind)
+    suppressed = sum(_stream(made, streams, one, tally) for one in streams.streams.values())
+    made.put("driftwarden_series_suppressed", suppressed)
+    return made.snapshot
+
+
+class _Maker:
+    """Collects series whose first labels are fixed."""
+
+    def __init__(self, labels: tuple[str, ...]) -> None:
+        self._labels = labels
+        self.snapshot: Snapshot = {}
+
+    def put(self, metric: str, value: Value, *labels: str) -> None:
+        self.snapshot.setdefault(metric, []).append(((*self._labels, *labels), value))
+
+
+def _stream(made: _Maker, streams: ModelStreams, one: Stream, tally: ModelTally) -> int:
+    """Series of one stream; how many series of columns were left out."""
+    interval = streams.model.pane.every or 0.0
+    made.put("driftwarden_panes_closed_total", tally.panes.get(one.name, 0), one.name)
+    made.put("driftwarden_late_rows_total", one.late, one.name)
+    made.put("driftwarden_evaluation_interval_seconds", interval, one.name)
+    watermark = one.panes.watermark
+    made.put("driftwarden_watermark_timestamp_seconds", watermark if np.isfinite(watermark) else 0.0, one.name)
+    made.put("driftwarden_last_evaluation_timestamp_seconds", tally.evaluated.get(one.name, 0.0), one.name)
+    merged = one.state.merged
+    made.put("driftwarden_window_rows", merged.rows if merged is not None else 0, one.name)
+    made.put("driftwarden_alarm_active", float(bool(one.state.owners)), one.name)
+    threshold = float(np.log(streams.run_length * streams.shares))
+    made.put("driftwarden_alarm_threshold_log_e", threshold, one.name)
+    report = one.last
+    made.put("driftwarden_evidence_log_e", report.mean_log_e if report is not None else -np.inf, one.name)
+    return _columns(made, streams, one.name, report) if report is not None else 0
+
+
+def _columns(made: _Maker, streams: ModelStreams, stream: str, report: Report) -> int:
+    names = streams.engine.names
+    log_e = np.where(np.isnan(report.log_e), -np.inf, report.log_e)
+    strongest = np.argsort(-log_e.max(axis=0), kind="stable")
+    shown = strongest[: streams.model.top_features]
+    for row, detector in enumerate(SEQUENTIAL):
+        for unit in shown:
+            if log_e[row, unit] > -np.inf:
+                made.put("driftwarden_feature_log_e", float(log_e[row, unit]), stream, names[unit], detector)
+    for measure, detector in MEASURES.items():
+        effect = _effect(report, detector)
+        for unit in shown:
+            if effect is not None and np.isfinite(effect[unit]):
+                made.put("driftwarden_feature_effect", float(effect[unit]), stream, names[unit], measure)
+    relevant = report.evidence.get("relevant_drift")
+    for unit in shown if relevant is not None else ():
+        value = relevant.extra["smallest_detectable"][unit] if relevant is not None else np.nan
+        if np.isfinite(value):
+            made.put("driftwarden_feature_smallest_detectable_shift", float(value), stream, names[unit])
+    return (len(names) - len(shown)) * (len(SEQUENTIAL) + len(MEASURES) + 1)
+
+
+def _effect(report: Report, detector: str) -> FloatArray | None:
+    evidence = report.evidence.get(detector)
+    return None if evidence is None else evidence.effect
+
+
+def merged(snapshots: Iterable[Snapshot]) -> Snapshot:
+    """One snapshot with the series of all."""
+    made: Snapshot = {}
+    for snapshot in snapshots:
+        for name, series in snapshot.items():
+            made.setdefault(name, []).extend(series)
+    return made
+
+
+def durations(histograms: Mapping[str, Histogram]) -> list[tuple[tuple[str, ...], Distribution]]:
+    """Histogram series with one label."""
+    return [((name,), one.freeze()) for name, one in histograms.items()]

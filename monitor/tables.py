@@ -1,0 +1,110 @@
+"""What the command shows of references and findings: tables and sentences for people, documents for programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from monitor.reference import Fitted
+
+Row = dict[str, Any]
+
+
+def rows_of(fitted: Fitted) -> list[Row]:
+    """One row per column of the reference: what it was taken for and how it looks."""
+    reference = fitted.reference
+    grid, summary = reference.grid, reference.summary
+    units = {name: position for position, name in enumerate(grid.names)}
+    rows = []
+    for column in fitted.plan.columns:
+        row: Row = {
+            "column": column.name,
+            "kind": str(column.kind),
+            "role": column.role,
+            "monitored": column.monitored,
+            "note": column.note,
+        }
+        unit = units.get(column.name)
+        if unit is not None:
+            row["missing"] = round(float(summary.missing[unit]) / max(summary.rows, 1), 6)
+            row["autocorrelation_rows"] = round(float(reference.tau[unit]), 2)
+            row["shape"] = _shape(fitted, unit)
+        rows.append(row)
+    return rows
+
+
+def _shape(fitted: Fitted, unit: int) -> str:
+    grid = fitted.reference.grid
+    p = len(grid.numeric_names)
+    if unit >= p:
+        known = len(grid.labels[unit - p])
+        more = " and more" if grid.open_vocabulary[unit - p] else ""
+        return f"{known} categories{more}"
+    used = int(grid.used[unit])
+    if used == 0:
+        return "no values"
+    low, middle, high = grid.edges[unit, 0], grid.centre[unit], grid.edges[unit, used]
+    return f"{low:.4g} .. {middle:.4g} .. {high:.4g} in {used} bins"
+
+
+def document_of(fitted: Fitted) -> Row:
+    """The same for programs."""
+    grid_id = fitted.reference.grid.id
+    return {"rows": fitted.rows, "grid_id": grid_id, "columns": rows_of(fitted), "notes": list(fitted.notes)}
+
+
+def print_fitted(name: str, fitted: Fitted, place: Path) -> None:
+    """Print what was understood of a reference."""
+    console = Console(width=None if Console().is_terminal else 160)
+    table = Table(title=f"{name}: {fitted.rows:,} rows", title_justify="left")
+    for heading in ("column", "kind", "role", "missing", "tau", "min .. median .. max / categories", "note"):
+        table.add_column(heading, overflow="fold")
+    for row in rows_of(fitted):
+        watched = row["monitored"]
+        table.add_row(
+            row["column"],
+            row["kind"],
+            row["role"] if watched else f"{row['role']} (not watched)",
+            f"{row['missing']:.2%}" if "missing" in row else "",
+            f"{row['autocorrelation_rows']:g}" if "autocorrelation_rows" in row else "",
+            row.get("shape", ""),
+            row["note"],
+            style=None if watched else "dim",
+        )
+    console.print(table)
+    for note in fitted.notes:
+        console.print(f"note: {note}", markup=False)
+    tau = float(np.max(fitted.reference.tau, initial=1.0))
+    if tau > 2:
+        console.print(f"note: neighbouring rows depend on each other (up to {tau:.0f} rows count as one)", markup=False)
+    console.print(f"written to {place}", markup=False)
+
+
+def sentence(line: Row) -> str:
+    """One replay line in words."""
+    if line["kind"] == "finding":
+        units = ", ".join(_unit(unit) for unit in line["units"][:5])
+        rest = len(line["units"]) - 5
+        more = f" and {rest} more" if rest > 0 else ""
+        where = "" if line["stream"] == "all" else f" [{line['stream']}]"
+        return (
+            f"pane {line['pane']:>6}  {line['severity']:<6} {line['triage']:<10} {units}{more}"
+            f"  since pane {line['since_pane']}{where}"
+        )
+    if line["kind"] == "recovery":
+        return f"pane {line['pane']:>6}  back   {'':<10} {', '.join(line['units'])}"
+    discarded = ", ".join(f"{number} {reason}" for reason, number in line["discarded"].items()) or "none"
+    return (
+        f"{line['model']}: {line['rows']:,} rows, {line['panes']:,} panes, {line['findings']} findings, "
+        f"discarded: {discarded}, {line['seconds_cpu']} CPU s"
+    )
+
+
+def _unit(unit: Row) -> str:
+    effect = unit["effect"]
+    size = "" if effect is None else f" ({unit['effect_name'].replace('_', ' ')} {effect:+.3f})"
+    return f"{unit['unit']}{size}"
