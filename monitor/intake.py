@@ -1,0 +1,383 @@
+"""The one door for rows: a queue bounded in bytes between the sources and the engine, with the books kept.
+
+With a spool a delivery is accepted when its bytes are on disk, and enters the queue at that moment, in the order of the
+sequences. Sources block on `accept` or await `accept_async`; neither touches a lock that is held while detectors work.
+The queue is charged from acceptance until the engine is `done` with a delivery; a full queue refuses or sheds its
+oldest rows, as the source's policy says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from monitor.envelope import ARROW, BATCH, Delivery, encode
+from monitor.errors import QueueFull, Refused, StoreError, UnknownModel
+from monitor.ledger import Ledger, Receipt
+from monitor.spool import Place, Record, Spool, SpoolFailed
+
+RETRY_SECONDS: Final = 1.0
+"""What a sender is told to wait when the queue is full."""
+Policy = Literal["reject", "drop_oldest"]
+
+
+class Draining(QueueFull):
+    """The agent is stopping: nothing new is accepted, what was accepted is finished."""
+
+    reason = "draining"
+    status = 503
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A delivery in the queue or since the last checkpoint; ``payload`` is None when it lies on disk only."""
+
+    sequence: int
+    source: str
+    model: str
+    version: str
+    rows: int
+    size: int
+    format: str
+    payload: Any
+    position: Mapping[str, Any] | None
+    charge: int
+    place: Place | None = None
+    dropped: bool = False
+
+    def receipt(self) -> Receipt:
+        """What it wrote into the books."""
+        return Receipt((self.source, self.model), self.rows, self.size, self.dropped)
+
+    def delivery(self, payload: Any) -> Delivery:
+        """What the engine gets."""
+        return Delivery(
+            self.sequence,
+            self.source,
+            self.model,
+            self.version,
+            self.rows,
+            self.size,
+            self.format,
+            payload,
+            self.position,
+        )
+
+
+class Intake:
+    """Bounded queue and its books."""
+
+    def __init__(
+        self, *, models: Collection[str], capacity_bytes: int, ledger: Ledger, spool: Spool | None = None
+    ) -> None:
+        """Open the door for ``models``; without a ``spool`` rows live in memory only."""
+        self.capacity_bytes = capacity_bytes
+        self.ledger = ledger
+        self.spool = spool
+        self._models = frozenset(models)
+        self._lock = threading.Lock()
+        self._filled = threading.Condition(self._lock)
+        self._room = threading.Condition(self._lock)
+        self._queue: deque[_Entry] = deque()
+        self._recent: deque[_Entry] = deque()
+        self._charges: dict[int, int] = {}
+        self._charged = 0
+        self._queued_rows = 0
+        self._sequence = 0
+        self._closed = False
+
+    @property
+    def queued_rows(self) -> int:
+        """Rows accepted and not yet taken."""
+        with self._lock:
+            return self._queued_rows
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that the queue is charged: on their way to disk, waiting, and in the engine's hands."""
+        with self._lock:
+            return self._charged
+
+    @property
+    def closed(self) -> bool:
+        """Whether new deliveries are refused."""
+        return self._closed
+
+    @property
+    def drained(self) -> bool:
+        """Whether it is closed, and everything that was accepted is done."""
+        with self._lock:
+            return self._closed and not self._charged and not self._queue
+
+    def accept(  # noqa: PLR0913 - the fields of the envelope, all by name
+        self,
+        *,
+        source: str,
+        model: str,
+        format: str,  # noqa: A002 - the field is called so in the envelope
+        payload: Any,
+        rows: int,
+        size: int,
+        version: str = "",
+        policy: Policy = "reject",
+        position: Mapping[str, Any] | None = None,
+        patience: float = 0.0,
+    ) -> None:
+        """Take a delivery in and return when it is safe; raises `UnknownModel`, `QueueFull` or a kind of it.
+
+        ``patience`` is how many seconds to wait for room before `QueueFull`. A delivery with a ``position`` can be read
+        again by its source, and is not spooled.
+        """
+        entry = _Entry(0, source, model, version, rows, size, format, payload, position, size)
+        if patience > 0:
+            self._wait_for_room(size, patience)
+        future: Future[None] = Future()
+        self._submit(entry, policy, lambda failure: _settle(future, failure))
+        future.result()
+
+    async def accept_async(
+        self,
+        *,
+        source: str,
+        model: str,
+        format: str,  # noqa: A002 - the field is called so in the envelope
+        payload: Any,
+        rows: int,
+        size: int,
+        version: str = "",
+        policy: Policy = "reject",
+    ) -> None:
+        """`accept` for an event loop: awaits the disk without blocking it."""
+        entry = _Entry(0, source, model, version, rows, size, format, payload, None, size)
+        if self.spool is None:
+            self._submit(entry, policy, _raise)
+            return
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+
+        def landed(failure: SpoolFailed | None) -> None:
+            try:
+                loop.call_soon_threadsafe(_settle, future, failure)
+            except RuntimeError:  # the loop is closed; its sender is gone, the rows are safe
+                return
+
+        self._submit(entry, policy, landed)
+        await future
+
+    def take(self, timeout: float) -> Delivery | None:
+        """The next delivery, or None after ``timeout`` seconds, or at once when the intake is closed and empty."""
+        deadline = time.monotonic() + timeout
+        while True:
+            with self._lock:
+                while not self._queue:
+                    left = deadline - time.monotonic()
+                    if left <= 0 or (self._closed and not self._charged):
+                        return None
+                    self._filled.wait(left)
+                entry = self._queue.popleft()
+                self._queued_rows -= entry.rows
+                payload, entry.payload = entry.payload, None
+            if payload is None:
+                payload = self._read(entry)
+            if payload is not None:
+                return entry.delivery(payload)
+
+    def done(self, delivery: Delivery) -> None:
+        """The engine has processed the delivery: its bytes leave the queue, and the next checkpoint covers it."""
+        with self._lock:
+            self._release(self._charges.pop(delivery.sequence, 0))
+            while self._recent and self._recent[0].sequence <= delivery.sequence:
+                self._recent.popleft()
+
+    def settled(self, sequence: int) -> None:
+        """A checkpoint on disk covers everything up to ``sequence``: it will never be asked for again."""
+        if self.spool is not None:
+            self.spool.settled(sequence)
+
+    def ledger_state(self, sequence: int) -> dict[str, Any]:
+        """The books for a checkpoint at ``sequence``: what came later is left out, for `recover` counts it again.
+
+        ``sequence`` is that of the last delivery that is `done`; both are the engine thread's business.
+        """
+        with self._lock:
+            return self.ledger.state(entry.receipt() for entry in self._recent if entry.sequence > sequence)
+
+    def recover(self, after: int) -> int:
+        """At the start: queue what the spool holds beyond the checkpoint, in order, and return its number of rows.
+
+        Payloads stay on disk until they are taken, so a long backlog takes no memory.
+        """
+        records = list(self.spool.recover(after)) if self.spool is not None else []
+        entries = [_recovered(record) for record in records]
+        with self._lock:
+            self._sequence = max(self._sequence, after)
+            for entry in entries:
+                if entry.model in self._models:
+                    self._enter(entry)
+                else:
+                    self.ledger.received(entry.source, entry.model, entry.rows, entry.size)
+                    self.ledger.discarded(entry.source, entry.model, "unknown_model", entry.rows)
+        return sum(entry.rows for entry in entries)
+
+    def check(self, model: str) -> None:
+        """Raise `UnknownModel` unless the model is configured: cheap enough to ask before a body is read."""
+        if model not in self._models:
+            known = ", ".join(sorted(self._models))
+            raise UnknownModel(f'no model is called "{model[:64]}"; configured under models: {known}')
+
+    def refuse(self, source: str, model: str, error: Refused, rows: int = 0) -> None:
+        """Count a delivery that was turned away; a model that is not configured gets no series of its own."""
+        self.ledger.refused(source, model if model in self._models else "", error.reason, rows)
+
+    def close(self) -> None:
+        """Refuse what is new; what is on its way still lands, and `take` empties the queue."""
+        with self._lock:
+            self._closed = True
+            self._filled.notify_all()
+            self._room.notify_all()
+
+    def _submit(self, entry: _Entry, policy: Policy, landed: Callable[[SpoolFailed | None], None]) -> None:
+        """Charge the queue for the entry and send it on its way."""
+        self.check(entry.model)
+        with self._lock:
+            if self._closed:
+                raise Draining("the agent is stopping; send again when it is back", RETRY_SECONDS)
+            admitted = self._admit(entry, policy)
+            if not admitted:
+                self._shed(entry)
+            elif self.spool is None:
+                self._sequence += 1
+                entry.sequence = self._sequence
+                self._enter(entry)
+            else:
+                self._charged += entry.charge
+        if not admitted or self.spool is None:
+            landed(None)
+            return
+        self._spool(self.spool, entry, policy, landed)
+
+    def _spool(self, spool: Spool, entry: _Entry, policy: Policy, landed: Callable[[SpoolFailed | None], None]) -> None:
+        """Send an entry that is charged already to the disk, and to the queue from there."""
+
+        def arrived(sequence: int, failure: SpoolFailed | None) -> None:
+            with self._lock:
+                self._release(entry.charge)
+                if failure is None:
+                    entry.sequence = sequence
+                    self._enter(entry)
+            landed(failure)
+
+        header = {
+            "source": entry.source,
+            "model": entry.model,
+            "version": entry.version,
+            "rows": entry.rows,
+            "format": ARROW if entry.format == BATCH else entry.format,
+        }
+        try:
+            payload = None if entry.position is not None else entry.payload
+            if payload is not None and entry.format == BATCH:
+                payload = encode(payload)  # the engine keeps the batch itself and decodes nothing
+            spool.append(header, payload, arrived)
+        except SpoolFailed:
+            with self._lock:
+                self._release(entry.charge)
+                if policy == "drop_oldest":
+                    self._shed(entry)
+            if policy == "reject":
+                raise
+            landed(None)
+
+    def _admit(self, entry: _Entry, policy: Policy) -> bool:
+        """Make room as the policy says; False when rows must be shed and the newcomer's are the only ones to shed."""
+        while self._charged + entry.charge > self.capacity_bytes and self._charged:
+            if policy == "reject":
+                message = f"{self._charged} of queue.bytes ({self.capacity_bytes}) are taken; send again later"
+                raise QueueFull(message, RETRY_SECONDS)
+            if not self._queue:
+                return False
+            oldest = self._queue.popleft()
+            self._queued_rows -= oldest.rows
+            self._charged -= self._charges.pop(oldest.sequence, 0)
+            oldest.payload, oldest.dropped = None, True
+            self.ledger.discarded(oldest.source, oldest.model, "queue_full", oldest.rows)
+        return True
+
+    def _shed(self, entry: _Entry) -> None:
+        """Received and dropped at once."""
+        self.ledger.received(entry.source, entry.model, entry.rows, entry.size)
+        self.ledger.discarded(entry.source, entry.model, "queue_full", entry.rows)
+
+    def _enter(self, entry: _Entry) -> None:
+        """Into the queue and the books, with the lock held."""
+        self.ledger.received(entry.source, entry.model, entry.rows, entry.size)
+        self._charges[entry.sequence] = entry.charge
+        self._charged += entry.charge
+        self._queued_rows += entry.rows
+        self._queue.append(entry)
+        self._recent.append(entry)
+        self._filled.notify()
+
+    def _release(self, charge: int) -> None:
+        """Give room back, with the lock held."""
+        self._charged -= charge
+        self._room.notify_all()
+        if self._closed:
+            self._filled.notify_all()
+
+    def _read(self, entry: _Entry) -> bytes | None:
+        """A payload from disk; rows that cannot be read again are discarded."""
+        if self.spool is not None and entry.place is not None:
+            try:
+                return self.spool.read(entry.place)
+            except StoreError:
+                self.spool.corrupt_records += 1
+        self.ledger.discarded(entry.source, entry.model, "decode_error", entry.rows)
+        return None
+
+    def _wait_for_room(self, size: int, patience: float) -> None:
+        """Back-pressure for sources that may be slowed: wait until the queue could take ``size`` bytes."""
+        with self._lock:
+            self._room.wait_for(
+                lambda: self._closed or not self._charged or self._charged + size <= self.capacity_bytes, patience
+            )
+
+
+def _recovered(record: Record) -> _Entry:
+    """An entry from disk; it is charged nothing, for its payload is not in memory."""
+    header = record.header
+    return _Entry(
+        record.sequence,
+        header["source"],
+        header["model"],
+        header["version"],
+        header["rows"],
+        record.place.size,
+        header["format"],
+        None,
+        None,
+        0,
+        record.place,
+    )
+
+
+def _settle(future: Any, failure: SpoolFailed | None) -> None:
+    """Give a waiting sender its answer; one that went away has none to get."""
+    if future.done():
+        return
+    if failure is None:
+        future.set_result(None)
+    else:
+        future.set_exception(failure)
+
+
+def _raise(failure: SpoolFailed | None) -> None:
+    """The answer where nothing has to be waited for."""
+    if failure is not None:
+        raise failure
