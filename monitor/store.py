@@ -131,8 +131,17 @@ class Store:
             sequence, {name: blob for name, blob, _ in states}, document["positions"], document["ledger"], saved_at
         )
 
-    def commit(self, checkpoint: Checkpoint, findings: Sequence[FindingRow], panes: Sequence[PaneRow]) -> None:
-        """Write all of it or nothing; on disk when this returns. After a `StoreError` the old content stands."""
+    def commit(
+        self,
+        checkpoint: Checkpoint,
+        findings: Sequence[FindingRow],
+        panes: Sequence[PaneRow],
+        oldest: Mapping[str, int] | None = None,
+    ) -> None:
+        """Write all of it or nothing; on disk when this returns. After a `StoreError` the old content stands.
+
+        ``oldest`` says per stream which pane is the first still needed: earlier ones are deleted.
+        """
         digests = {name: hashlib.blake2b(blob, digest_size=16).digest() for name, blob in checkpoint.streams.items()}
         changed = [name for name, digest in digests.items() if self._written.get(name) != digest]
         document = json.dumps({"positions": checkpoint.positions, "ledger": checkpoint.ledger}, separators=(",", ":"))
@@ -151,6 +160,7 @@ class Store:
                 "INSERT OR REPLACE INTO panes VALUES (?, ?, ?, ?)",
                 ((pane.stream, pane.number, checkpoint.saved_at, pane.blob) for pane in panes),
             )
+            run.executemany("DELETE FROM panes WHERE stream = ? AND number < ?", (oldest or {}).items())
         self._written = digests
 
     def findings(

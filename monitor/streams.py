@@ -199,7 +199,7 @@ class ModelStreams:
                 threshold=self._length * self._shares,
                 ticket_level=min(self.model.window.panes / (self._ticket_length * self._shares), 0.5),
             )
-            one.closed.append(pane)
+            one.closed = [*one.closed[-self.model.window.panes :], pane]
             one.last = report
             reports.append(report)
         return reports

@@ -1,0 +1,371 @@
+"""The engine thread's side of the agent: deliveries in, verdicts out, state to disk.
+
+Everything here is touched by one thread only; others `post` what they want done. A batch, model or detector that fails is
+counted and logged, and the others go on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import queue
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from monitor import artefact, log
+from monitor.clock import Clock
+from monitor.config import Config, Model, fingerprint
+from monitor.envelope import Delivery, batches
+from monitor.errors import DriftwardenError, StoreError
+from monitor.evidence import histograms, pack_evidence
+from monitor.intake import Intake
+from monitor.learning import Learner
+from monitor.limits import Limits
+from monitor.loading import fitted_of
+from monitor.reference import Fitted
+from monitor.replay import line_of, recovery_line
+from monitor.report import Finding, Report
+from monitor.sinks.prometheus import ModelTally
+from monitor.states import pack_pane
+from monitor.store import Checkpoint, FindingRow, PaneRow, Store
+from monitor.streams import Fed, ModelStreams
+
+FINDINGS_FILE = "findings.jsonl"
+_TAKE_SECONDS = 0.1
+
+
+@dataclass(slots=True)
+class Watched:
+    """One model: its streams, or the rows that it still learns from."""
+
+    model: Model
+    streams: ModelStreams | None = None
+    learner: Learner | None = None
+    tally: ModelTally = field(default_factory=ModelTally)
+    last_rows: float = 0.0
+    types: pa.Schema | None = None
+
+
+@dataclass(slots=True)
+class Progress:
+    """What the checkpoint is about, and how checkpoints went."""
+
+    sequence: int = 0
+    positions: dict[str, Any] = field(default_factory=dict)
+    checkpoints: int = 0
+    failures: int = 0
+    last_success: float = 0.0
+    size: int = 0
+
+
+class Agent:
+    """Judges what the intake holds."""
+
+    def __init__(self, config: Config, *, clock: Clock, store: Store, intake: Intake) -> None:
+        """Load or measure every reference; `DriftwardenError` if one cannot be used."""
+        self.config, self.clock, self.store, self.intake = config, clock, store, intake
+        self.progress = Progress()
+        self.open: dict[str, FindingRow] = {}
+        self._pending: dict[str, FindingRow] = {}
+        self._lines: list[dict[str, Any]] = []
+        self._tasks: queue.SimpleQueue[tuple[Callable[[], object], threading.Event]] = queue.SimpleQueue()
+        self._log = log.get("agent")
+        self._limits = limits_of(config)
+        self.models = {model.name: self.watch(model, config) for model in config.models}
+
+    @property
+    def folder(self) -> Path:
+        """The state folder."""
+        return self.config.store.path
+
+    def watch(self, model: Model, config: Config) -> Watched:
+        """A model that begins: with its reference, or with learning one."""
+        wanted = model.reference.learn_rows
+        if not wanted:
+            return self._begin(model, fitted_of(model, self.folder / "references"), config)
+        learned = self._learned(model)
+        if (learned / artefact.MANIFEST).is_file():
+            return self._begin(model, artefact.load(learned), config)
+        return Watched(model, learner=Learner(model, wanted, self.folder / "learning" / model.name))
+
+    def _learned(self, model: Model) -> Path:
+        return self.folder / "references" / f"{model.name}-learned"
+
+    def _begin(self, model: Model, fitted: Fitted, config: Config) -> Watched:
+        streams = ModelStreams(model, fitted, config_id=fingerprint(config), timer=self.clock.monotonic)
+        streams.prepare()
+        return Watched(model, streams=streams, types=types_of(fitted), last_rows=self.clock.monotonic())
+
+    def restore(self) -> None:
+        """Go on from the last checkpoint, if there is one."""
+        saved = self.store.load()
+        self.open = {row.id: row for row in self.store.findings(state="open")}
+        if saved is None:
+            self.intake.recover(0)
+            return
+        self.progress.sequence, self.progress.positions = saved.sequence, dict(saved.positions)
+        self.intake.ledger.restore(saved.ledger)
+        for watched in self.models.values():
+            self._restore_model(watched, saved)
+        rows = self.intake.recover(saved.sequence)
+        self._log.info("restored", sequence=saved.sequence, recovered_rows=rows, open_findings=len(self.open))
+
+    def _restore_model(self, watched: Watched, saved: Checkpoint) -> None:
+        if watched.learner is not None:
+            watched.learner.restore(saved.sequence)
+        if watched.streams is None:
+            return
+        grid = saved.positions.get("grids", {}).get(watched.model.name)
+        if grid not in (None, self._identity(watched)):
+            self._log.warning("the reference or its tolerances changed: evidence starts anew", model=watched.model.name)
+            return
+        watched.streams.restore(saved.streams, lambda name: [row.blob for row in self.store.panes(name)])
+
+    def _identity(self, watched: Watched) -> str:
+        """What evidence depends on: the ruler and the tolerances."""
+        if watched.streams is None:
+            return ""
+        alarms = watched.model.alarms
+        ruler = watched.streams.fitted.reference.grid.id
+        return f"{ruler}/{alarms.smallest_shift}/{alarms.smallest_fault}/{watched.model.window.panes}"
+
+    def loop(self) -> None:
+        """Work until the intake is closed and empty."""
+        while True:
+            delivery = self.intake.take(_TAKE_SECONDS)
+            if delivery is not None:
+                self.handle(delivery)
+            self.work()
+            if delivery is None and self.intake.drained:
+                return
+
+    def work(self) -> None:
+        """Do what other threads have posted, and write findings down before anything else happens."""
+        while not self._tasks.empty():
+            task, done = self._tasks.get()
+            try:
+                task()
+            except DriftwardenError as error:
+                self._log.error("task failed", error=str(error))
+            finally:
+                done.set()
+        if self._pending or self._lines:
+            self.checkpoint()
+
+    def post(self, task: Callable[[], object], timeout: float = 30.0) -> bool:
+        """Have the engine thread run a task; whether it did so in time."""
+        done = threading.Event()
+        self._tasks.put((task, done))
+        return done.wait(timeout)
+
+    def handle(self, delivery: Delivery) -> None:
+        """Feed one delivery to its model and account for each of its rows."""
+        watched = self.models.get(delivery.model)
+        ledger = self.intake.ledger
+        left = delivery.rows
+
+        def discard(reason: str, rows: int, message: str) -> None:
+            nonlocal left
+            left -= rows
+            ledger.discarded(delivery.source, delivery.model, reason, rows)
+            self._log.warning("rows discarded", model=delivery.model, reason=reason, rows=rows, why=message)
+
+        if watched is None:  # the model went with a reload while its rows waited
+            discard("unknown_model", left, "the model is not configured any more")
+        else:
+            for batch in batches(delivery, self._limits, discard, watched.types):
+                left -= batch.num_rows
+                self._feed(watched, batch, delivery)
+            if left > 0:
+                discard("malformed", left, "the delivery held fewer rows than it said")
+        if delivery.position is not None:
+            self.progress.positions.update(delivery.position)
+        self.progress.sequence = delivery.sequence
+        self.intake.done(delivery)
+
+    def _feed(self, watched: Watched, batch: pa.RecordBatch, delivery: Delivery) -> None:
+        ledger, key = self.intake.ledger, (delivery.source, delivery.model)
+        watched.last_rows = self.clock.monotonic()
+        try:
+            if watched.learner is not None:
+                rest = self._learn(watched, batch)
+                ledger.processed(*key, batch.num_rows - (0 if rest is None else rest.num_rows))
+                if rest is None or watched.streams is None or not rest.num_rows:
+                    return
+                batch = rest
+            if watched.streams is None:
+                return
+            fed = watched.streams.feed(batch, delivery.version, self.clock.now())
+        except Exception as fault:  # noqa: BLE001 - one batch must not end the agent; it is counted and told
+            ledger.discarded(*key, "decode_error", batch.num_rows)
+            self._log.error("batch failed", model=watched.model.name, rows=batch.num_rows, error=repr(fault))
+            return
+        self._account(watched, fed, key)
+        self.publish(watched, fed.reports)
+
+    def _account(self, watched: Watched, fed: Fed, key: tuple[str, str]) -> None:
+        ledger = self.intake.ledger
+        for reason, rows in (("late", fed.late), ("implausible_time", fed.implausible)):
+            if rows:
+                ledger.discarded(*key, reason, rows)
+        ledger.processed(*key, fed.rows - fed.late - fed.implausible)
+        watched.tally.fed(fed)
+        for kind, names in (("missing", fed.missing_columns), ("new", fed.extra_columns), ("retyped", fed.retyped)):
+            if names:
+                shown = ", ".join(list(names)[:10])
+                self._log.warning("schema differs from the reference", model=watched.model.name, kind=kind, columns=shown)
+
+    def _learn(self, watched: Watched, batch: pa.RecordBatch) -> pa.RecordBatch | None:
+        learner = watched.learner
+        if learner is None:
+            return batch
+        rest = learner.feed(batch)
+        if learner.complete:
+            fitted = learner.fit()
+            artefact.write(fitted, self._learned(watched.model))
+            begun = self._begin(watched.model, fitted, self.config)
+            watched.streams, watched.types, watched.learner = begun.streams, begun.types, None
+            learner.forget()
+            self._log.info("reference learnt", model=watched.model.name, rows=fitted.rows)
+        return rest
+
+    def publish(self, watched: Watched, reports: Iterable[Report]) -> None:
+        """Count, log and keep what the reports say; findings are written with the next checkpoint, which follows."""
+        for report in reports:
+            watched.tally.judged(report, self.clock.now())
+            for name, why in report.failures.items():
+                self._log.error("detector failed", model=watched.model.name, detector=name, error=why)
+            for finding in report.findings:
+                self._open(watched, report, finding)
+            for back in report.recovered:
+                self._lines.append(recovery_line(report, back, watched.model.name))
+                for row_id in back.ids:
+                    self._close(row_id, back.time)
+
+    def _open(self, watched: Watched, report: Report, finding: Finding) -> None:
+        streams = watched.streams
+        rows = streams.streams[report.stream].sample.table() if streams is not None else pa.table({})
+        line = line_of(finding)
+        row = FindingRow(
+            id=finding.id,
+            model=finding.model,
+            stream=finding.stream,
+            opened=finding.time,
+            closed=None,
+            state="open",
+            severity=finding.severity,
+            detector=finding.detector,
+            document=json.dumps(line),
+            evidence=pack_evidence(histograms(finding, report.comparison), rows),
+        )
+        self.open[row.id] = self._pending[row.id] = row
+        self._lines.append(line)
+        self._log.warning(
+            finding.sentence(), model=finding.model, stream=finding.stream, finding=finding.id, triage=finding.triage
+        )
+
+    def _close(self, row_id: str, time: float) -> None:
+        row = self.open.pop(row_id, None)
+        if row is not None:
+            self._pending[row_id] = dataclasses.replace(row, closed=time, state="recovered")
+            self._log.info("recovered", model=row.model, stream=row.stream, finding=row_id)
+
+    def idle(self) -> None:
+        """Let event time pass for models whose rows have stopped coming."""
+        now = self.clock.monotonic()
+        for watched in self.models.values():
+            streams = watched.streams
+            quiet = now - watched.last_rows
+            if streams is not None and quiet >= 1.0 and streams.streams:
+                self.publish(watched, streams.advance(streams.watermark + quiet))
+
+    def checkpoint(self) -> None:
+        """Write states, open panes, source positions, books and findings in one transaction."""
+        self.progress.checkpoints += 1
+        try:
+            size = self._commit()
+        except StoreError as error:
+            self.progress.failures += 1
+            self._log.error("checkpoint failed", error=str(error))
+            return
+        self.progress.size, self.progress.last_success = size, self.clock.now()
+        self.intake.settled(self.progress.sequence)
+        self._tell()
+
+    def _commit(self) -> int:
+        states: dict[str, bytes] = {}
+        panes: list[PaneRow] = []
+        oldest: dict[str, int] = {}
+        sequence, positions = self.progress.sequence, dict(self.progress.positions)
+        for watched in self.models.values():
+            if watched.learner is not None:
+                watched.learner.save(sequence)
+            if watched.streams is None:
+                continue
+            states |= watched.streams.state()
+            positions.setdefault("grids", {})[watched.model.name] = self._identity(watched)
+            for one in watched.streams.streams.values():
+                key = f"{watched.model.name}/{one.name}"
+                panes += [PaneRow(key, pane.number, pack_pane(pane)) for pane in one.closed]
+                oldest[key] = one.panes.number - watched.model.window.panes + 1
+        checkpoint = Checkpoint(
+            sequence=sequence,
+            streams=states,
+            positions=positions,
+            ledger=self.intake.ledger_state(sequence),
+            saved_at=self.clock.now(),
+        )
+        self.store.commit(checkpoint, list(self._pending.values()), panes, oldest)
+        self._pending = {}
+        for watched in self.models.values():
+            for one in watched.streams.streams.values() if watched.streams is not None else ():
+                one.closed = []
+        return sum(len(blob) for blob in states.values())
+
+    def _tell(self) -> None:
+        """Append findings that are safe on disk to the file that other programs follow."""
+        if not self._lines:
+            return
+        text = "".join(json.dumps(line) + "\n" for line in self._lines)
+        self._lines = []
+        try:
+            with (self.folder / FINDINGS_FILE).open("a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            self._log.error("findings file cannot be written", error=error.strerror)
+
+    def retain(self) -> None:
+        """Forget findings closed longer ago than the retention time."""
+        self.store.prune(self.clock.now() - self.config.store.retention)
+
+    def replace(self, config: Config, begun: Sequence[Watched]) -> None:
+        """Take over a reloaded configuration: ``begun`` are the models that are new or changed."""
+        fresh = {watched.model.name: watched for watched in begun}
+        kept = {model.name: fresh.get(model.name) or self.models[model.name] for model in config.models}
+        gone = [name for name in self.models if kept.get(name) is not self.models[name]]
+        for row in [row for row in self.open.values() if row.model in gone]:
+            self._close(row.id, self.clock.now())
+        self.config, self.models = config, kept
+        self._limits = limits_of(config)
+        self.checkpoint()
+
+
+def types_of(fitted: Fitted) -> pa.Schema:
+    """Arrow types of the reference's columns, for sources whose format has none (JSON)."""
+    return fitted.sample.schema
+
+
+def limits_of(config: Config) -> Limits:
+    """Limits in the form that the envelope wants."""
+    section = config.limits
+    return Limits(
+        body_bytes=section.body_bytes,
+        batch_rows=section.batch_rows,
+        columns=section.columns,
+        string_bytes=section.string_bytes,
+    )

@@ -1,0 +1,228 @@
+"""The running agent: wiring and threads only. It reads like the way of a row.
+
+sources -> intake (queue, spool) -> agent (one thread) -> store, board; the scheduler posts the clockwork's tasks to that
+thread; the main thread waits for signals.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from starlette.applications import Starlette
+
+from monitor import log
+from monitor.agent import Agent, Watched, limits_of
+from monitor.clock import SystemClock
+from monitor.config import Config, load
+from monitor.errors import ConfigError, DriftwardenError
+from monitor.intake import Intake
+from monitor.ledger import Ledger
+from monitor.listeners import Directory, Flight, Http, Stdin
+from monitor.scheduler import Scheduler
+from monitor.signals import Signals
+from monitor.snapshot import Board
+from monitor.sources import http
+from monitor.sources import load as source_class
+from monitor.spool import Spool
+from monitor.store import Store
+from monitor.web import ops
+
+SNAPSHOT_SECONDS = 1.0
+IDLE_SECONDS = 1.0
+RETENTION_SECONDS = 3600.0
+DRAIN_SECONDS = 20.0
+_SWITCH_SECONDS = 0.0005
+"""How long a thread may hold the interpreter while an acknowledgement waits; Python's default is ten times that."""
+_TASKS = ("idle", "snapshot", "checkpoint", "retention")
+
+
+def serve(path: Path, signals: Signals) -> int:
+    """Run until a signal says stop; the process's exit code."""
+    config = load(path)
+    log.configure(config.log.format, config.log.level)
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    pa.set_cpu_count(1)  # it sizes its pool by the host's cores, not by the cgroup's share
+    running = Running(config, path)
+    try:
+        running.start()
+        while not signals.stop.is_set():
+            signals.wake.wait()
+            signals.wake.clear()
+            if signals.reload.is_set():
+                signals.reload.clear()
+                running.try_reload()
+    finally:
+        running.stop()
+    return 0
+
+
+class Running:
+    """All parts of one agent process."""
+
+    def __init__(self, config: Config, path: Path) -> None:
+        """Open the state folder and prepare every model; `DriftwardenError` if something cannot be used."""
+        self._path = path
+        self._log = log.get("app")
+        clock = SystemClock()
+        self._store = Store(config.store.path, clock)
+        try:
+            names = [model.name for model in config.models]
+            kinds = {source.kind for source in config.sources}
+            ledger = Ledger((kind, name) for kind in kinds for name in names)
+            durable = config.store.durable
+            self._spool = Spool(config.store.path / "spool", config.store.spool_bytes) if durable else None
+            self._intake = Intake(
+                models=names, capacity_bytes=config.queue.bytes, ledger=ledger, spool=self._spool
+            )
+            self.agent = Agent(config, clock=clock, store=self._store, intake=self._intake)
+            self.agent.restore()
+        except BaseException:
+            self._store.close()
+            raise
+        self._scheduler = Scheduler()
+        self.scrape = ops.Scrape()
+        version = installed("driftwarden")
+        self.board = Board(self.agent, self._scheduler, self.scrape, version, _TASKS)
+        self._version = version
+        self._engine = threading.Thread(target=self._judge, name="driftwarden-engine")
+        self._failed = threading.Event()
+        self._sources: list[Any] = []
+        self.servers: dict[str, http.Server] = {}
+
+    def start(self) -> None:
+        """Begin to accept rows."""
+        config = self.agent.config
+        self.board.publish()
+        self._engine.start()
+        self._serve(config)
+        for source in config.sources:
+            made = self._source(source.settings)
+            if made is not None:
+                made.start()
+                self._sources.append(made)
+        self._clockwork(config)
+        self.board.ready = True
+        self.agent.post(self.board.publish)
+        listening = ", ".join(f"{one.host}:{one.port}" for one in self.servers.values())
+        self._log.info("ready", models=len(config.models), http=listening, state=str(config.store.path))
+
+    def _judge(self) -> None:
+        try:
+            self.agent.loop()
+        except BaseException:
+            self._failed.set()
+            self._log.exception("the engine thread ended: this agent is not ready any more")
+            raise
+
+    def _serve(self, config: Config) -> None:
+        """One server for each address: ingest, operations, or both."""
+        endpoint = config.endpoint
+        operations = ops.Operations(self.scrape, self.missing, self.reload, self._version, endpoint.token)
+        routes: dict[str, list[Any]] = {str(endpoint.address): list(ops.routes(operations))}
+        places = {str(endpoint.address): endpoint.address}
+        for source in config.sources:
+            if source.http is not None:
+                settings = http.Settings(source.http.token, limits_of(config), source.http.when_full)
+                address = source.http.listen
+                places[str(address)] = address
+                routes.setdefault(str(address), []).extend(http.routes(self._intake, settings))
+        for name, listed in routes.items():
+            server = http.Server(Starlette(routes=listed), places[name].host, places[name].port)
+            server.start()
+            self.servers[name] = server
+
+    def _source(self, settings: Flight | Http | Directory | Stdin) -> Any:
+        limits = limits_of(self.agent.config)
+        if isinstance(settings, Flight):
+            return source_class("flight")(self._intake, settings, limits)
+        if isinstance(settings, Directory):
+            return source_class("directory")(self._intake, settings, limits, self.agent.progress.positions)
+        if isinstance(settings, Stdin):
+            return source_class("stdin")(self._intake, settings, limits)
+        return None
+
+    def _clockwork(self, config: Config) -> None:
+        work = (
+            (_TASKS[0], IDLE_SECONDS, self.agent.idle),
+            (_TASKS[1], SNAPSHOT_SECONDS, self.board.publish),
+            (_TASKS[2], config.store.checkpoint, self._checkpoint),
+            (_TASKS[3], RETENTION_SECONDS, self.agent.retain),
+        )
+        for name, seconds, task in work:
+            self._scheduler.add(name, seconds, lambda task=task: self.agent.post(task))
+        self._scheduler.start()
+
+    def _checkpoint(self) -> None:
+        clock = self.agent.clock
+        began = clock.monotonic()
+        self.agent.checkpoint()
+        self.board.checkpoints.observe(clock.monotonic() - began)
+
+    def missing(self) -> str | None:
+        """None when ready, else what is missing."""
+        if self._failed.is_set():
+            return "the engine has stopped; see the log and restart the agent"
+        return None if self.board.ready else "starting or draining"
+
+    def try_reload(self) -> None:
+        """Reload and log; the old configuration stays if the new one has faults."""
+        try:
+            self.reload()
+        except DriftwardenError as error:
+            self._log.error("reload refused, the old configuration stays", faults=str(error))
+
+    def reload(self) -> None:
+        """Take over models of the changed file at once, or raise with everything as it was."""
+        reloads = self.board.reloads
+        reloads.attempts += 1
+        try:
+            config, begun = self._prepare()
+        except DriftwardenError:
+            reloads.failures += 1
+            reloads.last_successful = False
+            raise
+        self.agent.post(lambda: self._adopt(config, begun))
+        reloads.last_successful, reloads.last_success = True, self.agent.clock.now()
+        self._log.info("reloaded", models=len(config.models), begun_anew=len(begun))
+
+    def _adopt(self, config: Config, begun: list[Watched]) -> None:
+        self._intake.admit(model.name for model in config.models)
+        self.agent.replace(config, begun)
+
+    def _prepare(self) -> tuple[Config, list[Watched]]:
+        old, new = self.agent.config, load(self._path)
+        fixed = ("sources", "telemetry", "store", "queue")
+        faults = [
+            f"{name}: cannot change while the agent runs; restart it, or put the old value back"
+            for name in fixed
+            if getattr(old, name) != getattr(new, name)
+        ]
+        if faults:
+            raise ConfigError(faults)
+        before = {model.name: model for model in old.models}
+        begun = [self.agent.watch(model, new) for model in new.models if before.get(model.name) != model]
+        return new, begun
+
+    def stop(self) -> None:
+        """Stop accepting, judge what was accepted, write a last checkpoint."""
+        self.board.ready = False
+        self._intake.close()
+        for source in self._sources:
+            source.stop()
+        self._scheduler.stop()
+        if self._engine.is_alive():
+            self._engine.join(DRAIN_SECONDS)
+        if not self._engine.is_alive() and not self._failed.is_set():
+            self.agent.work()
+            self.agent.checkpoint()
+        for server in self.servers.values():
+            server.stop()
+        if self._spool is not None:
+            self._spool.close()
+        self._store.close()
+        self._log.info("stopped", undone_rows=self._intake.queued_rows)
