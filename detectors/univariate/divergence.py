@@ -55,10 +55,10 @@ def _hellinger(it: Comparison) -> FloatArray:
 
 def _g(it: Comparison) -> FloatArray:
     p, q, pool = it.pooled_groups
-    pool = np.where(pool > 0, pool, 1)
-    inner = special.xlogy(p, p / pool).sum(axis=1) / np.maximum(1 - it.weight, 1e-300)
-    outer = special.xlogy(q, q / pool).sum(axis=1) / np.maximum(it.weight, 1e-300)
-    total: FloatArray = inner + outer
+    inner, outer = (
+        np.vecdot(side, np.log(np.divide(side, pool, out=np.ones_like(pool), where=side > 0))) for side in (p, q)
+    )
+    total: FloatArray = inner / np.maximum(1 - it.weight, 1e-300) + outer / np.maximum(it.weight, 1e-300)
     return total
 
 
@@ -162,11 +162,12 @@ class TotalVariation:
 
 def _folded(pool: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Mean and variance of sum |X_i| / 2 for a multinomial limit X; covariances of folded normals to fourth order."""
-    odd = np.clip(1 - pool, 1e-12, 1)
-    mean = np.sqrt(2 / np.pi) * np.sqrt(pool * odd).sum(axis=1) / 2
-    own = (1 - 2 / np.pi) * (pool * odd).sum(axis=1)
-    second = pool**1.5 / np.sqrt(odd)
-    fourth = pool**2.5 / odd**1.5
+    odd = np.maximum(1 - pool, 1e-12)
+    variances = pool * odd
+    mean = np.sqrt(2 / np.pi) * np.sqrt(variances).sum(axis=1) / 2
+    own = (1 - 2 / np.pi) * variances.sum(axis=1)
+    second = pool * np.sqrt(pool / odd)
+    fourth = second * pool / odd
     cross = (second.sum(axis=1) ** 2 - (second**2).sum(axis=1)) / 2
     cross += (fourth.sum(axis=1) ** 2 - (fourth**2).sum(axis=1)) / 24
     return mean, (own + 2 / np.pi * cross) / 4
