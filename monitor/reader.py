@@ -76,8 +76,9 @@ class Tables:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Read everything, in order, as batches of one schema."""
         rows = max(1, min(self._batch_rows, _BATCH_BYTES // (8 * max(len(self.schema), 1))))
+        wanted = set(self.schema.names)
         for file, schema in zip(self._files, self.schemas, strict=True):
-            names = [name for name in schema.names if name in self.schema.names]
+            names = [name for name in schema.names if name in wanted]
             stream = FORMATS[file.format][1](file, schema, names, rows)
             while (batch := _guarded(file, partial(next, stream, None))) is not None:
                 whole = conform(batch, self.schema)

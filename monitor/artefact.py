@@ -1,0 +1,248 @@
+"""The measured reference on disk: a folder of four files, portable, without pickle, verified when read.
+
+`manifest.json` holds the format version, the SHA-256 of the other files, the plan and all names; `arrays.npz` the numbers;
+`vocabularies.arrow` and `sample.arrow` are Arrow IPC files. A folder is written beside its place and renamed into it, so
+that a reader sees a whole one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from detectors.grid import BINS, CELLS, SLOTS, Grid
+from detectors.types import Reference, Summary
+from monitor.errors import ReferenceError_
+from monitor.reference import Fitted
+from monitor.schema import Plan
+
+FORMAT = 1
+"""Raised when the files change their meaning; a reader refuses other numbers."""
+MANIFEST = "manifest.json"
+_ARRAYS, _WORDS, _SAMPLE = "arrays.npz", "vocabularies.arrow", "sample.arrow"
+_FILES = (_ARRAYS, _WORDS, _SAMPLE)
+_GRID = ("centre", "scale", "lut", "edges", "centres", "used", "open_vocabulary", "ordered")
+_SUMMARY = ("numeric", "codes", "missing", "nonfinite", "new", "faults", "sums")
+
+
+def write(fitted: Fitted, directory: Path | str) -> None:
+    """Write or replace the artefact; `ReferenceError_` if the folder holds something else or cannot be written."""
+    target = Path(directory)
+    if target.exists() and not _is_ours(target):
+        raise ReferenceError_(f"{target}: is not empty and not an artefact; choose another folder for the artefact")
+    contents = {
+        _ARRAYS: _pack(fitted.reference),
+        _WORDS: _ipc(_words(fitted)),
+        _SAMPLE: _ipc(fitted.sample),
+    }
+    contents[MANIFEST] = json.dumps(_manifest(fitted, contents), indent=1, ensure_ascii=False).encode()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        try:
+            for name, content in contents.items():
+                _store(fresh / name, content)
+            _swap(fresh, target)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    except OSError as error:
+        raise ReferenceError_(f"{target}: cannot be written: {error.strerror}; check space and permissions") from None
+
+
+def load(directory: Path | str) -> Fitted:
+    """Read an artefact and verify every part of it; `ReferenceError_` names the file that is missing or damaged."""
+    folder = Path(directory)
+    manifest = _read_manifest(folder)
+    contents = {name: _verified(folder / name, manifest) for name in _FILES}
+    with _blame(folder / _ARRAYS):
+        arrays = _unpack(contents[_ARRAYS])
+    with _blame(folder / MANIFEST):
+        plan = Plan.of(manifest["plan"])
+        grid = Grid(
+            numeric_names=tuple(manifest["numeric"]),
+            code_names=tuple(manifest["categorical"]),
+            labels=tuple(tuple(names) for names in manifest["labels"]),
+            **{name: arrays[f"grid_{name}"] for name in _GRID},
+        )
+        rows, created = int(manifest["rows"]), float(manifest["created"])
+        notes = tuple(manifest["notes"])
+    if grid.id != manifest.get("grid") or not _fits(grid, arrays):
+        raise _damaged(folder / MANIFEST, "its names and arrays do not belong together")
+    summary = Summary(grid.id, rows, **{name: arrays[f"summary_{name}"] for name in _SUMMARY})
+    with _blame(folder / _WORDS):
+        words = _batch(contents[_WORDS])
+        vocabularies = {name: words.column(name).values for name in grid.code_names}
+    with _blame(folder / _SAMPLE):
+        sample = _batch(contents[_SAMPLE])
+    reference = Reference(grid, summary, arrays["tau"], arrays["tau_missing"])
+    return Fitted(plan, reference, vocabularies, sample, rows, created, notes)
+
+
+def _manifest(fitted: Fitted, contents: dict[str, bytes]) -> dict[str, Any]:
+    grid = fitted.reference.grid
+    return {
+        "format": FORMAT,
+        "tool": f"driftwarden {_version()}",
+        "created": fitted.created,
+        "rows": fitted.rows,
+        "grid": grid.id,
+        "files": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+        "notes": list(fitted.notes),
+        "numeric": list(grid.numeric_names),
+        "categorical": list(grid.code_names),
+        "labels": [list(names) for names in grid.labels],
+        "plan": fitted.plan.document(),
+    }
+
+
+def _pack(reference: Reference) -> bytes:
+    arrays = {f"grid_{name}": getattr(reference.grid, name) for name in _GRID}
+    arrays |= {f"summary_{name}": getattr(reference.summary, name) for name in _SUMMARY}
+    out = io.BytesIO()
+    np.savez_compressed(out, tau=reference.tau, tau_missing=reference.tau_missing, **arrays)
+    return out.getvalue()
+
+
+def _unpack(content: bytes) -> dict[str, Any]:
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+def _words(fitted: Fitted) -> pa.RecordBatch:
+    """All vocabularies as one row of lists: they differ in length."""
+    lists = {
+        name: pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
+        for name, values in fitted.vocabularies.items()
+    }
+    return pa.RecordBatch.from_arrays(list(lists.values()), names=list(lists))
+
+
+def _ipc(batch: pa.RecordBatch) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def _batch(content: bytes) -> pa.RecordBatch:
+    batch = pa.ipc.open_file(pa.py_buffer(content)).get_batch(0)
+    batch.validate(full=True)
+    return batch
+
+
+def _fits(grid: Grid, arrays: dict[str, Any]) -> bool:
+    """Whether the arrays have the shapes that the names demand."""
+    p, q = len(grid.numeric_names), len(grid.code_names)
+    shapes = {
+        "grid_centre": (p,), "grid_scale": (p,), "grid_used": (p,), "grid_lut": (p, CELLS),
+        "grid_edges": (p, BINS + 1), "grid_centres": (p, BINS), "grid_open_vocabulary": (q,), "grid_ordered": (q,),
+        "summary_numeric": (p, SLOTS), "summary_codes": (q, grid.slots), "summary_sums": (p, 2),
+    }  # fmt: skip
+    units = ("summary_missing", "summary_nonfinite", "summary_new", "summary_faults", "tau", "tau_missing")
+    shapes |= dict.fromkeys(units, (p + q,))
+    return len(grid.labels) == q and all(arrays[name].shape == shape for name, shape in shapes.items())
+
+
+def _is_ours(target: Path) -> bool:
+    """Whether a folder may be replaced: it is empty, or an artefact and nothing but that."""
+    if not target.is_dir():
+        return False
+    found = {item.name for item in target.iterdir()}
+    return not found or (MANIFEST in found and found <= {MANIFEST, *_FILES})
+
+
+def _store(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _swap(fresh: Path, target: Path) -> None:
+    """Rename the fresh folder into its place; an old one steps aside first and goes afterwards."""
+    fresh.chmod(0o755)
+    _sync(fresh)
+    old = fresh.with_name(f"{fresh.name}.old")
+    if target.exists():
+        target.rename(old)
+    try:
+        fresh.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
+    _sync(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ReferenceError_(f"{path}: not found; make the artefact with `driftwarden fit`") from None
+    except OSError as error:
+        raise ReferenceError_(f"{path}: cannot be read: {error.strerror}; check its permissions") from None
+    except ValueError:
+        raise _damaged(path, "it is not JSON") from None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise _damaged(path, "it is not a manifest")
+    if manifest.get("format") != FORMAT:
+        raise ReferenceError_(
+            f"{path}: has format {manifest.get('format')!r}, this version reads {FORMAT}; run `driftwarden fit` again"
+        )
+    return manifest
+
+
+def _verified(path: Path, manifest: dict[str, Any]) -> bytes:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise _damaged(path, "it is missing") from None
+    except OSError as error:
+        raise ReferenceError_(f"{path}: cannot be read: {error.strerror}; check its permissions") from None
+    if hashlib.sha256(content).hexdigest() != manifest["files"].get(path.name):
+        raise _damaged(path, "its checksum is not the manifest's")
+    return content
+
+
+def _damaged(path: Path, why: str) -> ReferenceError_:
+    return ReferenceError_(f"{path}: damaged: {why}; run `driftwarden fit` again")
+
+
+@contextmanager
+def _blame(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged part provokes into a `ReferenceError_` with its file."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, IndexError, EOFError, zipfile.BadZipFile, OSError) as error:
+        raise _damaged(path, f"{type(error).__name__} while reading it") from None
+
+
+def _version() -> str:
+    try:
+        return metadata.version("driftwarden")
+    except metadata.PackageNotFoundError:
+        return "(not installed)"
