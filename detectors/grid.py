@@ -4,8 +4,8 @@ A numeric value is put on a *float grid*: z = (x - centre) / scale is rounded to
 that (sign, exponent, seven bits of mantissa) are its cell. Cells are ordered like the values, are 0.4-0.8 % of the
 distance from the centre wide, and cost two arithmetic passes instead of a binary search: heavy tails, atoms and
 bell shapes are resolved alike. Bins are runs of cells that hold about 1/K of the reference each; a cell that holds more
-(an atom: a frequent exact value) is a bin of its own. Categories are codes: one slot each for the most frequent ones, the
-last slot for all other known ones.
+(an atom: a frequent exact value) is a bin of its own. Categories are codes: one slot each for the most frequent ones,
+the last slot for all other known ones.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Grid:
     """The ruler of one reference.
 
     ``centre``, ``scale`` are ``(p,)``; ``lut`` ``(p, CELLS)`` uint8 takes a cell to its bin; ``edges (p, K+1)`` are the
-    values at the bin boundaries (NaN after the last used bin), for people; ``centres (p, K)`` the mean reference value of
-    each bin; ``used (p,)`` is the number of bins in use.
+    values at the bin boundaries (NaN after the last used bin), for people; ``centres (p, K)`` the mean reference value
+    of each bin; ``used (p,)`` is the number of bins in use.
     ``labels`` holds, per categorical column, the names of its own slots; the slot after them is "other".
     ``open_vocabulary (q,)`` marks columns with too many categories to know a new one when it comes.
     """

@@ -1,8 +1,8 @@
 """One pass over a block: counts on the bins of the grid, fault counters and moments, for all columns at once.
 
 Cost, measured in `tests/bench`: about 3.5 ns a numeric value and 1.5 ns a category code for large blocks. The pass is
-tiled so that its scratch arrays stay in the second-level cache: many columns of a small block share one tile; a column of a
-large block takes several. Both ways give the same integers.
+tiled so that its scratch arrays stay in the second-level cache: many columns of a small block share one tile; a column
+of a large block takes several. Both ways give the same integers.
 """
 
 from __future__ import annotations

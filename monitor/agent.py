@@ -1,7 +1,7 @@
 """The engine thread's side of the agent: deliveries in, verdicts out, state to disk.
 
-Everything here is touched by one thread only; others `post` what they want done. A batch, model or detector that fails is
-counted and logged, and the others go on.
+Everything here is touched by one thread only; others `post` what they want done. A batch, model or detector that fails
+is counted and logged, and the others go on.
 """
 
 from __future__ import annotations
@@ -218,7 +218,9 @@ class Agent:
         for kind, names in (("missing", fed.missing_columns), ("new", fed.extra_columns), ("retyped", fed.retyped)):
             if names:
                 shown = ", ".join(list(names)[:10])
-                self._log.warning("schema differs from the reference", model=watched.model.name, kind=kind, columns=shown)
+                self._log.warning(
+                    "schema differs from the reference", model=watched.model.name, kind=kind, columns=shown
+                )
 
     def _learn(self, watched: Watched, batch: pa.RecordBatch) -> pa.RecordBatch | None:
         learner = watched.learner

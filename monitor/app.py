@@ -1,7 +1,7 @@
 """The running agent: wiring and threads only. It reads like the way of a row.
 
-sources -> intake (queue, spool) -> agent (one thread) -> store, board; the scheduler posts the clockwork's tasks to that
-thread; the main thread waits for signals.
+sources -> intake (queue, spool) -> agent (one thread) -> store, board; the scheduler posts the clockwork's tasks to
+that thread; the main thread waits for signals.
 """
 
 from __future__ import annotations
@@ -76,9 +76,7 @@ class Running:
             ledger = Ledger((kind, name) for kind in kinds for name in names)
             durable = config.store.durable
             self._spool = Spool(config.store.path / "spool", config.store.spool_bytes) if durable else None
-            self._intake = Intake(
-                models=names, capacity_bytes=config.queue.bytes, ledger=ledger, spool=self._spool
-            )
+            self._intake = Intake(models=names, capacity_bytes=config.queue.bytes, ledger=ledger, spool=self._spool)
             self.agent = Agent(config, clock=clock, store=self._store, intake=self._intake)
             self.agent.restore()
         except BaseException:

@@ -1,4 +1,5 @@
-"""One stream's judgement: a closed pane in, a report out. Pure: state in, state out; it imports only detectors and report.
+"""One stream's judgement: a closed pane in, a report out. Pure: state in, state out; it imports only detectors and
+report.
 
 A detector that fails keeps its old state, is named in the report, and the others go on.
 """
@@ -132,7 +133,7 @@ class Engine:
         state = self._slide(state, pane)
         merged = state.merged
         if merged is None:  # pragma: no cover - `_slide` has just put one pane in
-            raise RuntimeError("`state` holds no pane")  # noqa: TRY003 EM101
+            raise RuntimeError("`state` holds no pane")
         comparison = Comparison(self.baseline, merged)
         window = Window(state.panes[0].start, pane.end, comparison, pane.summary)
         evidence, moved, failures, seconds = self._score(state, window)
@@ -221,7 +222,8 @@ class Engine:
 
     def _findings(self, state: StreamState, context: _Context, alarm: pages.Alarm, joins: str) -> list[Finding]:
         culprits = sorted(
-            (tuple(at) for at in np.argwhere(alarm.culprits)), key=lambda at: -context.log_e[at] - np.log(self.weight[at])
+            (tuple(at) for at in np.argwhere(alarm.culprits)),
+            key=lambda at: -context.log_e[at] - np.log(self.weight[at]),
         )
         groups: dict[str, list[tuple[int, int]]] = {}
         for row, unit in culprits[:_NAMED]:
@@ -236,7 +238,7 @@ class Engine:
             found.append(self._finding(state, context, units, mode, triage, severity, alarm.log_e, age, head))
         return found
 
-    def _finding(  # noqa: PLR0913 - a sentence has many words
+    def _finding(
         self,
         state: StreamState,
         context: _Context,
@@ -412,4 +414,3 @@ class _Context:
     evidence: Mapping[str, Evidence]
     log_e: FloatArray
     threshold: float
-

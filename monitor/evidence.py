@@ -1,7 +1,7 @@
 """The evidence kept with a finding: before and after of each culprit column, and sampled rows, as Arrow.
 
-Histograms are one long table (unit, bin or category, reference and window counts); the rows are a table of their own. Both
-are IPC streams in one archive, read by `unpack_evidence`.
+Histograms are one long table (unit, bin or category, reference and window counts); the rows are a table of their own.
+Both are IPC streams in one archive, read by `unpack_evidence`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _categories(name: str, unit: int, comparison: Comparison) -> pa.Table:
     return _table(name, [names[i] for i in shown], blank, blank, counts, comparison, unit)
 
 
-def _table(  # noqa: PLR0913 - the columns of one table
+def _table(
     name: str,
     labels: list[str],
     lower: np.ndarray,

@@ -60,11 +60,13 @@ def replay(
         raise ConfigError([f"--model: no model is called {model!r}; configured are: {names}"])
     if len(chosen) > 1:
         names = ", ".join(one.name for one in chosen)
-        raise ConfigError([f"--model: the configuration has several models ({names}); say which one the log belongs to"])
+        raise ConfigError(
+            [f"--model: the configuration has several models ({names}); say which one the log belongs to"]
+        )
     return [_one(chosen[0], paths, fingerprint(config), emit, watch, progress)]
 
 
-def _one(  # noqa: PLR0913 - the wiring of one run
+def _one(
     model: Model,
     paths: Sequence[str],
     config_id: str,

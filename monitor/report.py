@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -139,6 +140,6 @@ class Report:
 
 def _number(value: float) -> float | None:
     """Six significant digits; JSON has neither NaN nor infinity."""
-    if value != value or value in (float("inf"), float("-inf")):
+    if not math.isfinite(value):
         return None
     return float(f"{value:.6g}")

@@ -11,7 +11,16 @@ from monitor.agent import Agent
 from monitor.config import fingerprint
 from monitor.exposition import Exposition
 from monitor.ledger import REASONS, REFUSALS
-from monitor.metrics import Distribution, Histogram, Snapshot, complete, histogram, process_collector, process_series, zeros
+from monitor.metrics import (
+    Distribution,
+    Histogram,
+    Snapshot,
+    complete,
+    histogram,
+    process_collector,
+    process_series,
+    zeros,
+)
 from monitor.scheduler import Scheduler
 from monitor.sinks import prometheus
 from monitor.web.ops import Scrape
@@ -30,7 +39,9 @@ class Reloads:
 class Board:
     """Writes the snapshot that scrapes read."""
 
-    def __init__(self, agent: Agent, scheduler: Scheduler, scrape: Scrape, version: str, tasks: tuple[str, ...]) -> None:
+    def __init__(
+        self, agent: Agent, scheduler: Scheduler, scrape: Scrape, version: str, tasks: tuple[str, ...]
+    ) -> None:
         """Nothing is published before the first `publish`."""
         self.reloads = Reloads()
         self.ready = False

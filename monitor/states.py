@@ -36,9 +36,7 @@ def unpack_pane(grid_id: str, blob: bytes) -> Pane:
     return Pane(int(number), start, end, summary_of(grid_id, arrays))
 
 
-def pack_stream(
-    state: StreamState, panes: Panes, first_time: float, late: int, lengths: NDArray[np.float64]
-) -> bytes:
+def pack_stream(state: StreamState, panes: Panes, first_time: float, late: int, lengths: NDArray[np.float64]) -> bytes:
     """Everything of one stream but the panes of its window."""
     arrays: Arrays = {f"panes/{name}": part for name, part in panes.state().items()}
     for family, states in (("detector", state.detectors), ("back", state.back)):
@@ -66,7 +64,8 @@ def pack_stream(
 def unpack_stream(
     blob: bytes, engine: Engine, panes: Panes, kept: Sequence[Pane]
 ) -> tuple[StreamState, float, int, NDArray[np.float64]]:
-    """Inverse of `pack_stream`: the state, the first time, late rows and the lengths; ``panes`` is restored in place."""
+    """Inverse of `pack_stream`: the state, the first time, late rows and the lengths; ``panes`` is restored in
+    place."""
     arrays = unpack(blob)
     panes.restore({name.removeprefix("panes/"): part for name, part in arrays.items() if name.startswith("panes/")})
     fresh = engine.start()

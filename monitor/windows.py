@@ -1,9 +1,10 @@
 """Rows into panes, by event time with a watermark or by row count. Pure: state in the object, no clock, no threads.
 
-Event time: a pane closes when the watermark (the 95th percentile of a batch's times, less the allowed lateness) has passed
-its end; later rows for it are counted as late and never re-open it. Times that are absurd against the stream (years
-away) are discarded one by one; when most rows of a sustained stretch disagree with the watermark, the clock has been set
-back, and the stream follows it. Panes are numbered in the order in which they close; empty ones are not judged.
+Event time: a pane closes when the watermark (the 95th percentile of a batch's times, less the allowed lateness) has
+passed its end; later rows for it are counted as late and never re-open it. Times that are absurd against the stream
+(years away) are discarded one by one; when most rows of a sustained stretch disagree with the watermark, the clock has
+been set back, and the stream follows it. Panes are numbered in the order in which they close; empty ones are not
+judged.
 """
 
 from __future__ import annotations
@@ -80,7 +81,9 @@ class Panes:
         """Take rows; return the panes that this closes, in order. ``arrival`` stands in for times that are absent."""
         if block.rows == 0:
             return [], Discards(0, 0)
-        time = np.full(block.rows, arrival) if block.time is None else np.where(np.isnan(block.time), arrival, block.time)
+        time = (
+            np.full(block.rows, arrival) if block.time is None else np.where(np.isnan(block.time), arrival, block.time)
+        )
         if self._rule.rows is not None:
             return self._by_count(block, time, self._rule.rows), Discards(0, 0)
         return self._by_time(block, time, self._rule.seconds or 1.0)
@@ -234,7 +237,9 @@ def arrays_of(summary: Summary) -> dict[str, NDArray[np.generic]]:
     arrays: dict[str, NDArray[np.generic]] = {"rows": np.array([summary.rows], np.int64)}
     for name in _PARTS:
         part: NDArray[np.generic] = getattr(summary, name)
-        arrays[name] = part if part.dtype == np.float64 or summary.rows > np.iinfo(np.int32).max else part.astype(np.int32)
+        arrays[name] = (
+            part if part.dtype == np.float64 or summary.rows > np.iinfo(np.int32).max else part.astype(np.int32)
+        )
     return arrays
 
 
@@ -246,4 +251,3 @@ def summary_of(grid_id: str, arrays: dict[str, NDArray[np.generic]]) -> Summary:
 
 def _below(arrays: dict[str, NDArray[np.generic]], prefix: str) -> dict[str, NDArray[np.generic]]:
     return {name.removeprefix(prefix): part for name, part in arrays.items() if name.startswith(prefix)}
-

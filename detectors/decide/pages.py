@@ -1,9 +1,9 @@
 """The rule that pages: one false-alarm budget over all columns, all sequential detectors and all time.
 
-Each unit's e-detector gets a fixed weight; the weights sum to one, so their mean is an e-detector as well and alarms when it
-reaches A = panes allowed per false alarm. An alarm *costs* A: the strongest units that make up A of it are used up, so that
-the number of alarms in T undrifted panes is at most T / A in expectation, for every T and any dependence. e-BH at
-the same A names the culprits; they are latched until they recover, and do not count meanwhile.
+Each unit's e-detector gets a fixed weight; the weights sum to one, so their mean is an e-detector as well and alarms
+when it reaches A = panes allowed per false alarm. An alarm *costs* A: the strongest units that make up A of it are
+used up, so that the number of alarms in T undrifted panes is at most T / A in expectation, for every T and any
+dependence. e-BH at the same A names the culprits; they are latched until they recover, and do not count meanwhile.
 
 Source: Shin, Ramdas, Rinaldo 2022 (means of e-detectors); Wang and Ramdas 2022 (e-BH); Dandapanthula and Ramdas 2025
 (e-BH over e-detectors).

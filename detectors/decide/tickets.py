@@ -1,8 +1,8 @@
 """The rule that opens tickets: calibrated window tests, once a full window, with a false-ticket budget of their own.
 
 A unit is *significant* when twice the smaller of its Anderson-Darling and G p-values passes the budget's share: window
-panes / panes allowed per false ticket, divided by the number of units. It is *relevant* when the 95 % interval of its KS
-distance, or of its total variation, lies above the smallest shift that matters. Significant and relevant: a ticket.
+panes / panes allowed per false ticket, divided by the number of units. It is *relevant* when the 95 % interval of its
+KS distance, or of its total variation, lies above the smallest shift that matters. Significant and relevant: a ticket.
 Significant only: a note (info), so that a small, real shift is on record without work for anybody. Either stays
 open until the unit's p-value is unremarkable (above 5 %) in a later full window.
 """

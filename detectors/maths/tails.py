@@ -11,7 +11,7 @@ _FLOOR = 1e-300
 
 
 def _log(p: FloatArray) -> FloatArray:
-    logarithm: FloatArray = np.log(np.clip(p, _FLOOR, 1.0))
+    logarithm: FloatArray = np.log(np.maximum(p, _FLOOR))
     return logarithm
 
 

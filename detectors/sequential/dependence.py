@@ -48,7 +48,7 @@ def autocorrelation_time(grid: Grid, reference: Summary, batches: Iterable[Summa
     if len(yes) < _LEAST_BATCHES:
         return np.ones(u), np.ones(u)
     share = reference.missing / max(reference.rows, 1)
-    everyone = Events(np.arange(u), np.zeros(u, np.int8), np.arange(u), share)
+    everyone = Events(np.arange(u), np.arange(u), share)
     return (
         _largest(events, np.array(yes), np.array(asked), u, _INDEPENDENT_EVENTS),
         _largest(everyone, np.array(missing), np.array(rows), u, 1.0),

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from detectors.sequential import events, recursion
 from detectors.types import Evidence, FloatArray, Questions, Reason, Reference, Summary, Window
 
+_OK = int(Reason.OK)
 REFERENCE_LEVEL = 0.05
 """Chance that the reference's own error passes its allowance, before the user's tolerance is added."""
 
@@ -35,6 +36,7 @@ class EKSFixed(NamedTuple):
     asked: events.Events
     questions: Questions
     bets: recursion.Bets
+    reason: NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,9 @@ class EKS:
             p0=np.concatenate([chosen.share + delta, 1 - chosen.share + delta]),
             tau=np.tile(tau, 2),
         )
-        return EKSFixed(chosen, both, recursion.bets(both.p0, both.tau))
+        reason = np.full(len(reference.grid.names), Reason.CONSTANT_REFERENCE, np.int8)
+        reason[chosen.unit] = Reason.OK
+        return EKSFixed(chosen, both, recursion.bets(both.p0, both.tau), reason)
 
     def questions(self, fixed: EKSFixed) -> Questions:
         """Both sides of every event."""
@@ -72,7 +76,7 @@ class EKS:
     def answers(self, fixed: EKSFixed, summary: Summary) -> tuple[FloatArray, FloatArray]:
         """Yes to an event, and yes to its opposite."""
         yes, asked = events.count(fixed.asked, summary)
-        return np.concatenate([yes, asked - yes]), np.tile(asked, 2)
+        return np.concatenate([yes, asked - yes]), np.concatenate([asked, asked])
 
     def start(self, fixed: EKSFixed) -> recursion.Recursion:
         """Begin with no evidence."""
@@ -91,12 +95,20 @@ class EKS:
         effect, n = np.zeros(units), np.zeros(units)
         np.maximum.at(effect, unit, moved)
         n[unit] = asked
-        silent = ~np.isin(np.arange(units), unit)
-        reason = np.where(silent, Reason.CONSTANT_REFERENCE, Reason.OK).astype(np.int8)
-        effect[silent] = np.nan
-        nothing = np.full(units, np.nan)
+        effect[fixed.reason != _OK] = np.nan
+        nothing = window.comparison.nothing
         return state, Evidence(
-            self.name, "ks_distance", effect, effect, nothing, nothing, nothing, shown, n, reason, {"since": since}
+            self.name,
+            "ks_distance",
+            effect,
+            effect,
+            nothing,
+            nothing,
+            nothing,
+            shown,
+            n,
+            fixed.reason,
+            {"since": since},
         )
 
     def forget(self, fixed: EKSFixed, state: recursion.Recursion, units: NDArray[np.bool_]) -> recursion.Recursion:

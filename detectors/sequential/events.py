@@ -1,7 +1,7 @@
 """The yes-or-no questions that the sequential layer asks of every row.
 
-A numeric column is asked "is the value at or below the cut?" at cuts near j/16 of the reference. A categorical column is
-asked "is it this category?" for its most frequent ones and "is it among the first ones?" at cuts of its slot order
+A numeric column is asked "is the value at or below the cut?" at cuts near j/16 of the reference. A categorical column
+is asked "is it this category?" for its most frequent ones and "is it among the first ones?" at cuts of its slot order
 (numeric order for integer codes, falling frequency for others). The largest change of such a probability is the KS
 distance at the cuts: the number that the user states as the smallest shift that matters.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from detectors.grid import SLOTS, Grid
 from detectors.types import FloatArray, IntArray, Summary
@@ -21,35 +20,28 @@ CUTS = 15
 
 
 class Events(NamedTuple):
-    """``k`` questions: the unit of each, where its count lies, and the share of yes in the reference.
-
-    ``kind`` is 0 for a numeric cut, 1 for a category, 2 for a cut in slot order; ``slot`` points into the flattened
-    (cumulated) count matrix of that kind.
-    """
+    """``k`` questions: the unit of each, where its count lies (see `_laid_out`), and the reference's share of yes."""
 
     unit: IntArray
-    kind: NDArray[np.int8]
     slot: IntArray
     share: FloatArray
 
 
 def choose(grid: Grid, reference: Summary) -> Events:
     """Pick the events of every unit from the reference's counts; units without usable events get none."""
-    p = len(grid.numeric_names)
-    rows: list[tuple[int, int, int, float]] = []
+    p, width = len(grid.numeric_names), reference.codes.shape[1]
+    singles, cuts = p * SLOTS, p * SLOTS + reference.codes.size
+    rows: list[tuple[int, int, float]] = []
     for j, counts in enumerate(reference.numeric):
-        rows += [(j, 0, j * SLOTS + cut, share) for cut, share in _cuts(counts)]
+        rows += [(j, j * SLOTS + cut, share) for cut, share in _cuts(counts)]
     for j, counts in enumerate(reference.codes):
         slots = len(grid.labels[j]) + 1
         total = max(int(counts.sum()), 1)
         top = np.argsort(-counts[:slots], kind="stable")[:CUTS]
-        width = reference.codes.shape[1]
-        rows += [(p + j, 1, j * width + int(s), counts[s] / total) for s in top if 0 < counts[s] < total]
-        rows += [(p + j, 2, j * width + cut, share) for cut, share in _cuts(counts[:slots])]
-    table = np.array(rows, np.float64).reshape(-1, 4)
-    return Events(
-        table[:, 0].astype(np.int64), table[:, 1].astype(np.int8), table[:, 2].astype(np.int64), table[:, 3].copy()
-    )
+        rows += [(p + j, singles + j * width + int(s), counts[s] / total) for s in top if 0 < counts[s] < total]
+        rows += [(p + j, cuts + j * width + cut, share) for cut, share in _cuts(counts[:slots])]
+    table = np.array(rows, np.float64).reshape(-1, 3)
+    return Events(table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 2].copy())
 
 
 def _cuts(counts: IntArray) -> list[tuple[int, float]]:
@@ -65,13 +57,12 @@ def _cuts(counts: IntArray) -> list[tuple[int, float]]:
 
 def count(events: Events, summary: Summary) -> tuple[FloatArray, FloatArray]:
     """Rows that say yes, and rows that say anything, ``(k,)`` each."""
-    answered = np.concatenate(
-        [summary.numeric.sum(axis=1), summary.codes.sum(axis=1) + summary.new[len(summary.numeric) :]]
-    )
-    yes = np.empty(len(events.unit))
-    for kind, counts in enumerate(
-        (np.cumsum(summary.numeric, axis=1), summary.codes, np.cumsum(summary.codes, axis=1))
-    ):
-        mine = events.kind == kind
-        yes[mine] = counts.reshape(-1)[events.slot[mine]]
-    return yes, answered[events.unit].astype(np.float64)
+    new = summary.new[len(summary.numeric) :]
+    answered = np.concatenate([summary.numeric.sum(axis=1), summary.codes.sum(axis=1) + new])
+    return _laid_out(summary)[events.slot].astype(np.float64), answered[events.unit].astype(np.float64)
+
+
+def _laid_out(summary: Summary) -> IntArray:
+    """All counts in one row: cumulated bins, categories, cumulated categories."""
+    cumulated = [np.cumsum(counts, axis=1).reshape(-1) for counts in (summary.numeric, summary.codes)]
+    return np.concatenate([cumulated[0], summary.codes.reshape(-1), cumulated[1]])

@@ -127,9 +127,18 @@ class Rate:
         since = np.where(log_e > -np.inf, state.age.max(axis=1), nothing)
         rate = np.divide(hits, asked, out=nothing.copy(), where=(asked > 0) & fixed.usable)
         return state, Evidence(
-            self.name, "rate_change", rate, rate - fixed.questions.share, nothing, nothing, nothing, log_e, asked, fixed.reason,
-            {"since": since},
-        )  # fmt: skip
+            detector=self.name,
+            effect_name="rate_change",
+            statistic=rate,
+            effect=rate - fixed.questions.share,
+            effect_low=nothing,
+            effect_high=nothing,
+            log_p=nothing,
+            log_e=log_e,
+            n=asked,
+            reason=fixed.reason,
+            extra={"since": since},
+        )
 
     def forget(self, fixed: RateFixed, state: recursion.Recursion, units: NDArray[np.bool_]) -> recursion.Recursion:
         """Drop the evidence of the marked units."""

@@ -1,8 +1,8 @@
 """Recovery: columns that alarmed and are back within what is too small to matter.
 
 Question: H0: at least one of the unit's questions is still answered yes more often than p0; H1: none is.
-Statistic: per question, Shiryaev-Roberts recursions of the likelihood ratio of p1 < p0, p1 between the reference's share
-and p0; the unit's evidence is that of its slowest question.
+Statistic: per question, Shiryaev-Roberts recursions of the likelihood ratio of p1 < p0, p1 between the reference's
+share and p0; the unit's evidence is that of its slowest question.
 Null law: for every p >= p0 the ratio has expectation at most one, so a unit that is still shifted is taken for
 recovered once in at least `RECOVERED` panes in the mean.
 Sees / blind to: a shift that ends near p0 is neither an alarm nor a recovery: the finding stays open and says so.

@@ -4,11 +4,11 @@ Question: H0: window and reference rows come from one law; H1: they do not.
 Statistic: with d the difference of the two distribution functions at the cuts, H the pooled one, h the bins' masses and
 s the distances of neighbouring bins: AD = c sum d^2 / (H (1 - H)); CvM = c sum h d^2; KS = max |d|; W1 = sum s |d|.
 Null law: sqrt(c) d is a Brownian bridge at the cuts. AD and CvM: sum of lambda_i chi2_1 with the eigenvalues of its
-weighted covariance, tail by Pearson's three moments. KS: Kolmogorov's law, corrected for the cuts between which it is not
-looked at, or Bonferroni's sum over the cuts where that is smaller. W1: Pearson III with the exact mean and variance.
-Sees / blind to: AD sees tails and scale, CvM and KS the middle, W1 distances in the column's units; weak for spikes.
-Cost: O(K) a column. Source: methods.md section 2; Anderson and Darling 1952; Broadie, Glasserman and Kou 1997 (the
-0.5826 of the correction).
+weighted covariance, tail by Pearson's three moments. KS: Kolmogorov's law, corrected for the gaps between the cuts, or
+Bonferroni's sum over the cuts where that is smaller. W1: Pearson III with the exact mean and variance. Sees / blind
+to: AD sees tails and scale, CvM and KS the middle, W1 distances in the column's units; weak for spikes. Cost: O(K) a
+column. Source: methods.md section 2; Anderson and Darling 1952; Broadie, Glasserman and Kou 1997 (the 0.5826 of the
+correction).
 """
 
 from __future__ import annotations

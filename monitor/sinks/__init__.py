@@ -1,0 +1,1 @@
+"""Where verdicts go. A sink may fail without harming the others; it never talks back."""
