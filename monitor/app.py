@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from functools import partial
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,14 @@ def serve(path: Path, signals: Signals) -> int:
     log.configure(config.log.format, config.log.level)
     sys.setswitchinterval(_SWITCH_SECONDS)
     pa.set_cpu_count(1)  # it sizes its pool by the host's cores, not by the cgroup's share
-    running = Running(config, path)
+    running = Running(config, path, signals.wake)
     try:
         running.start()
         while not signals.stop.is_set():
             signals.wake.wait()
             signals.wake.clear()
+            if running.failed.is_set():
+                return 1
             if signals.reload.is_set():
                 signals.reload.clear()
                 running.try_reload()
@@ -64,9 +67,12 @@ def serve(path: Path, signals: Signals) -> int:
 class Running:
     """All parts of one agent process."""
 
-    def __init__(self, config: Config, path: Path) -> None:
-        """Open the state folder and prepare every model; `DriftwardenError` if something cannot be used."""
-        self._path = path
+    def __init__(self, config: Config, path: Path, wake: threading.Event) -> None:
+        """Open the state folder and prepare every model; `DriftwardenError` if something cannot be used.
+
+        ``wake`` is set when the engine fails, after ``failed``.
+        """
+        self._path, self._wake = path, wake
         self._log = log.get("app")
         clock = SystemClock()
         self._store = Store(config.store.path, clock)
@@ -88,7 +94,7 @@ class Running:
         self.board = Board(self.agent, self._scheduler, self.scrape, version, _TASKS)
         self._version = version
         self._engine = threading.Thread(target=self._judge, name="driftwarden-engine")
-        self._failed = threading.Event()
+        self.failed = threading.Event()
         self._sources: list[Any] = []
         self.servers: dict[str, http.Server] = {}
 
@@ -113,7 +119,8 @@ class Running:
         try:
             self.agent.loop()
         except BaseException:
-            self._failed.set()
+            self.failed.set()
+            self._wake.set()
             self._log.exception("the engine thread ended: this agent is not ready any more")
             raise
 
@@ -152,7 +159,7 @@ class Running:
             (_TASKS[3], RETENTION_SECONDS, self.agent.retain),
         )
         for name, seconds, task in work:
-            self._scheduler.add(name, seconds, lambda task=task: self.agent.post(task))
+            self._scheduler.add(name, seconds, partial(self.agent.post, task))
         self._scheduler.start()
 
     def _checkpoint(self) -> None:
@@ -163,7 +170,7 @@ class Running:
 
     def missing(self) -> str | None:
         """None when ready, else what is missing."""
-        if self._failed.is_set():
+        if self.failed.is_set():
             return "the engine has stopped; see the log and restart the agent"
         return None if self.board.ready else "starting or draining"
 
@@ -215,7 +222,7 @@ class Running:
         self._scheduler.stop()
         if self._engine.is_alive():
             self._engine.join(DRAIN_SECONDS)
-        if not self._engine.is_alive() and not self._failed.is_set():
+        if not self._engine.is_alive() and not self.failed.is_set():
             self.agent.work()
             self.agent.checkpoint()
         for server in self.servers.values():

@@ -201,7 +201,7 @@ class Engine:
             if alarm.spent[row].any():
                 moved[name] = it.forget(self.fixed[name], moved[name], alarm.spent[row])
         pane = context.pane.number
-        joins = state.last_page_id if pane - state.last_page <= self.hold else ""
+        joins = self._joins(state, context, alarm)
         found = self._findings(state, context, alarm, joins)
         owners = dict(state.owners)
         for one in found:
@@ -220,9 +220,21 @@ class Engine:
         )
         return state, found
 
+    def _joins(self, state: StreamState, context: _Context, alarm: pages.Alarm) -> str:
+        """The page that an alarm belongs to: one just raised, or one still open at whose time the new shift began."""
+        pane = context.pane.number
+        if pane - state.last_page <= self.hold:
+            return state.last_page_id
+        row, unit = np.unravel_index(
+            int(np.argmax(np.where(alarm.culprits, context.log_e, -np.inf))), self.weight.shape
+        )
+        onset = pane - self._age(context, int(row), int(unit)) + 1
+        same = state.last_page_id in state.owners.values() and abs(onset - state.last_page) <= self.hold
+        return state.last_page_id if same else ""
+
     def _findings(self, state: StreamState, context: _Context, alarm: pages.Alarm, joins: str) -> list[Finding]:
         culprits = sorted(
-            (tuple(at) for at in np.argwhere(alarm.culprits)),
+            ((int(row), int(unit)) for row, unit in np.argwhere(alarm.culprits)),
             key=lambda at: -context.log_e[at] - np.log(self.weight[at]),
         )
         groups: dict[str, list[tuple[int, int]]] = {}

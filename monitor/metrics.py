@@ -16,6 +16,8 @@ from typing import Literal
 
 from prometheus_client.process_collector import ProcessCollector
 
+from monitor.ledger import ACK_SECONDS
+
 Labels = tuple[str, ...]
 
 
@@ -66,10 +68,9 @@ def _histogram(name: str, labels: Labels, text: str, buckets: tuple[float, ...])
 
 SEVERITIES = ("page", "ticket", "info")
 TRIAGES = ("shift", "attack", "data_fault", "unknown")
-PLACES = ("queue", "panes")
+PLACES = ("queue",)
 SCHEMA_KINDS = ("missing_column", "extra_column", "retyped_column")
 
-_FAST = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _SLOW = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _MODEL = ("model",)
 _STREAM = ("model", "stream")
@@ -96,9 +97,9 @@ METRICS: tuple[Metric, ...] = (
     _counter("driftwarden_ingest_received_rows_total", _DOOR, "Rows accepted and acknowledged."),
     _counter("driftwarden_ingest_received_batches_total", _DOOR, "Deliveries accepted and acknowledged."),
     _counter("driftwarden_ingest_received_bytes_total", _DOOR, "Bytes accepted and acknowledged."),
-    _counter("driftwarden_processed_rows_total", _DOOR, "Accepted rows that entered a judged pane."),
+    _counter("driftwarden_processed_rows_total", _DOOR, "Accepted rows that entered a pane."),
     _counter("driftwarden_discarded_rows_total", (*_DOOR, "reason"), "Accepted rows that were not judged, by reason."),
-    _gauge("driftwarden_buffered_rows", ("place",), "Accepted rows that wait in the queue or in open panes."),
+    _gauge("driftwarden_buffered_rows", ("place",), "Accepted rows that wait for the engine."),
     _counter(
         "driftwarden_ingest_refused_requests_total",
         ("source", "reason"),
@@ -113,7 +114,7 @@ METRICS: tuple[Metric, ...] = (
         "driftwarden_ingest_ack_duration_seconds",
         ("source",),
         "Time from the arrival of a delivery to its acknowledgement.",
-        _FAST,
+        ACK_SECONDS,
     ),
     _gauge("driftwarden_queue_bytes", (), "Bytes of accepted deliveries in memory."),
     _gauge("driftwarden_queue_capacity_bytes", (), "Bytes that the queue may hold."),

@@ -80,7 +80,7 @@ class Finding:
             "id": self.id,
             "model": self.model,
             "stream": self.stream,
-            "time": _number(self.time),
+            "time": _instant(self.time),
             "pane": self.pane,
             "failure_mode": self.failure_mode,
             "triage": self.triage,
@@ -90,7 +90,7 @@ class Finding:
             "log_e": _number(self.log_e),
             "threshold": _number(self.threshold),
             "since_pane": self.since_pane,
-            "since_time": _number(self.since_time),
+            "since_time": _instant(self.since_time),
             "rows": self.rows,
             "grid_id": self.grid_id,
             "config_id": self.config_id,
@@ -143,3 +143,8 @@ def _number(value: float) -> float | None:
     if not math.isfinite(value):
         return None
     return float(f"{value:.6g}")
+
+
+def _instant(value: float) -> float | None:
+    """Milliseconds are enough."""
+    return round(value, 3) if math.isfinite(value) else None

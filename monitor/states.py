@@ -64,8 +64,7 @@ def pack_stream(state: StreamState, panes: Panes, first_time: float, late: int, 
 def unpack_stream(
     blob: bytes, engine: Engine, panes: Panes, kept: Sequence[Pane]
 ) -> tuple[StreamState, float, int, NDArray[np.float64]]:
-    """Inverse of `pack_stream`: the state, the first time, late rows and the lengths; ``panes`` is restored in
-    place."""
+    """Inverse of `pack_stream`: state, first time, late rows and lengths; ``panes`` is restored in place."""
     arrays = unpack(blob)
     panes.restore({name.removeprefix("panes/"): part for name, part in arrays.items() if name.startswith("panes/")})
     fresh = engine.start()
