@@ -82,8 +82,8 @@ class Baseline:
 
     @cached_property
     def cumulative(self) -> FloatArray:
-        """Reference distribution function at the upper end of each bin but the last, ``(p, K-1)``."""
-        return np.cumsum(self.shares, axis=1)[:, :-1]
+        """Reference distribution function at the upper end of each bin but the last, ``(p, K-1)``; never above 1."""
+        return cumulated(self.bins)
 
     @cached_property
     def steps(self) -> FloatArray:
@@ -213,7 +213,7 @@ class Comparison:
     @cached_property
     def difference(self) -> FloatArray:
         """Window minus reference distribution function, ``(p, K-1)``."""
-        return np.cumsum(self.shares, axis=1)[:, :-1] - self.baseline.cumulative
+        return cumulated(self.bins) - self.baseline.cumulative
 
     @cached_property
     def pooled(self) -> FloatArray:
@@ -262,6 +262,13 @@ def folded(summary: Summary, used: IntArray) -> IntArray:
 def shares(counts: IntArray) -> FloatArray:
     """Rows of counts as proportions; zeros where a row is empty."""
     share: FloatArray = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return share
+
+
+def cumulated(counts: IntArray) -> FloatArray:
+    """Shares up to each column but the last. Summed as integers: sums of rounded shares may pass 1."""
+    total = np.cumsum(counts, axis=1)
+    share: FloatArray = total[:, :-1] / np.maximum(total[:, -1:], 1)
     return share
 
 
