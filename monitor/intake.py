@@ -12,15 +12,15 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from monitor.envelope import ARROW, BATCH, Delivery, encode
 from monitor.errors import QueueFull, Refused, StoreError, UnknownModel
-from monitor.ledger import Ledger, Receipt
-from monitor.spool import Place, Record, Spool, SpoolFailed
+from monitor.ledger import Ledger, Receipt, Snapshot
+from monitor.spool import Place, Raw, Record, Spool, SpoolFailed
 
 RETRY_SECONDS: Final = 1.0
 """What a sender is told to wait when the queue is full."""
@@ -103,6 +103,16 @@ class Intake:
         """Bytes that the queue is charged: on their way to disk, waiting, and in the engine's hands."""
         with self._lock:
             return self._charged
+
+    @property
+    def queued_batches(self) -> int:
+        """Deliveries accepted and not yet taken."""
+        with self._lock:
+            return len(self._queue)
+
+    def admit(self, models: Iterable[str]) -> None:
+        """Open the door for another set of models; rows that wait for one that went are the engine's to discard."""
+        self._models = frozenset(models)
 
     @property
     def closed(self) -> bool:
@@ -225,6 +235,11 @@ class Intake:
                     self.ledger.discarded(entry.source, entry.model, "unknown_model", entry.rows)
         return sum(entry.rows for entry in entries)
 
+    def books(self) -> tuple[Snapshot, int]:
+        """The ledger and the rows in the queue at the same moment, so that the sums agree."""
+        with self._lock:
+            return self.ledger.snapshot(), self._queued_rows
+
     def check(self, model: str) -> None:
         """Raise `UnknownModel` unless the model is configured: cheap enough to ask before a body is read."""
         if model not in self._models:
@@ -248,7 +263,7 @@ class Intake:
         with self._lock:
             if self._closed:
                 raise Draining("the agent is stopping; send again when it is back", RETRY_SECONDS)
-            admitted = self._admit(entry, policy)
+            admitted = self._make_room(entry, policy)
             if not admitted:
                 self._shed(entry)
             elif self.spool is None:
@@ -294,7 +309,7 @@ class Intake:
                 raise
             landed(None)
 
-    def _admit(self, entry: _Entry, policy: Policy) -> bool:
+    def _make_room(self, entry: _Entry, policy: Policy) -> bool:
         """Make room as the policy says; False when rows must be shed and the newcomer's are the only ones to shed."""
         while self._charged + entry.charge > self.capacity_bytes and self._charged:
             if policy == "reject":
@@ -331,7 +346,7 @@ class Intake:
         if self._closed:
             self._filled.notify_all()
 
-    def _read(self, entry: _Entry) -> bytes | None:
+    def _read(self, entry: _Entry) -> Raw | None:
         """A payload from disk; rows that cannot be read again are discarded."""
         if self.spool is not None and entry.place is not None:
             try:

@@ -37,7 +37,7 @@ REFUSALS: Final = (
     "timeout",
 )
 """Why a delivery may be refused."""
-ACK_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+ACK_SECONDS: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 """Upper bounds of the acknowledgement histogram; the last bucket, above all of them, is implied."""
 
 Key = tuple[str, str]

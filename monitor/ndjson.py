@@ -9,6 +9,7 @@ whose values do not agree on a type becomes text, which the decoder judges value
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -28,6 +29,8 @@ _KEYS: Final = 1 << 16
 """Names in one piece: Arrow keeps a builder for each distinct one."""
 _DEPTH: Final = 64
 """Nesting that Arrow's parser, which recurses, may be given."""
+_CULPRIT: Final = re.compile(r"Column\(/([^/]*)\) changed from")
+"""How Arrow names the column whose value has another type than it was told."""
 _BLANKS: Final = (b"\n\n", b"\n\r", b"\n ", b"\n\t", b"\n\v", b"\n\f")
 
 
@@ -41,13 +44,26 @@ def rows_of(payload: bytes, limits: Limits) -> int:
     return rows
 
 
+def cut(payload: bytes, limits: Limits) -> Iterator[tuple[bytes, int]]:
+    """Whole lines in parts of at most ``limits.batch_rows`` rows, each with its rows; blank parts are left out."""
+    parts = [payload]
+    while parts:
+        part = parts.pop()
+        rows = _lines(part)
+        if rows > limits.batch_rows:
+            parts.extend(_halves(part))
+        elif rows:
+            yield part, rows_of(part, limits)
+
+
 def batches(
     payload: bytes, limits: Limits, discard: Discard, types: pa.Schema | None = None
 ) -> Iterator[pa.RecordBatch]:
     """The rows as batches; those yielded and those discarded add up to `rows_of`.
 
-    ``types`` fixes the type of columns where a guess could be wrong: a date kept as text, say.
+    ``types`` are those of the reference: they decide where a guess could be wrong, as for dates kept as text.
     """
+    types = _guides(types)
     known: pa.Schema | None = None
     pieces = [payload.removeprefix(b"\xef\xbb\xbf")]
     while pieces:
@@ -58,7 +74,7 @@ def batches(
         batch = None
         if known is not None and lines * len(known) <= _CELLS:
             batch = _parse(piece, lines, known, "error")
-        if batch is None:
+        if not isinstance(batch, pa.RecordBatch):
             keys = piece.count(b":")
             if lines > 1 and (lines * keys > _CELLS or keys > _KEYS):
                 pieces.extend(_halves(piece))
@@ -66,7 +82,8 @@ def batches(
             if keys > _KEYS:
                 discard("limit", lines, f"more than {_KEYS} names in one row; send fewer columns")
                 continue
-            batch = _parse(piece, lines, types or pa.schema([]), "infer") or _by_line(piece, limits, discard)
+            batch, types = _typed(piece, lines, types)
+            batch = batch or _by_line(piece, limits, discard)
         if batch.num_columns > limits.columns:
             discard("limit", batch.num_rows, f"{batch.num_columns} columns, limits.columns is {limits.columns}")
         elif batch.num_rows:
@@ -74,10 +91,36 @@ def batches(
             yield _seen(batch, piece, types)
 
 
-def _parse(piece: bytes, lines: int, schema: pa.Schema, unexpected: str) -> pa.RecordBatch | None:
-    """The piece as one batch, or None where Arrow must not or cannot read it."""
-    if not _shallow(piece, lines):
+def _guides(types: pa.Schema | None) -> pa.Schema | None:
+    """The types that JSON needs to be told: text that looks like a time, whole numbers of a column of fractions."""
+    if types is None:
         return None
+    fields = []
+    for field in types:
+        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+            fields.append(pa.field(field.name, pa.string()))
+        elif pa.types.is_floating(kind):
+            fields.append(pa.field(field.name, pa.float64()))
+    return pa.schema(fields)
+
+
+def _typed(piece: bytes, lines: int, types: pa.Schema | None) -> tuple[pa.RecordBatch | None, pa.Schema | None]:
+    """`_parse` with as many of ``types`` as fit, and those."""
+    while True:
+        found = _parse(piece, lines, types or pa.schema([]), "infer")
+        if isinstance(found, pa.RecordBatch):
+            return found, types
+        named = _CULPRIT.search(found)
+        if types is None or named is None or named[1] not in types.names:
+            return None, types
+        types = types.remove(types.get_field_index(named[1]))
+
+
+def _parse(piece: bytes, lines: int, schema: pa.Schema, unexpected: str) -> pa.RecordBatch | str:
+    """The piece as one batch, or why Arrow must not or cannot read it."""
+    if not _shallow(piece, lines):
+        return "nested too deep"
     try:
         table = pj.read_json(
             pa.BufferReader(piece),
@@ -86,13 +129,13 @@ def _parse(piece: bytes, lines: int, schema: pa.Schema, unexpected: str) -> pa.R
             parse_options=pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior=unexpected),
         )
         if table.num_rows != lines:
-            return None
+            return "objects do not keep to their lines"
         if table.num_columns == 0:
             return pa.RecordBatch.from_struct_array(pa.nulls(lines, pa.struct([])))
         batch = table.combine_chunks().to_batches()[0]
         batch.validate(full=True)
-    except (pa.ArrowException, ValueError, IndexError, OSError):
-        return None
+    except (pa.ArrowException, ValueError, IndexError, OSError) as error:
+        return str(error)
     return batch
 
 
@@ -160,7 +203,7 @@ def _together(known: pa.Schema | None, found: pa.Schema) -> pa.Schema:
 
 def _seen(batch: pa.RecordBatch, piece: bytes, types: pa.Schema | None) -> pa.RecordBatch:
     """The batch without the columns that only ``types`` named: they are missing, not null."""
-    if types is None:
+    if types is None or not any(column.null_count == batch.num_rows for column in batch.columns):
         return batch
     absent = [
         name

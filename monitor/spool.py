@@ -39,6 +39,10 @@ _VECTORS: Final = 512
 """Buffers in one call of ``writev``; Linux takes 1024."""
 
 
+Raw = bytes | memoryview
+"""Bytes as they come from a socket, a file or Arrow."""
+
+
 class SpoolFailed(QueueFull):
     """The disk does not take the rows: nothing was accepted, the sender should come again."""
 
@@ -74,7 +78,7 @@ class _Waiting:
 
     sequence: int
     header: bytes
-    payload: bytes | memoryview | None
+    payload: Raw | None
     landed: Landed
 
 
@@ -108,7 +112,7 @@ class Spool:
         self._thread.start()
 
     @property
-    def used_bytes(self) -> int:
+    def bytes(self) -> int:
         """Bytes on disk, with those on their way."""
         with self._wake:
             return self._used()
@@ -126,7 +130,7 @@ class Spool:
             self._segments[path] = (last, self._segments[path][1])
         self.settled(after)
 
-    def append(self, header: Mapping[str, Any], payload: bytes | memoryview | None, landed: Landed) -> int:
+    def append(self, header: Mapping[str, Any], payload: Raw | None, landed: Landed) -> int:
         """Give the record its sequence and queue it for the disk; raises `SpoolFailed` when there is no room.
 
         A ``payload`` of None writes nothing and keeps its place in the order: its source can read it again.
@@ -145,7 +149,7 @@ class Spool:
             self._wake.notify()
             return self._sequence
 
-    def read(self, place: Place) -> bytes:
+    def read(self, place: Place) -> Raw:
         """A payload from disk; raises `StoreError` when it is not what was written."""
         try:
             with place.path.open("rb") as file:
@@ -179,7 +183,7 @@ class Spool:
             self._close_segment()
 
     def _used(self) -> int:
-        """`used_bytes`, with the lock held."""
+        """`bytes`, with the lock held."""
         return self._reserved + sum(size for _, size in self._segments.values())
 
     def _run(self) -> None:
@@ -209,7 +213,7 @@ class Spool:
 
     def _write(self, group: Sequence[_Waiting]) -> SpoolFailed | None:
         """Append the group with synchronous writes; a failure leaves the segment behind, torn, and says so."""
-        buffers: list[bytes | memoryview] = []
+        buffers: list[Raw] = []
         reserved = 0
         for record in group:
             if record.payload is not None:
@@ -285,14 +289,14 @@ class Spool:
                 position = end
 
 
-def _encoded(record: _Waiting) -> tuple[bytes, bytes | memoryview]:
+def _encoded(record: _Waiting) -> tuple[bytes, Raw]:
     """Both headers in one piece, and the payload."""
     payload = record.payload if record.payload is not None else b""
     checksum = zlib.crc32(payload, zlib.crc32(record.header))
     return HEAD.pack(MAGIC, len(record.header), len(payload), checksum, record.sequence) + record.header, payload
 
 
-def _write_all(file: int, buffers: list[bytes | memoryview]) -> None:
+def _write_all(file: int, buffers: list[Raw]) -> None:
     """``writev`` until everything is written."""
     left: list[memoryview] = [memoryview(buffer) for buffer in buffers if len(buffer)]
     while left:
