@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from monitor import artefact, log
+from monitor import artefact, log, memory
 from monitor.clock import Clock
 from monitor.config import Config, Model, fingerprint
 from monitor.envelope import Delivery, batches
@@ -233,6 +233,7 @@ class Agent:
             begun = self._begin(watched.model, fitted, self.config)
             watched.streams, watched.types, watched.learner = begun.streams, begun.types, None
             learner.forget()
+            memory.release()
             self._log.info("reference learnt", model=watched.model.name, rows=fitted.rows)
         return rest
 

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 from starlette.applications import Starlette
 
-from monitor import log
+from monitor import log, memory
 from monitor.agent import Agent, Watched, limits_of
 from monitor.clock import SystemClock
 from monitor.config import Config, load
@@ -112,6 +112,7 @@ class Running:
         self._clockwork(config)
         self.board.ready = True
         self.agent.post(self.board.publish)
+        memory.release()
         listening = ", ".join(f"{one.host}:{one.port}" for one in self.servers.values())
         self._log.info("ready", models=len(config.models), http=listening, state=str(config.store.path))
 
@@ -198,6 +199,7 @@ class Running:
     def _adopt(self, config: Config, begun: list[Watched]) -> None:
         self._intake.admit(model.name for model in config.models)
         self.agent.replace(config, begun)
+        memory.release()
 
     def _prepare(self) -> tuple[Config, list[Watched]]:
         old, new = self.agent.config, load(self._path)

@@ -1,0 +1,1 @@
+"""Real processes: rows in over the wire, verdicts out, killed and resumed."""
