@@ -1,8 +1,8 @@
 """The measured reference on disk: a folder of four files, portable, without pickle, verified when read.
 
-`manifest.json` holds the format version, the SHA-256 of the other files, the plan and all names; `arrays.npz` the numbers;
-`vocabularies.arrow` and `sample.arrow` are Arrow IPC files. A folder is written beside its place and renamed into it, so
-that a reader sees a whole one.
+`manifest.json` holds the format version, the SHA-256 of the other files, the plan and all names; `arrays.npz` the
+numbers; `vocabularies.arrow` and `sample.arrow` are Arrow IPC files. A folder is written beside its place and renamed
+into it, so that a reader sees a whole one.
 """
 
 from __future__ import annotations

@@ -78,7 +78,8 @@ def _wider(a: pa.DataType, b: pa.DataType) -> pa.DataType:
             pair = [pa.schema([("x", kind)]) for kind in (a, b)]
             return pa.unify_schemas(pair, promote_options="permissive").field(0).type
         except (pa.ArrowInvalid, pa.ArrowTypeError):
-            pass
+            if family(a) == "number":
+                return pa.float64()
     return pa.binary() if "binary" in (family(a), family(b)) else pa.string()
 
 
@@ -102,8 +103,10 @@ def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
     try:
         plain = one.unwrap(column)
         plain = plain.dictionary_decode() if pa.types.is_dictionary(plain.type) else plain
+        if family(plain.type) == "nested" and pa.types.is_string(kind):
+            return pa.array([v if v is None else json.dumps(v, default=str) for v in plain.to_pylist()], kind)
         return plain.cast(kind, safe=not pa.types.is_floating(kind))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
+    except (pa.ArrowException, ValueError, TypeError):
         return pa.nulls(len(column), kind)
 
 

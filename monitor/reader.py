@@ -50,7 +50,7 @@ class Tables:
     @cached_property
     def schemas(self) -> list[pa.Schema]:
         """Schema of each file; CSV and JSON are read through once, because their types show only at the end."""
-        return [_guarded(file, partial(FORMATS[file.format][0], file)) for file in self._files]
+        return [_guarded(file, partial(_schema, file)) for file in self._files]
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -91,6 +91,10 @@ def read_batches(
 ) -> Iterator[pa.RecordBatch]:
     """Read all tables behind ``paths``; use `Tables` to read them more than once."""
     yield from Tables(paths, columns=columns, batch_rows=batch_rows).batches()
+
+
+def _schema(file: File) -> pa.Schema:
+    return unify([FORMATS[file.format][0](file)])
 
 
 def _find(path: str) -> list[File]:
