@@ -2,8 +2,8 @@
 
     python deploy/demo/make_data.py --reference employment_MA_reference.pq --analysis employment_MA_analysis.pq
 
-The files are `nannyml/datasets/data/employment_MA_*.pq` of NannyML/nannyml at commit 4c86ee350d, or any copy of them with
-the same values. The features, labels, row order, years and ids are kept as they are; NannyML's own predictions are
+The files are `nannyml/datasets/data/employment_MA_*.pq` of NannyML/nannyml at commit 4c86ee350d, or any copy of them
+with the same values. Features, labels, row order, years and ids are kept as they are; NannyML's own predictions are
 not: prediction and score come from the logistic regression that is fitted here, to the reference's label. The moment in
 the year is made up (people are spread evenly over the year of the survey), because the data has only the year.
 """

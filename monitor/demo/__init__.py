@@ -1,0 +1,1 @@
+"""`driftwarden demo`: a real model's log with a documented drift, watched by a real agent."""

@@ -80,4 +80,5 @@ def _positions(column: Any, levels: pa.Array) -> NDArray[np.int64]:
         whole = whole.dictionary_encode()
     known = pc.fill_null(pc.index_in(whole.dictionary, value_set=levels), -1).to_numpy(zero_copy_only=False)
     codes = pc.fill_null(whole.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
-    return np.append(known, -1).astype(np.int64)[codes]
+    places: NDArray[np.int64] = np.append(known, -1).astype(np.int64)[codes]
+    return places

@@ -26,7 +26,7 @@ _TAIL_LINES = 15
 _HOST = "127.0.0.1"
 
 
-class Interrupted(DriftwardenError):
+class Interrupted(DriftwardenError):  # noqa: N818 - a wish, not an error
     """The user has had enough."""
 
 
@@ -154,7 +154,7 @@ def wait_ready(child: Process, where: Place, signals: Signals) -> None:
             raise DriftwardenError(f"the agent ended before it was ready; its last words:\n{child.tail()}")
         if time.monotonic() > deadline:
             raise DriftwardenError(f"the agent is not ready after {READY_SECONDS:g} s; its last words:\n{child.tail()}")
-        if signals.stop.wait(_POLL_SECONDS):
+        if signals.wake.wait(_POLL_SECONDS):
             raise Interrupted("stopped before the agent was ready")
 
 

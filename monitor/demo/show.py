@@ -28,7 +28,7 @@ REFRESH_SECONDS = 0.25
 
 
 def show(signals: Signals, *, once: bool, port: int, seconds: float | None = None) -> int:
-    """Run the demo; the exit code. ``seconds`` is how long the log takes."""
+    """Run the demo; the exit code. ``seconds`` is how long the log takes. Any signal ends it."""
     console = Console(highlight=False)
     pace = seconds if seconds is not None else ONCE_SECONDS if once else LIVE_SECONDS
     try:
@@ -39,7 +39,8 @@ def show(signals: Signals, *, once: bool, port: int, seconds: float | None = Non
             processes.wait_ready(agent, where, signals)
             server = stack.enter_context(processes.model_server(where, pace))
             log = measure(where.configuration(), folder() / "production.parquet")
-            view = stack.enter_context(Screen(console) if console.is_terminal else Lines(console))
+            view: View = Screen(console) if console.is_terminal else Lines(console)
+            stack.callback(view.close)
             demo = Demo(where, agent, server, log, view)
             elapsed = demo.follow(signals)
             view.close()
@@ -82,14 +83,14 @@ class Demo:
                 settled = settled or time.monotonic()
                 if time.monotonic() - settled > SETTLE_SECONDS:
                     raise DriftwardenError(self._stuck())
-            if signals.stop.wait(REFRESH_SECONDS):
+            if signals.wake.wait(REFRESH_SECONDS):
                 raise Interrupted("stopped before the end of the log")
         return time.monotonic() - began
 
     def keep(self, signals: Signals, console: Console) -> None:
         """Leave the agent up until the user has had enough."""
         console.print(f"the agent goes on: {self._where.metrics}   Ctrl-C ends it", markup=False)
-        while not self._agent.ended and not signals.stop.wait(REFRESH_SECONDS):
+        while not self._agent.ended and not signals.wake.wait(REFRESH_SECONDS):
             pass
 
     def _refresh(self) -> bool:
@@ -97,15 +98,20 @@ class Demo:
         text = processes.get(self._where, "/metrics")
         if text is not None:
             self._scrape = Scrape.of(text)
-        done = self._scrape.panes >= self._log.panes  # findings are on disk before the pane is counted
         news = self._findings.news()
         self.lines += news
         rows = self._speed.follow(self._scrape)
         self._view.update(Status(self._scrape, rows, self._log, self._where.metrics), news)
-        return done
+        return self._scrape.panes >= self._log.panes and self._told()
+
+    def _told(self) -> bool:
+        """Whether the file already has all that the agent has counted."""
+        findings = sum(line["kind"] == "finding" for line in self.lines)
+        recoveries = sum(len(line["findings"]) for line in self.lines if line["kind"] == "recovery")
+        return findings >= self._scrape.findings and recoveries >= self._scrape.recoveries
 
     def _stuck(self) -> str:
         return (
-            f"the agent has judged {self._scrape.panes} of {self._log.panes} panes and goes no further; "
-            f"its last words:\n{self._agent.tail()}"
+            f"the agent has judged {self._scrape.panes} of {self._log.panes} panes and written {len(self.lines)} lines "
+            f"for {self._scrape.findings} findings, and goes no further; its last words:\n{self._agent.tail()}"
         )

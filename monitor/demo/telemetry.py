@@ -33,6 +33,8 @@ class Scrape:
     received: int = 0
     queued: int = 0
     panes: int = 0
+    findings: int = 0
+    recoveries: int = 0
     event_time: float = 0.0
     log_e: float = -math.inf
     threshold: float = math.nan
@@ -51,6 +53,8 @@ class Scrape:
             received=int(series.one("ingest_received_rows_total", model=MODEL)),
             queued=int(series.one("buffered_rows", place="queue")),
             panes=int(series.one("panes_closed_total", model=MODEL)),
+            findings=int(series.one("findings_total", model=MODEL)),
+            recoveries=int(series.one("findings_recovered_total", model=MODEL)),
             event_time=series.one("watermark_timestamp_seconds", model=MODEL),
             log_e=series.one("evidence_log_e", -math.inf, model=MODEL),
             threshold=series.one("alarm_threshold_log_e", math.nan, model=MODEL),

@@ -32,7 +32,7 @@ class Log:
         return (pane - 1) * self.pane_rows, pane * self.pane_rows
 
     def where(self, pane: int) -> str:
-        """"before", "episode", "recovering" (one window after the episode) or "after"."""
+        """One of "before", "episode", "recovering" (one window after the episode) and "after"."""
         first, end = self.span(pane)
         if end <= EPISODE[0]:
             return "before"
@@ -86,7 +86,10 @@ def documented(finding: Line) -> bool:
 def summary(verdict: Verdict, log: Log, seconds: float) -> list[str]:
     """What was found and when, a sentence a line."""
     first, end = EPISODE
-    lines = [f"{log.rows:,} rows in {log.panes} panes of {log.pane_rows}, in {seconds:.0f} s"]
+    lines = [
+        f"{log.rows:,} rows in {log.panes} panes of {log.pane_rows}, in {seconds:.0f} s",
+        "a number beside a column is the share of people that moved; rows and dates are those of the pane's end",
+    ]
     if verdict.page is None:
         lines.append(f"missed     no page names {' or '.join(COLUMNS)} in the documented rows {first:,} to {end:,}")
     else:
@@ -94,7 +97,7 @@ def summary(verdict: Verdict, log: Log, seconds: float) -> list[str]:
         lines += [f"           {event(line, log)}" for line in verdict.joined]
         over = "not yet at the end of the log" if verdict.end is None else event(verdict.end, log)
         lines.append(f"recovered  {over}")
-        lines.append(f"documented rows {first:,} to {end:,}; {', '.join(COLUMNS)} drift most")
+        lines.append(f"documented {', '.join(COLUMNS)} drift most, somewhere in rows {first:,} to {end:,}")
     lines += [f"false      {event(line, log)}" for line in verdict.false]
     if not verdict.false:
         after = end + log.window_panes * log.pane_rows

@@ -6,8 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -44,13 +43,7 @@ class Status:
 
 
 class View(Protocol):
-    """Told everything, shows what fits."""
-
-    def __enter__(self) -> Self:
-        """Begin to show."""
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Leave the terminal as it was."""
+    """Told everything, shows what fits. Whoever makes one must close it."""
 
     def update(self, status: Status, news: Sequence[Line]) -> None:
         """Show the state and what has just been found."""
@@ -66,13 +59,6 @@ class Lines:
         """Write to ``console``."""
         self._console = console
         self._told = -math.inf
-
-    def __enter__(self) -> Self:
-        """Nothing to begin."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Nothing to end."""
 
     def update(self, status: Status, news: Sequence[Line]) -> None:
         """Write what is new."""
@@ -95,18 +81,10 @@ class Screen:
     """A picture that is drawn anew several times a second."""
 
     def __init__(self, console: Console) -> None:
-        """Draw on ``console``."""
+        """Take the terminal until `close`."""
         self._live = Live(console=console, auto_refresh=False)
         self._events: list[Line] = []
-
-    def __enter__(self) -> Self:
-        """Take the terminal."""
         self._live.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Give the terminal back, whatever happened."""
-        self.close()
 
     def update(self, status: Status, news: Sequence[Line]) -> None:
         """Draw."""
@@ -114,7 +92,7 @@ class Screen:
         self._live.update(picture(status, self._events), refresh=True)
 
     def close(self) -> None:
-        """Leave the last picture where it is."""
+        """Give the terminal back, with the last picture on it. May be called twice."""
         self._live.stop()
 
 
@@ -145,7 +123,7 @@ def bar(log_e: float, threshold: float) -> Text:
     share = log_e / threshold if threshold > 0 and math.isfinite(log_e) else 0.0
     full = round(_BAR * min(max(share, 0.0), 1.0))
     style = "red" if share >= 1 else "yellow" if share >= 0.5 else "green"
-    number = f"{log_e:5.1f}" if math.isfinite(log_e) else "    –"
+    number = f"{log_e:5.1f}" if math.isfinite(log_e) else "   no"
     return Text.assemble(("█" * full, style), ("░" * (_BAR - full), "dim"), f" {number} of {threshold:.1f}")
 
 
