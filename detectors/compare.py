@@ -7,9 +7,10 @@ difference, so that the reference's own sampling error is in every p-value; depe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from scipy import special
 from detectors.grid import ABOVE, BELOW, BINS
 from detectors.types import FloatArray, IntArray, Reason, Reference, Summary
 
+T = TypeVar("T")
 ROWS_PER_GROUP = 25
 """Rows of the smaller sample that a group must expect: from there on chi-square tails hold (tests/statistical)."""
 LEAST_ROWS = 2 * ROWS_PER_GROUP
@@ -116,6 +118,14 @@ class Comparison:
 
     baseline: Baseline
     summary: Summary
+    _memo: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """What several detectors of a family share, computed by the first that asks."""
+        if name not in self._memo:
+            self._memo[name] = make()
+        made: T = self._memo[name]
+        return made
 
     @property
     def reference(self) -> Reference:
@@ -196,6 +206,11 @@ class Comparison:
         return reason
 
     @cached_property
+    def silent(self) -> tuple[bool, bool]:
+        """Whether any unit, and whether any numeric one, cannot be compared."""
+        return bool(self.reason.any()), bool(self.reason[: len(self.bins)].any())
+
+    @cached_property
     def reason_ordered(self) -> NDArray[np.int8]:
         """As `reason`, for tests that need an order of the values: categories have none."""
         reason = self.reason.copy()
@@ -206,7 +221,7 @@ class Comparison:
     def smoothed_c(self) -> FloatArray:
         """``c`` for proportions with half a count a group added, which shrinks their spread a little, ``(u,)``."""
         prior = _PRIOR * (self.groups.df + 1)
-        shrunk = [rows / (rows + prior) for rows in (self.rows, self.baseline.m)]
+        shrunk = [rows / np.maximum(rows + prior, 1) for rows in (self.rows, self.baseline.m)]
         variance = shrunk[0] ** 2 / np.maximum(self.n, 1e-300) + shrunk[1] ** 2 / np.maximum(self.m, 1e-300)
         return np.where((self.rows > 0) & (self.baseline.m > 0), 1 / np.maximum(variance, 1e-300), 0.0)
 

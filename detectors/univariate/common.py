@@ -39,10 +39,13 @@ def evidence(
     """Pad a result to all units and silence those that cannot be tested. ``ordered`` results are ``(p,)``."""
     reason = comparison.reason_ordered if ordered else comparison.reason
     extra = extra or {}
-    table = np.full((len(result) + len(extra), len(reason)), np.nan)
+    spoken = len(result.log_p)
+    table = np.empty((len(result) + len(extra), len(reason)))
+    table[:, spoken:] = np.nan
     for row, values in enumerate((*result, *extra.values())):
-        table[row, : len(values)] = values
-    table[:, reason != _OK] = np.nan
+        table[row, :spoken] = values
+    if comparison.silent[int(ordered)]:
+        table[:, reason != _OK] = np.nan
     return Evidence(
         detector=name,
         effect_name=effect_name,
