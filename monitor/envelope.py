@@ -26,6 +26,8 @@ NDJSON: Final = "ndjson"
 """The payload is one JSON object a line."""
 BATCH: Final = "batch"
 """The payload is a `RecordBatch` in memory."""
+_VIEWS: Final = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+"""Types that Arrow's kernels cannot measure or filter yet, and what holds the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,9 @@ def batches(
 
     try:
         for batch in _decoded(delivery, limits, tell, types):
-            left -= batch.num_rows
-            yield from _within(batch, limits, discard)
+            for part in _within(batch, limits, tell):
+                left -= part.num_rows
+                yield part
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
         problem = _brief(error)
     if left > 0:  # what came out before the damage stays
@@ -134,7 +137,8 @@ def _within(batch: pa.RecordBatch, limits: Limits, discard: Discard) -> Iterator
             if short is not None:
                 keep = short if keep is None else pc.and_(keep, short)
     if keep is not None:
-        found, batch = batch.num_rows, batch.filter(keep)
+        columns = [column.cast(_VIEWS.get(column.type, column.type)) for column in batch.columns]
+        found, batch = batch.num_rows, pa.RecordBatch.from_arrays(columns, names=batch.schema.names).filter(keep)
         discard("limit", found - batch.num_rows, f"a string is longer than limits.string_bytes ({limits.string_bytes})")
     if batch.num_rows:
         yield batch
@@ -146,8 +150,8 @@ def _short(column: pa.Array, most: int) -> pa.Array | None:
     if pa.types.is_dictionary(kind):
         short = _short(column.dictionary, most)
         return None if short is None else pc.fill_null(pc.take(short, column.indices), fill_value=True)
-    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
-        column = column.cast(pa.large_binary())
+    if kind in _VIEWS:
+        column = column.cast(_VIEWS[kind])
     elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or _binary(kind)):
         return None
     short = pc.fill_null(pc.less_equal(pc.binary_length(column), most), fill_value=True)

@@ -121,6 +121,8 @@ def _parse(piece: bytes, lines: int, schema: pa.Schema, unexpected: str) -> pa.R
     """The piece as one batch, or why Arrow must not or cannot read it."""
     if not _shallow(piece, lines):
         return "nested too deep"
+    if piece.startswith(b"null") or b"\nnull" in piece:
+        return "a line is null, which Arrow takes for a row"
     try:
         table = pj.read_json(
             pa.BufferReader(piece),

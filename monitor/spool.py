@@ -23,8 +23,10 @@ from typing import Any, BinaryIO, Final
 from monitor.errors import QueueFull, StoreError
 
 MAGIC: Final = b"DWR1"
-HEAD: Final = struct.Struct("<4sIIIQ")
-"""Magic, bytes of the JSON header, bytes of the payload, CRC-32 over both, sequence."""
+HEAD: Final = struct.Struct("<4sI16s")
+"""Magic, CRC-32 over all that follows, and `FIELDS`."""
+FIELDS: Final = struct.Struct("<IIQ")
+"""Bytes of the JSON header, bytes of the payload, sequence."""
 SEGMENT_BYTES: Final = 16 << 20
 """A segment is closed when it has grown beyond this."""
 RETRY_SECONDS: Final = 1.0
@@ -292,8 +294,9 @@ class Spool:
 def _encoded(record: _Waiting) -> tuple[bytes, Raw]:
     """Both headers in one piece, and the payload."""
     payload = record.payload if record.payload is not None else b""
-    checksum = zlib.crc32(payload, zlib.crc32(record.header))
-    return HEAD.pack(MAGIC, len(record.header), len(payload), checksum, record.sequence) + record.header, payload
+    fields = FIELDS.pack(len(record.header), len(payload), record.sequence)
+    checksum = zlib.crc32(payload, zlib.crc32(fields + record.header))
+    return HEAD.pack(MAGIC, checksum, fields) + record.header, payload
 
 
 def _write_all(file: int, buffers: list[Raw]) -> None:
@@ -310,12 +313,13 @@ def _write_all(file: int, buffers: list[Raw]) -> None:
 def _decode(file: BinaryIO, path: Path, position: int, size: int) -> tuple[Record | None, int]:
     """The record at a place and where it ends, or None where there is none."""
     file.seek(position)
-    magic, header_size, payload_size, checksum, sequence = HEAD.unpack(file.read(HEAD.size))
+    magic, checksum, fields = HEAD.unpack(file.read(HEAD.size))
+    header_size, payload_size, sequence = FIELDS.unpack(fields)
     end = position + HEAD.size + header_size + payload_size
     if magic != MAGIC or end > size:
         return None, position
     header = file.read(header_size)
-    if zlib.crc32(file.read(payload_size), zlib.crc32(header)) != checksum:
+    if zlib.crc32(file.read(payload_size), zlib.crc32(fields + header)) != checksum:
         return None, position
     return Record(sequence, json.loads(header), Place(path, position + HEAD.size + header_size, payload_size)), end
 
@@ -327,9 +331,10 @@ def _resume(file: BinaryIO, position: int, size: int) -> int:
     found: int = rest.find(MAGIC)
     while found >= 0:
         if found + HEAD.size <= len(rest):
-            _, header_size, payload_size, checksum, _ = HEAD.unpack_from(rest, found)
+            _, checksum, fields = HEAD.unpack_from(rest, found)
+            header_size, payload_size, _ = FIELDS.unpack(fields)
             body = rest[found + HEAD.size : found + HEAD.size + header_size + payload_size]
-            if len(body) == header_size + payload_size and zlib.crc32(body) == checksum:
+            if len(body) == header_size + payload_size and zlib.crc32(body, zlib.crc32(fields)) == checksum:
                 return position + found
         found = rest.find(MAGIC, found + 1)
     return size
