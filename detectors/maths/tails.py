@@ -27,7 +27,7 @@ def normal_two_sided(z: FloatArray) -> FloatArray:
     return log_p
 
 
-def gamma(statistic: FloatArray, mean: FloatArray, variance: FloatArray, skew: float = 1.0) -> FloatArray:
+def gamma(statistic: FloatArray, mean: FloatArray, variance: FloatArray, skew: float | FloatArray = 1.0) -> FloatArray:
     """Shifted gamma law (Pearson III) with two given moments and ``skew`` times the skewness of the plain gamma law."""
     usable = (mean > 0) & (variance > 0)
     mean, deviation = np.where(usable, mean, 1.0), np.sqrt(np.where(usable, variance, 1.0))

@@ -39,15 +39,17 @@ class QuadraticFixed(NamedTuple):
 
 
 class SupremumFixed(NamedTuple):
-    """Standard deviation of the bridge at the cuts ``(p, K-1)`` and the correction for unseen points ``(p,)``."""
+    """Bridge's deviation at the cuts ``(p, K-1)``, correction ``(p,)``, shares beside the heaviest bin ``(p, 2)``."""
 
     deviation: FloatArray
     correction: FloatArray
+    beside: FloatArray
 
 
 class WassersteinFixed(NamedTuple):
-    """Mean and variance of the statistic ``(p,)`` at c = 1."""
+    """Distances of the bins in scale units ``(p, K-1)``; mean and variance of the statistic ``(p,)`` at c = 1."""
 
+    steps: FloatArray
     mean: FloatArray
     variance: FloatArray
 
@@ -129,7 +131,10 @@ class KolmogorovSmirnov(_Windowed):
         mass = np.where(base.bins > 0, base.shares, np.nan)
         fine = np.array([np.nanquantile(row, 0.25) if np.isfinite(row).any() else 0.0 for row in mass])
         spread = np.sqrt(base.cumulative * (1 - base.cumulative))
-        return SupremumFixed(spread, _MONITORING * np.sqrt(fine))
+        heaviest = base.shares.argmax(axis=1)[:, None]
+        upto = np.take_along_axis(np.cumsum(base.shares, axis=1), heaviest, axis=1)
+        beside = np.clip(np.hstack([upto - np.take_along_axis(base.shares, heaviest, axis=1), 1 - upto]), 0, 1)
+        return SupremumFixed(spread, _MONITORING * np.sqrt(fine), beside)
 
     def score(self, fixed: SupremumFixed, state: Nothing, window: Window) -> tuple[Nothing, Evidence]:
         """Judge one window."""
@@ -137,7 +142,9 @@ class KolmogorovSmirnov(_Windowed):
         distance = np.abs(it.difference).max(axis=1, initial=0.0)
         p = len(distance)
         x = np.sqrt(it.c[:p]) * distance
-        log_p = np.minimum(tails.kolmogorov(x + fixed.correction), _bonferroni(x, fixed.deviation))
+        corrected = x + fixed.correction
+        bounds = (tails.kolmogorov(corrected), _bonferroni(x, fixed.deviation), _sides(corrected, fixed.beside))
+        log_p = np.minimum.reduce(bounds)
         radius = ks_radius(it)[:p]
         result = Result(distance, distance, np.maximum(distance - radius, 0), np.minimum(distance + radius, 1), log_p)
         return state, evidence(self.name, "ks_distance", it, result, ordered=True)
@@ -154,7 +161,8 @@ class Wasserstein(_Windowed):
         """Mean and variance of the weighted L1 norm of the bridge."""
         base = Baseline(reference)
         mean, variance = np.zeros(len(base.bins)), np.zeros(len(base.bins))
-        for j, (f, step) in enumerate(zip(base.cumulative, base.steps, strict=True)):  # once per fit
+        steps = base.steps / reference.grid.scale[:, None]  # squares of values near 1e300 would overflow
+        for j, (f, step) in enumerate(zip(base.cumulative, steps, strict=True)):  # once per fit
             spread = np.sqrt(f * (1 - f))
             weight = spread * step
             used = weight > 0
@@ -163,19 +171,20 @@ class Wasserstein(_Windowed):
             fold = np.sqrt(1 - rho**2) + rho * np.arcsin(rho) - 1
             mean[j] = np.sqrt(2 / np.pi) * weight.sum()
             variance[j] = 2 / np.pi * weight[used] @ fold @ weight[used]
-        return WassersteinFixed(mean, variance)
+        return WassersteinFixed(steps, mean, variance)
 
     def score(self, fixed: WassersteinFixed, state: Nothing, window: Window) -> tuple[Nothing, Evidence]:
         """Judge one window."""
         it = window.comparison
-        distance = (np.abs(it.difference) * it.baseline.steps).sum(axis=1)
-        p = len(distance)
+        distance = np.vecdot(np.abs(it.difference), fixed.steps)
+        p, scale = len(distance), it.reference.grid.scale
         root = np.sqrt(it.c[:p])
         log_p = tails.gamma(root * distance, fixed.mean, fixed.variance, _L1_SKEW)
         # a metric: the estimate is off by at most the two samples' own distances from their laws
         own = fixed.mean + 2 * np.sqrt(fixed.variance)
         radius = own * (1 / np.sqrt(np.maximum(it.n[:p], 1)) + 1 / np.sqrt(np.maximum(it.m[:p], 1)))
-        result = Result(distance, distance, np.maximum(distance - radius, 0), distance + radius, log_p)
+        bounds = [scale * value for value in (distance, np.maximum(distance - radius, 0), distance + radius)]
+        result = Result(bounds[0], bounds[0], bounds[1], bounds[2], log_p)
         return state, evidence(self.name, "wasserstein_distance", it, result, ordered=True)
 
 
@@ -188,6 +197,18 @@ def ks_radius(it: Comparison) -> FloatArray:
 def _bonferroni(x: FloatArray, deviation: FloatArray) -> FloatArray:
     scaled = np.divide(x[:, None], deviation, out=np.full_like(deviation, np.inf), where=deviation > 0)
     log_p: FloatArray = np.minimum(np.log(np.maximum(2 * special.ndtr(-scaled).sum(axis=1), 1e-300)), 0.0)
+    return log_p
+
+
+def _sides(x: FloatArray, beside: FloatArray) -> FloatArray:
+    """Bonferroni over the cuts below and those above a heavy bin, between which the bridge is not looked at.
+
+    P(max of B over [0, a] > x) = Phi(-x / s) + exp(-2 x^2) Phi((2 a - 1) x / s) with s^2 = a (1 - a).
+    """
+    spread = np.sqrt(beside * (1 - beside))
+    ratio = np.divide(x[:, None], spread, out=np.full_like(spread, np.inf), where=spread > 0)
+    one = special.ndtr(-ratio) + np.exp(-2 * x[:, None] ** 2) * special.ndtr((2 * beside - 1) * ratio)
+    log_p: FloatArray = np.minimum(np.log(np.maximum(2 * one.sum(axis=1), 1e-300)), 0.0)
     return log_p
 
 
