@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from detectors import parts
 from detectors.grid import MAX_CATEGORIES, Grid, bins_of_cells, centre_and_scale
 from detectors.sequential.dependence import autocorrelation_time, base_rows
-from detectors.types import Block, FloatArray, Reference
+from detectors.types import MISSING_CODE, Block, FloatArray, Reference
 
 
 def block_of(numeric: FloatArray, codes: NDArray[np.int32] | None = None) -> Block:
@@ -62,3 +63,52 @@ def reference_of(block: Block, *, labels: Sequence[Sequence[str]] | None = None,
         pieces = (take(block, slice(i, i + size)) for i in range(0, block.rows - size + 1, size))
         tau, tau_missing = autocorrelation_time(grid, summary, (parts.summarise(grid, piece) for piece in pieces))
     return Reference(grid, summary, tau, tau_missing)
+
+
+def moved(block: Block, unit: int, by: float) -> Block:
+    """Add ``by`` to a numeric column: a mean shift."""
+    return _with_values(block, unit, block.numeric[:, unit] + by)
+
+
+def stretched(block: Block, unit: int, by: float) -> Block:
+    """Multiply the distances of a numeric column's values from their mean: a scale shift."""
+    x = block.numeric[:, unit]
+    middle = np.nanmean(x)
+    return _with_values(block, unit, middle + by * (x - middle))
+
+
+def replaced(block: Block, unit: int, share: float, value: float, rng: np.random.Generator) -> Block:
+    """Set a random share of a numeric column to ``value``: a spike, outliers, infinities or missing values (NaN)."""
+    return _with_values(block, unit, np.where(rng.random(block.rows) < share, value, block.numeric[:, unit]))
+
+
+def recoded(block: Block, unit: int, share: float, code: int, rng: np.random.Generator) -> Block:
+    """Set a random share of a categorical column to ``code``: a new mix, new categories or missing values.
+
+    ``unit`` counts numeric columns first, as everywhere.
+    """
+    column = unit - block.numeric.shape[1]
+    codes = block.codes.copy(order="F")
+    codes[rng.random(block.rows) < share, column] = code
+    return dataclasses.replace(block, codes=codes)
+
+
+def mistyped(block: Block, unit: int, share: float, rng: np.random.Generator) -> Block:
+    """Turn a random share of a column into values of the wrong type: missing, and counted as faults."""
+    hit = rng.random(block.rows) < share
+    faults = block.faults.copy()
+    faults[unit] += int(hit.sum())
+    p = block.numeric.shape[1]
+    if unit < p:
+        block = _with_values(block, unit, np.where(hit, np.nan, block.numeric[:, unit]))
+    else:
+        codes = block.codes.copy(order="F")
+        codes[hit, unit - p] = MISSING_CODE
+        block = dataclasses.replace(block, codes=codes)
+    return dataclasses.replace(block, faults=faults)
+
+
+def _with_values(block: Block, column: int, values: FloatArray) -> Block:
+    numeric = block.numeric.copy(order="F")
+    numeric[:, column] = values
+    return dataclasses.replace(block, numeric=numeric)
