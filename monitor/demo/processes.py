@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 import subprocess
 import sys
@@ -74,6 +75,12 @@ def _free_ports() -> tuple[int, int]:
         return int(one.getsockname()[1]), int(two.getsockname()[1])
 
 
+def _import_path() -> list[str]:
+    """Where children look first: they run the code that runs here, whatever folder the user is in."""
+    before = os.environ.get("PYTHONPATH")
+    return [str(Path(__file__).parents[2]), *([before] if before else [])]
+
+
 class Process:
     """A child with its output in a file."""
 
@@ -82,7 +89,8 @@ class Process:
         self.name, self._log = name, log
         with log.open("wb") as file:
             self._child = subprocess.Popen(  # noqa: S603 - this interpreter with our own modules
-                [sys.executable, "-m", *arguments],
+                [sys.executable, "-P", "-m", *arguments],
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(_import_path())},
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,

@@ -120,6 +120,8 @@ def columns(scrape: Scrape) -> Table:
 
 def bar(log_e: float, threshold: float) -> Text:
     """Evidence as a bar whose end is the threshold."""
+    if math.isnan(threshold):
+        return Text("no pane yet", "dim")
     share = log_e / threshold if threshold > 0 and math.isfinite(log_e) else 0.0
     full = round(_BAR * min(max(share, 0.0), 1.0))
     style = "red" if share >= 1 else "yellow" if share >= 0.5 else "green"
