@@ -1,7 +1,7 @@
 """A few rows of a stream as they came: evidence for people.
 
-Each row has a priority that is a hash of its number in the stream; the rows of least priority among the newest ones are
-kept. The choice depends on nothing but the order of the rows.
+Each row has a priority that is a hash of its number in the stream; of every batch looked at, the rows of least priority
+are kept. The choice depends on nothing but the batches.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-ROWS_A_BATCH = 4
+ROWS_A_TIME = 4
 KEPT_ROWS = 200
+PACE_ROWS = 256
+"""Once there are `KEPT_ROWS`, so many rows pass between two looks: taking rows out of a batch costs as much as
+decoding."""
 
 
 class RowSample:
@@ -24,6 +27,7 @@ class RowSample:
         """Begin empty; the name seeds the hash, so that streams of the same rows differ."""
         self._seed = np.uint64(zlib.crc32(name.encode()))
         self._seen = 0
+        self._next = 0
         self._held: deque[pa.RecordBatch] = deque()
         self._rows = 0
 
@@ -32,9 +36,13 @@ class RowSample:
         n = batch.num_rows if rows is None else len(rows)
         if n == 0:
             return
-        priority = _mixed(np.arange(self._seen, self._seen + n, dtype=np.uint64) ^ (self._seed << np.uint64(32)))
-        self._seen += n
-        few = min(ROWS_A_BATCH, n)
+        first, self._seen = self._seen, self._seen + n
+        if self._seen <= self._next:
+            return
+        if self._rows >= KEPT_ROWS:
+            self._next = self._seen + PACE_ROWS
+        priority = _mixed(np.arange(first, first + n, dtype=np.uint64) ^ (self._seed << np.uint64(32)))
+        few = min(ROWS_A_TIME, n)
         chosen = np.sort(np.argpartition(priority, few - 1)[:few])
         index = chosen if rows is None else rows[chosen]
         self._held.append(batch.take(pa.array(index)))
