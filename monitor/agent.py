@@ -21,7 +21,7 @@ from monitor import artefact, log, memory
 from monitor.clock import Clock
 from monitor.config import Config, Model, fingerprint
 from monitor.envelope import Delivery, batches
-from monitor.errors import DriftwardenError, StoreError
+from monitor.errors import StoreError
 from monitor.evidence import histograms, pack_evidence
 from monitor.intake import Intake
 from monitor.learning import Learner
@@ -37,6 +37,8 @@ from monitor.streams import Fed, ModelStreams
 
 FINDINGS_FILE = "findings.jsonl"
 _TAKE_SECONDS = 0.1
+_RETRY_SECONDS = 5.0
+"""After a checkpoint that failed, findings wait so long before they are written down out of turn."""
 
 
 @dataclass(slots=True)
@@ -73,6 +75,8 @@ class Agent:
         self.open: dict[str, FindingRow] = {}
         self._pending: dict[str, FindingRow] = {}
         self._lines: list[dict[str, Any]] = []
+        self._retry = 0.0
+        self._halted = threading.Event()
         self._tasks: queue.SimpleQueue[tuple[Callable[[], object], threading.Event]] = queue.SimpleQueue()
         self._log = log.get("agent")
         self._limits = limits_of(config)
@@ -134,9 +138,13 @@ class Agent:
         ruler = watched.streams.fitted.reference.grid.id
         return f"{ruler}/{alarms.smallest_shift}/{alarms.smallest_fault}/{watched.model.window.panes}"
 
+    def halt(self) -> None:
+        """End the loop after the delivery at hand, whatever else waits."""
+        self._halted.set()
+
     def loop(self) -> None:
-        """Work until the intake is closed and empty."""
-        while True:
+        """Work until the intake is closed and empty, or told to halt."""
+        while not self._halted.is_set():
             delivery = self.intake.take(_TAKE_SECONDS)
             if delivery is not None:
                 self.handle(delivery)
@@ -150,11 +158,11 @@ class Agent:
             task, done = self._tasks.get()
             try:
                 task()
-            except DriftwardenError as error:
-                self._log.error("task failed", error=str(error))
+            except Exception as error:  # noqa: BLE001 - the clockwork must not end the engine
+                self._log.error("task failed", error=repr(error))
             finally:
                 done.set()
-        if self._pending or self._lines:
+        if (self._pending or self._lines) and self.clock.monotonic() >= self._retry:
             self.checkpoint()
 
     def post(self, task: Callable[[], object], timeout: float = 30.0) -> bool:
@@ -294,6 +302,7 @@ class Agent:
             size = self._commit()
         except StoreError as error:
             self.progress.failures += 1
+            self._retry = self.clock.monotonic() + _RETRY_SECONDS
             self._log.error("checkpoint failed", error=str(error))
             return
         self.progress.size, self.progress.last_success = size, self.clock.now()

@@ -36,7 +36,8 @@ from monitor.web import ops
 SNAPSHOT_SECONDS = 1.0
 IDLE_SECONDS = 1.0
 RETENTION_SECONDS = 3600.0
-DRAIN_SECONDS = 20.0
+DRAIN_SECONDS = 15.0
+HALT_SECONDS = 5.0
 _SWITCH_SECONDS = 0.0005
 """How long a thread may hold the interpreter while an acknowledgement waits; Python's default is ten times that."""
 _TASKS = ("idle", "snapshot", "checkpoint", "retention")
@@ -93,7 +94,7 @@ class Running:
         version = installed("driftwarden")
         self.board = Board(self.agent, self._scheduler, self.scrape, version, _TASKS)
         self._version = version
-        self._engine = threading.Thread(target=self._judge, name="driftwarden-engine")
+        self._engine = threading.Thread(target=self._judge, name="driftwarden-engine", daemon=True)
         self.failed = threading.Event()
         self._sources: list[Any] = []
         self.servers: dict[str, http.Server] = {}
@@ -224,6 +225,8 @@ class Running:
         self._scheduler.stop()
         if self._engine.is_alive():
             self._engine.join(DRAIN_SECONDS)
+            self.agent.halt()  # what is left lies in the spool, if there is one
+            self._engine.join(HALT_SECONDS)
         if not self._engine.is_alive() and not self.failed.is_set():
             self.agent.work()
             self.agent.checkpoint()
