@@ -207,6 +207,7 @@ class Sample:
         self._rows = rows
         self._size = size
         self._threshold = 1.0
+        self._held = self._held_bytes = 0
         self._keys: list[NDArray[np.float64]] = []
         self._parts: list[pa.RecordBatch] = []
 
@@ -222,7 +223,9 @@ class Sample:
         )
         self._parts.append(conform(part, self._schema))
         self._keys.append(keys[chosen])
-        if sum(map(len, self._keys)) > 2 * self._rows or sum(p.nbytes for p in self._parts) > 2 * self._size:
+        self._held += chosen.size
+        self._held_bytes += self._parts[-1].nbytes
+        if self._held > 2 * self._rows or self._held_bytes > 2 * self._size:
             self._compact()
 
     def _compact(self) -> None:
@@ -240,6 +243,7 @@ class Sample:
                 break
             self._rows = max(1, int(len(keys) * self._size / table.nbytes))
         self._parts, self._keys = table.combine_chunks().to_batches(), [keys]
+        self._held, self._held_bytes = len(keys), table.nbytes
 
     def batch(self) -> pa.RecordBatch:
         """The sample as one batch."""

@@ -141,3 +141,35 @@ def test_distinct_values_convert_one_by_one(
     assert got.type == target
     assert got.to_pylist() == expected
     assert bad.tolist() == [bool(f) for f in faults]
+
+
+def test_a_view_behind_a_null_is_never_followed() -> None:
+    views = np.zeros(4, dtype=[("size", "<i4"), ("prefix", "<i4"), ("buffer", "<i4"), ("offset", "<i4")])
+    views["size"] = [2, 16_711_680, 1, 0]  # the second points far outside, and is null: validation does not look at it
+    views["prefix"] = [0x6161, 0, 0x62, 0]
+    views["offset"] = [0, 2**30, 0, 0]
+    array = pa.Array.from_buffers(pa.string_view(), 4, [pa.py_buffer(bytes([0b1101])), pa.py_buffer(views.tobytes())])
+    fixed, lost = columns.sound(pa.record_batch({"c": array}))
+    assert lost == {}
+    plain = columns.without_views(fixed)
+    assert plain.column(0).to_pylist() == ["aa", None, "b", ""]
+    assert plain.column(0).type == pa.string()
+
+
+def test_a_view_that_points_outside_costs_the_column() -> None:
+    views = np.zeros(1, dtype=[("size", "<i4"), ("prefix", "<i4"), ("buffer", "<i4"), ("offset", "<i4")])
+    views["size"] = 100
+    array = pa.Array.from_buffers(pa.string_view(), 1, [None, pa.py_buffer(views.tobytes())])
+    assert columns.sound(pa.record_batch({"c": array}))[1] == {0: 1}
+
+
+def test_a_column_name_that_is_not_utf8_is_replaced_and_the_others_stay() -> None:
+    batch = pa.record_batch({"good": [1], "zzzz": [2]})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    broken = sink.getvalue().to_pybytes().replace(b"zzzz", b"z\xff\xfez")
+    fixed, lost = columns.sound(next(iter(pa.ipc.open_stream(broken))))
+    assert lost == {}
+    assert fixed.schema.names[0] == "good"
+    assert "column 2" in fixed.schema.names[1]

@@ -63,8 +63,8 @@ WRITERS: dict[str, Callable[[pa.Table, Path], None]] = {
 }
 
 
-def read(*paths: Path, **options: int) -> pa.Table:
-    return pa.Table.from_batches(read_batches([str(path) for path in paths], **options))
+def read(*paths: Path, batch_rows: int = 65_536) -> pa.Table:
+    return pa.Table.from_batches(read_batches([str(path) for path in paths], batch_rows=batch_rows))
 
 
 @pytest.mark.filterwarnings("ignore:.*feather:FutureWarning", "ignore:.*feather:DeprecationWarning")

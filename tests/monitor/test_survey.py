@@ -117,7 +117,8 @@ def test_labels_of_very_long_texts_are_cut_and_stay_distinct() -> None:
 
 
 def batches(n: int, size: int) -> list[pa.RecordBatch]:
-    return pa.table({"i": range(n), "c": [f"w{i}" for i in range(n)]}).to_batches(max_chunksize=size)
+    whole: list[pa.RecordBatch] = pa.table({"i": range(n), "c": [f"w{i}" for i in range(n)]}).to_batches(size)
+    return whole
 
 
 def sampled(n: int, size: int, *, seed: int = 0, rows: int = 100, weight: int = 16 << 20) -> pa.RecordBatch:
