@@ -63,6 +63,10 @@ def replay(
         raise ConfigError(
             [f"--model: the configuration has several models ({names}); say which one the log belongs to"]
         )
+    if chosen[0].pane.every is not None and chosen[0].columns.time is None:
+        raise ConfigError(
+            [f"models.{chosen[0].name}.columns.time: a stored log has no other clock; name its time, or use pane.rows"]
+        )
     return [_one(chosen[0], paths, fingerprint(config), emit, watch, progress)]
 
 
@@ -84,7 +88,8 @@ def _one(
         outcome.rows += sum(batch.num_rows for batch in first)
     else:
         fitted = fitted_of(model, progress=progress)
-    streams = ModelStreams(model, fitted, config_id=config_id, timer=time.perf_counter)
+    timed = model.columns.time is not None
+    streams = ModelStreams(model, fitted, config_id=config_id, timer=time.perf_counter, timed=timed)
     streams.prepare()
     total = tables.row_count
     began = time.process_time()

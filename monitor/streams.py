@@ -62,8 +62,10 @@ class Fed:
 class ModelStreams:
     """All streams of one model."""
 
-    def __init__(self, model: Model, fitted: Fitted, *, config_id: str, timer: Callable[[], float]) -> None:
-        """Measure nothing yet: streams begin with their first row."""
+    def __init__(
+        self, model: Model, fitted: Fitted, *, config_id: str, timer: Callable[[], float], timed: bool = True
+    ) -> None:
+        """Measure nothing yet: streams begin with their first row. ``timed`` says that times of rows mean seconds."""
         self.model, self.fitted = model, fitted
         self.engine = Engine(
             model=model.name,
@@ -81,6 +83,7 @@ class ModelStreams:
         self._shares = 1
         self._length = model.run_length
         self._ticket_length = model.ticket_run_length
+        self._timed = timed
 
     def prepare(self) -> None:
         """Do now what the first pane would wait for: fit every detector."""
@@ -208,7 +211,7 @@ class ModelStreams:
         """A budget in time over panes in rows: count how many panes the period really has, and never fewer again."""
         budget, tickets = self.model.alarms.false_alarms, self.model.false_tickets
         span = pane.end - one.first_time
-        if self._rule.rows is None or pane.number < _RATE_PANES or not span > 0:
+        if self._rule.rows is None or not self._timed or pane.number < _RATE_PANES or not span > 0:
             return
         rate = pane.number / span
         if budget.period_seconds is not None:

@@ -78,12 +78,20 @@ class Panes:
         return sum(pane.rows for pane in self._open.values())
 
     def add(self, block: Block, arrival: float) -> tuple[list[Pane], Discards]:
-        """Take rows; return the panes that this closes, in order. ``arrival`` stands in for times that are absent."""
+        """Take rows; return the panes that this closes, in order.
+
+        ``arrival`` is the time of rows in a stream without times; a row whose time is absent is taken for as late as
+        the latest one.
+        """
         if block.rows == 0:
             return [], Discards(0, 0)
-        time = (
-            np.full(block.rows, arrival) if block.time is None else np.where(np.isnan(block.time), arrival, block.time)
-        )
+        if block.time is None:
+            time = np.full(block.rows, arrival)
+        else:
+            stand_in = self.latest if np.isfinite(self.latest) else arrival
+            time = np.where(np.isnan(block.time), stand_in, block.time)
+            if self._rule.rows is not None:  # here a time is told, not obeyed: an absurd one costs no row
+                time = np.where(_impossible(time), stand_in, time)
         if self._rule.rows is not None:
             return self._by_count(block, time, self._rule.rows), Discards(0, 0)
         return self._by_time(block, time, self._rule.seconds or 1.0)
@@ -117,7 +125,7 @@ class Panes:
 
     def _by_time(self, block: Block, time: FloatArray, seconds: float) -> tuple[list[Pane], Discards]:
         ahead = time > self.watermark + _ABSURD_SECONDS if np.isfinite(self.watermark) else np.zeros(len(time), bool)
-        far = ahead | (np.abs(time) > 1e11) | (time < -1e10)  # beyond the year 5138 or before 1653
+        far = ahead | _impossible(time)
         behind = time < self.watermark - 60 * max(seconds, self._rule.lateness, 60.0)
         far, behind, closed = self._follow(time, far, behind)
         index = np.floor(np.where(far, 0.0, time) / seconds).astype(np.int64)
@@ -139,7 +147,7 @@ class Panes:
         self, time: FloatArray, far: NDArray[np.bool_], behind: NDArray[np.bool_]
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], list[Pane]]:
         """Follow a clock that was set back or far ahead once a sustained majority of rows says so."""
-        astray = (far & (np.abs(time) <= 1e11) & (time >= -1e10)) | behind
+        astray = (far & ~_impossible(time)) | behind
         wrong = int(astray.sum())
         self._astray = self._astray + wrong if 2 * wrong > len(time) else 0
         if self._astray < _SUSTAINED_ROWS:
@@ -148,8 +156,7 @@ class Panes:
         closed = self.flush()
         self.watermark, self._closed_before = -np.inf, -(2**62)
         self.latest = float(np.median(time[astray]))
-        beyond = (np.abs(time) > 1e11) | (time < -1e10)
-        return beyond | ~astray, np.zeros_like(behind), closed
+        return _impossible(time) | ~astray, np.zeros_like(behind), closed
 
     def _close_ended(self) -> list[Pane]:
         seconds = self._rule.seconds or 1.0
@@ -201,6 +208,12 @@ class Panes:
             start, end = (float(value) for value in arrays["spans"][position])
             summary = summary_of(self._grid.id, _below(arrays, f"open{position}/"))
             self._open[int(key)] = _Open(start, end, summary)
+
+
+def _impossible(time: FloatArray) -> NDArray[np.bool_]:
+    """Beyond the year 5138 or before 1653."""
+    impossible: NDArray[np.bool_] = (time > 1e11) | (time < -1e10)
+    return impossible
 
 
 def rows_of(block: Block, rows: slice | IntArray) -> Block:
