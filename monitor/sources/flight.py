@@ -169,10 +169,7 @@ def _certificates(settings: Flight) -> list[tuple[bytes, bytes]] | None:
 
 def _names(descriptor: Any) -> tuple[str, str]:
     """Model and version of a descriptor."""
-    try:
-        names = [name.decode("utf-8") for name in descriptor.path or ()]
-    except UnicodeDecodeError as error:
-        raise Malformed("the descriptor's path is not UTF-8; use [model] or [model, version]") from error
+    names = [name.decode("utf-8", "replace") for name in descriptor.path or ()]
     if len(names) not in (1, 2):
         raise Malformed("the descriptor must be a path of one or two parts: [model] or [model, version]")
     return names[0], names[1] if len(names) == 2 else ""
