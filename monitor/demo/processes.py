@@ -25,6 +25,7 @@ STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 _TAIL_LINES = 15
 _HOST = "127.0.0.1"
+_PORTS = 65_536
 
 
 class Interrupted(DriftwardenError):  # noqa: N818 - a wish, not an error
@@ -64,15 +65,22 @@ class Place:
 
 @contextmanager
 def place(port: int) -> Iterator[Place]:
-    """A folder and ports for one demo; ``port`` 0 takes a free one."""
+    """A folder and ports for one demo; ``port`` 0 takes a free one. `DriftwardenError` if ``port`` is taken."""
+    first, second = _free_ports(port)
     with tempfile.TemporaryDirectory(prefix="driftwarden-demo-") as made:
-        first, second = _free_ports()
-        yield Place(Path(made), port or first, second)
+        yield Place(Path(made), first, second)
 
 
-def _free_ports() -> tuple[int, int]:
-    with socket.create_server((_HOST, 0)) as one, socket.create_server((_HOST, 0)) as two:
-        return int(one.getsockname()[1]), int(two.getsockname()[1])
+def _free_ports(port: int) -> tuple[int, int]:
+    """``port`` (or any) and one more, both free a moment ago."""
+    if not 0 <= port < _PORTS:
+        raise DriftwardenError(f"--port: {port} is no port; name one below {_PORTS}, or 0 for a free one")
+    try:
+        with socket.create_server((_HOST, port)) as one, socket.create_server((_HOST, 0)) as two:
+            return int(one.getsockname()[1]), int(two.getsockname()[1])
+    except OSError as error:
+        message = f"--port: {_HOST}:{port} cannot be used: {error.strerror}; name another port, or 0 for a free one"
+        raise DriftwardenError(message) from error
 
 
 def _import_path() -> list[str]:

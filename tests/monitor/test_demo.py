@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -260,6 +261,17 @@ def test_the_agent_gets_a_configuration_that_is_valid_and_in_its_folder() -> Non
         assert config.models[0].alarms == load(folder() / "demo.yaml").models[0].alarms
         assert where.port != where.flight_port
     assert not where.path.exists()
+
+
+def test_a_port_that_is_taken_is_refused_before_anything_starts() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        pytest.raises(DriftwardenError, match=r"--port: .* cannot be used"),
+        processes.place(taken.getsockname()[1]),
+    ):
+        pass
+    with pytest.raises(DriftwardenError, match="is no port"), processes.place(70_000):
+        pass
 
 
 def test_a_child_that_breaks_is_told_with_its_last_words(tmp_path: Path) -> None:
