@@ -166,32 +166,46 @@ def _count(cells: IntArray, columns: FloatArray, grid: Grid, low: FloatArray, hi
 
 
 def _dependence(batches: Batches, decoder: Decoder, grid: Grid, summary: Summary) -> tuple[FloatArray, FloatArray]:
-    """Autocorrelation times from the first rows, in their order."""
+    """Autocorrelation times from the first rows: in the order of their time if they have one, else of the files."""
     size = base_rows(summary.rows)
-    most = min(MOST_BATCHES, _ORDER_BYTES // (16 * _EVENTS_A_UNIT * len(grid.names)))
+    columns = len(grid.names)
+    most = min(
+        MOST_BATCHES * size, _ORDER_BYTES // (8 * columns), _ORDER_BYTES * size // (16 * _EVENTS_A_UNIT * columns)
+    )
+    whole = _in_time(_first_rows(_blocks(batches, decoder, columns), most))
+    pieces = (_rows(whole, start, start + size) for start in range(0, whole.rows - size + 1, size))
+    return autocorrelation_time(grid, summary, (summarise(grid, piece) for piece in pieces))
 
-    def pieces() -> Iterator[Summary]:
-        rest: Block | None = None
-        given = 0
-        for block in _blocks(batches, decoder, len(grid.names)):
-            whole = block if rest is None else _joined(rest, block)
-            end = min(whole.rows // size, most - given) * size
-            for start in range(0, end, size):
-                yield summarise(grid, _rows(whole, start, start + size))
-            given += end // size
-            if given >= most:
-                return
-            rest = _rows(whole, end, whole.rows)
 
-    return autocorrelation_time(grid, summary, pieces())
+def _first_rows(blocks: Iterator[Block], most: int) -> Block:
+    """At most ``most`` rows as one block."""
+    held: list[Block] = []
+    rows = 0
+    for block in blocks:
+        held.append(_rows(block, 0, most - rows))
+        rows += held[-1].rows
+        if rows >= most:
+            break
+    times = [block.time for block in held if block.time is not None]
+    return Block(
+        np.asfortranarray(np.concatenate([block.numeric for block in held])),
+        np.asfortranarray(np.concatenate([block.codes for block in held])),
+        held[0].faults,
+        np.concatenate(times) if times else None,
+    )
+
+
+def _in_time(block: Block) -> Block:
+    """The rows in the order of their time: a file that is sorted by something else would look dependent."""
+    if block.time is None or not np.isfinite(block.time).any():
+        return block
+    order = np.argsort(block.time, kind="stable")  # absent times go last
+    return Block(block.numeric[order], block.codes[order], block.faults, block.time[order])
 
 
 def _rows(block: Block, start: int, end: int) -> Block:
-    return Block(block.numeric[start:end], block.codes[start:end], np.zeros_like(block.faults))
-
-
-def _joined(a: Block, b: Block) -> Block:
-    return Block(np.concatenate([a.numeric, b.numeric]), np.concatenate([a.codes, b.codes]), b.faults)
+    time = None if block.time is None else block.time[start:end]
+    return Block(block.numeric[start:end], block.codes[start:end], np.zeros_like(block.faults), time)
 
 
 def _remarks(plan: Plan, grid: Grid, summary: Summary) -> tuple[Plan, tuple[str, ...]]:
