@@ -119,15 +119,32 @@ def unwrap(column: pa.Array) -> pa.Array:
     return pa.DictionaryArray.from_arrays(encoded.indices, values).dictionary_decode()
 
 
-def without_views(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Turn view columns into plain ones, so that rows can be taken from the batch."""
-    columns = [unwrap(column) if is_view(column.type) else column for column in batch.columns]
+def can_be_taken(kind: pa.DataType) -> bool:
+    """Whether Arrow can take single rows of a type: not of views and runs, nor of what holds them."""
+    if is_view(kind) or at.is_run_end_encoded(kind):
+        return False
+    if isinstance(kind, pa.BaseExtensionType):
+        return can_be_taken(kind.storage_type)
+    if at.is_dictionary(kind):
+        return can_be_taken(kind.value_type)
+    return all(can_be_taken(kind.field(i).type) for i in range(kind.num_fields))
+
+
+def takeable(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Make every column one that rows can be taken from; nested ones that hold views are given up."""
+    columns = []
+    for column in batch.columns:
+        plain = column if can_be_taken(column.type) else _flat(column)
+        columns.append(plain if can_be_taken(plain.type) else pa.nulls(len(column)))
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
 
 
 def _flat(column: pa.Array) -> pa.Array:
     column = unwrap(column)
-    return unwrap(column.dictionary_decode()) if at.is_dictionary(column.type) else column
+    if not at.is_dictionary(column.type):
+        return column
+    # the values first: there is no decoding into a view
+    return pa.DictionaryArray.from_arrays(column.indices, _flat(column.dictionary)).dictionary_decode()
 
 
 def floats(column: pa.Array, *, times: bool = False) -> tuple[pa.Array, int]:

@@ -42,8 +42,8 @@ class Labels:
 class Decoded:
     """One batch in the form the engine works on, with what was odd about its schema.
 
-    ``batch`` is the batch as it came, except for views and for columns whose memory was unsound. ``retyped`` maps a
-    column to the type that came instead of the reference's.
+    ``batch`` is the batch as it came, except for columns that no row can be taken from and those whose memory was
+    unsound. ``retyped`` maps a column to the type that came instead of the reference's.
     """
 
     block: Block
@@ -60,7 +60,7 @@ class _Recipe:
     """What to do with the columns of one incoming schema; -1 for a column that it does not have."""
 
     schema: pa.Schema
-    views: bool
+    awkward: bool
     numeric: tuple[int, ...]
     plain: bool
     slow: Mapping[int, bool]
@@ -92,8 +92,8 @@ class Decoder:
         """Decode one batch; never raises on bad values, they become missing and are counted in ``block.faults``."""
         batch, lost = columns.sound(batch)
         recipe = self._recipe(batch.schema)
-        if recipe.views:
-            batch = columns.without_views(batch)
+        if recipe.awkward:
+            batch = columns.takeable(batch)
             recipe = self._recipe(batch.schema)
         faults = np.zeros(len(self._grid.names), np.int64)
         for index, count in lost.items():
@@ -168,7 +168,7 @@ class Decoder:
         }
         return _Recipe(
             schema=schema,
-            views=any(columns.is_view(kind) for kind in schema.types),
+            awkward=not all(columns.can_be_taken(kind) for kind in schema.types),
             numeric=numeric,
             plain=not slow and -1 not in numeric,
             slow=slow,

@@ -151,7 +151,7 @@ def test_a_view_behind_a_null_is_never_followed() -> None:
     array = pa.Array.from_buffers(pa.string_view(), 4, [pa.py_buffer(bytes([0b1101])), pa.py_buffer(views.tobytes())])
     fixed, lost = columns.sound(pa.record_batch({"c": array}))
     assert lost == {}
-    plain = columns.without_views(fixed)
+    plain = columns.takeable(fixed)
     assert plain.column(0).to_pylist() == ["aa", None, "b", ""]
     assert plain.column(0).type == pa.string()
 

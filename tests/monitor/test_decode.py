@@ -308,3 +308,21 @@ def test_labels_of_any_column_are_names(column: pa.Array, names: list[Any]) -> N
 def test_labels_carry_no_names_that_no_row_uses() -> None:
     big = pa.DictionaryArray.from_arrays(pa.array([7], pa.int32()), pa.array([f"v{i}" for i in range(1000)]))
     assert labels_of(big).values == ("v7",)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(["red", None], pa.string_view()),
+        pa.array([b"red", None], pa.binary_view()),
+        pa.array([["red"], None], pa.list_(pa.string_view())),
+        pa.array([{"a": "red"}, None], pa.struct([("a", pa.string_view())])),
+        pa.RunEndEncodedArray.from_arrays(pa.array([2], pa.int32()), pa.array(["red"])),
+        pa.DictionaryArray.from_arrays(pa.array([0, None], pa.int8()), pa.array(["red"], pa.string_view())),
+    ],
+)
+def test_rows_can_be_taken_from_every_decoded_batch(column: pa.Array) -> None:
+    got = decoder().decode(pa.record_batch({"c": column, "extra": column}))
+    assert got.batch.take(pa.array([0])).num_rows == 1
+    readable = not pa.types.is_nested(column.type) and column.type != pa.binary_view()
+    assert (got.block.codes[0, 1] == 0) == (readable or pa.types.is_run_end_encoded(column.type))
