@@ -50,6 +50,7 @@ class StreamState:
     owners: Mapping[tuple[int, int], str]
     ticket_owners: Mapping[int, str]
     last_page: int
+    last_onset: int
     last_page_id: str
     starts: FloatArray
     released: FloatArray
@@ -121,6 +122,7 @@ class Engine:
             owners={},
             ticket_owners={},
             last_page=-(10**9),
+            last_onset=-(10**9),
             last_page_id="",
             starts=np.zeros(0),
             released=np.full(units, -np.inf),
@@ -216,6 +218,7 @@ class Engine:
             pages=pages.PageState(named),
             owners=owners,
             last_page=state.last_page if joins else pane,
+            last_onset=state.last_onset if joins else found[0].since_pane,
             last_page_id=state.last_page_id if joins else found[0].id,
         )
         return state, found
@@ -229,7 +232,8 @@ class Engine:
             int(np.argmax(np.where(alarm.culprits, context.log_e, -np.inf))), self.weight.shape
         )
         onset = pane - self._age(context, int(row), int(unit)) + 1
-        same = state.last_page_id in state.owners.values() and abs(onset - state.last_page) <= self.hold
+        same = state.last_page_id in state.owners.values()
+        same = same and state.last_onset - self.hold <= onset <= state.last_page + self.hold
         return state.last_page_id if same else ""
 
     def _findings(self, state: StreamState, context: _Context, alarm: pages.Alarm, joins: str) -> list[Finding]:

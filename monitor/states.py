@@ -46,6 +46,7 @@ def pack_stream(state: StreamState, panes: Panes, first_time: float, late: int, 
         "owners": [[row, unit, owner] for (row, unit), owner in state.owners.items()],
         "ticket_owners": [[unit, owner] for unit, owner in state.ticket_owners.items()],
         "last_page": state.last_page,
+        "last_onset": state.last_onset,
         "last_page_id": state.last_page_id,
         "late": late,
     }
@@ -79,6 +80,7 @@ def unpack_stream(
         owners={(row, unit): owner for row, unit, owner in document["owners"]},
         ticket_owners={unit: owner for unit, owner in document["ticket_owners"]},  # noqa: C416 - JSON has lists of two
         last_page=document["last_page"],
+        last_onset=document["last_onset"],
         last_page_id=document["last_page_id"],
         starts=arrays["starts"],
         released=arrays["released"],
