@@ -73,6 +73,12 @@ class Baseline:
         return single
 
     @cached_property
+    def beside(self) -> FloatArray:
+        """Share of the rows that are not in the heaviest bin or category, ``(u,)``."""
+        heaviest = np.concatenate([self.bins.max(axis=1), self.codes.max(axis=1)])
+        return 1 - heaviest / np.maximum(self.m, 1)
+
+    @cached_property
     def shares(self) -> FloatArray:
         """Reference proportions of the bins, ``(p, K)``."""
         return shares(self.bins)
@@ -206,16 +212,29 @@ class Comparison:
         return reason
 
     @cached_property
-    def silent(self) -> tuple[bool, bool]:
-        """Whether any unit, and whether any numeric one, cannot be compared."""
-        return bool(self.reason.any()), bool(self.reason[: len(self.bins)].any())
-
-    @cached_property
     def reason_ordered(self) -> NDArray[np.int8]:
-        """As `reason`, for tests that need an order of the values: categories have none."""
+        """As `reason`, for tests that need an order of the values (categories have none) and a bell-shaped null law.
+
+        Columns that are all but constant have too few rows beside their commonest value for the latter.
+        """
         reason = self.reason.copy()
+        few = np.minimum(self.n, self.m) * self.baseline.beside < ROWS_PER_GROUP
+        reason[few & (reason == 0)] = Reason.FEW_ROWS
         reason[len(self.bins) :] = Reason.UNORDERED
         return reason
+
+    @cached_property
+    def reason_grouped(self) -> NDArray[np.int8]:
+        """As `reason`, for tests on groups: there must be two of them."""
+        reason = self.reason.copy()
+        reason[(self.groups.df < 1) & (reason == 0)] = Reason.FEW_ROWS
+        return reason
+
+    @cached_property
+    def silent(self) -> tuple[bool, bool, bool]:
+        """Whether any unit is silent by `reason`, any numeric one by `reason_ordered`, any by `reason_grouped`."""
+        numeric = self.reason_ordered[: len(self.bins)]
+        return bool(self.reason.any()), bool(numeric.any()), bool(self.reason_grouped.any())
 
     @cached_property
     def smoothed_c(self) -> FloatArray:

@@ -34,17 +34,22 @@ def evidence(
     result: Result,
     *,
     ordered: bool,
+    exact: bool = False,
     extra: Mapping[str, FloatArray] | None = None,
 ) -> Evidence:
-    """Pad a result to all units and silence those that cannot be tested. ``ordered`` results are ``(p,)``."""
-    reason = comparison.reason_ordered if ordered else comparison.reason
+    """Pad a result to all units and silence those that cannot be tested. ``ordered`` results are ``(p,)``.
+
+    ``exact`` null laws hold for any counts; others need enough rows beside a column's commonest value.
+    """
+    it = comparison
+    reason = it.reason if exact else it.reason_ordered if ordered else it.reason_grouped
     extra = extra or {}
     spoken = len(result.log_p)
     table = np.empty((len(result) + len(extra), len(reason)))
     table[:, spoken:] = np.nan
     for row, values in enumerate((*result, *extra.values())):
         table[row, :spoken] = values
-    if comparison.silent[int(ordered)]:
+    if it.silent[0 if exact else 1 if ordered else 2]:
         table[:, reason != _OK] = np.nan
     return Evidence(
         detector=name,

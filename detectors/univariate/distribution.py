@@ -25,6 +25,8 @@ from detectors.types import Evidence, FloatArray, Reference, Window
 from detectors.univariate.common import Nothing, Result, evidence
 
 _MONITORING = 0.5826
+_MANY_BINS = 16
+"""From here on cuts lie close together against either side of an atom, as the correction takes for granted."""
 _L1_SKEW = 1.45
 """Skewness of the L1 norm of a bridge over that of the gamma law of its first two moments: 1.47 to 1.61 for uniform,
 normal, exponential and lognormal columns (400,000 simulated bridges each), rounded down: the fit wants its tail."""
@@ -39,10 +41,15 @@ class QuadraticFixed(NamedTuple):
 
 
 class SupremumFixed(NamedTuple):
-    """Bridge's deviation at the cuts ``(p, K-1)``, correction ``(p,)``, shares beside the heaviest bin ``(p, 2)``."""
+    """What the bridge does at the cuts.
+
+    ``deviation (p, K-1)`` is its own, ``correction (p,)`` is for unseen points, ``correction_beside (p,)`` the same on
+    either side of the heaviest bin (0 where there are few bins), and ``beside (p, 2)`` the shares of these sides.
+    """
 
     deviation: FloatArray
     correction: FloatArray
+    correction_beside: FloatArray
     beside: FloatArray
 
 
@@ -134,7 +141,8 @@ class KolmogorovSmirnov(_Windowed):
         heaviest = base.shares.argmax(axis=1)[:, None]
         upto = np.take_along_axis(np.cumsum(base.shares, axis=1), heaviest, axis=1)
         beside = np.clip(np.hstack([upto - np.take_along_axis(base.shares, heaviest, axis=1), 1 - upto]), 0, 1)
-        return SupremumFixed(spread, _MONITORING * np.sqrt(fine), beside)
+        unseen = _MONITORING * np.sqrt(fine)
+        return SupremumFixed(spread, unseen, np.where((base.bins > 0).sum(axis=1) < _MANY_BINS, 0.0, unseen), beside)
 
     def score(self, fixed: SupremumFixed, state: Nothing, window: Window) -> tuple[Nothing, Evidence]:
         """Judge one window."""
@@ -142,9 +150,8 @@ class KolmogorovSmirnov(_Windowed):
         distance = np.abs(it.difference).max(axis=1, initial=0.0)
         p = len(distance)
         x = np.sqrt(it.c[:p]) * distance
-        corrected = x + fixed.correction
-        bounds = (tails.kolmogorov(corrected), _bonferroni(x, fixed.deviation), _sides(corrected, fixed.beside))
-        log_p = np.minimum.reduce(bounds)
+        whole, sides = tails.kolmogorov(x + fixed.correction), _sides(x + fixed.correction_beside, fixed.beside)
+        log_p = np.minimum(np.minimum(whole, sides), _bonferroni(x, fixed.deviation))
         radius = ks_radius(it)[:p]
         result = Result(distance, distance, np.maximum(distance - radius, 0), np.minimum(distance + radius, 1), log_p)
         return state, evidence(self.name, "ks_distance", it, result, ordered=True)

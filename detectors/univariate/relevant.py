@@ -56,4 +56,4 @@ class Relevant:
             "equivalent": (distance < self.tolerance - at_five).astype(np.float64),
         }
         result = Result(distance, distance, np.maximum(distance - radius, 0), np.minimum(distance + radius, 1), log_p)
-        return state, evidence(self.name, "ks_distance", it, result, ordered=False, extra=extra)
+        return state, evidence(self.name, "ks_distance", it, result, ordered=False, exact=True, extra=extra)

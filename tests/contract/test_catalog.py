@@ -148,6 +148,9 @@ REFERENCES: dict[str, Block] = {
     "tiny": simulate.block_of(bench.block(500, 24).numeric * 1e-300, bench.block(500, 24).codes),
     "heavy tails": simulate.block_of(np.exp(50 * bench.block(500, 25).numeric), bench.block(500, 25).codes),
     "some infinite": simulate.replaced(bench.block(500, 26), 0, 0.3, np.inf, np.random.default_rng(4)),
+    "all but constant": simulate.block_of(
+        np.maximum(bench.block(4_000, 28).numeric, 3.0), (bench.block(4_000, 28).numeric[:, :3] > 2.5).astype(np.int32)
+    ),
     "two values": simulate.block_of(np.sign(bench.block(500, 27).numeric), bench.block(500, 27).codes % 2),
 }
 WINDOWS: dict[str, Block] = {
@@ -159,6 +162,7 @@ WINDOWS: dict[str, Block] = {
     "all new": simulate.block_of(np.full((300, NUMERIC), 1e9), np.full((300, 3), -2, np.int32)),
     "infinite": simulate.block_of(np.full((300, NUMERIC), -np.inf), bench.block(300, 33).codes),
     "huge": simulate.block_of(np.full((300, NUMERIC), 1e300), bench.block(300, 34).codes),
+    "many": bench.block(6_000, 36),
     "mixed": simulate.replaced(bench.block(300, 35), 1, 0.5, np.nan, np.random.default_rng(5)),
 }
 
