@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from detectors.registry import SEQUENTIAL, WINDOWED, Tolerances
 from detectors.sequential import recovery
 from detectors.sequential.recursion import Recursion
 from detectors.types import Detector, EDetector, Evidence, FloatArray, Reference, Summary, Window
-from monitor.report import DATA_FAULTS, Culprit, Finding, Recovered, Report
+from monitor.report import DATA_FAULTS, Culprit, Finding, Recovered, Report, culprit_of
 
 _ONSETS = 4096
 """Pane start times kept to say since when."""
@@ -304,39 +304,12 @@ class Engine:
     def _culprit(self, state: StreamState, context: _Context, row: int, unit: int, age: int) -> Culprit:
         """Size of the change over the panes since its onset, as far as they are still in the window."""
         name = list(self.sequential)[row]
-        recent = state.panes[-age:]
-        merged = recent[0].summary
-        for pane in recent[1:]:
-            merged = parts.merge(merged, pane.summary)
-        it = self.sequential[name]
-        asked = it.questions(self.fixed[name])
-        yes, rows = it.answers(self.fixed[name], merged)
-        mine = np.flatnonzero((asked.unit == unit) & (rows > 0))
-        log_e = float(context.log_e[row, unit])
-        label = "ks_distance" if name == "e_ks" else "rate_change"
-        if not mine.size:
-            nan = float("nan")
-            return Culprit(self.names[unit], unit, name, log_e, label, nan, nan, nan, nan, nan)
-        share = yes[mine] / rows[mine]
-        effect = share - asked.share[mine]
-        best = int(np.argmax(effect))
-        n = float(rows[mine[best]])
+        it, fixed = self.sequential[name], self.fixed[name]
+        merged = reduce(parts.merge, (pane.summary for pane in state.panes[-age:]))
         base = self.baseline.m[unit] if name == "e_ks" else float(self.reference.summary.rows)
-        spread = share[best] * (1 - share[best]) / n
-        spread += asked.share[mine[best]] * (1 - asked.share[mine[best]]) / max(float(base), 1.0)
-        error = 1.96 * float(np.sqrt(spread)) + 1 / n
-        return Culprit(
-            self.names[unit],
-            unit,
-            name,
-            log_e,
-            label,
-            float(effect[best]),
-            float(effect[best]) - error,
-            float(effect[best]) + error,
-            float(asked.share[mine[best]]),
-            float(share[best]),
-        )
+        log_e = float(context.log_e[row, unit])
+        asked, answers = it.questions(fixed), it.answers(fixed, merged)
+        return culprit_of(self.names[unit], unit, name, log_e, asked, answers, float(base))
 
     def _recover(self, state: StreamState, context: _Context) -> tuple[StreamState, list[Recovered]]:
         latched = state.pages.latched > 0

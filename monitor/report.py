@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from detectors.compare import Comparison
-from detectors.types import Evidence, FloatArray
+from detectors.types import Evidence, FloatArray, Questions
 
 DATA_FAULTS = ("missing", "nonfinite", "new_category", "type_fault")
 """Rate detectors whose rise means that the data is at fault; `out_of_range` may be a shift as well."""
@@ -43,6 +45,32 @@ class Culprit:
             "reference": _number(self.reference_value),
             "window": _number(self.window_value),
         }
+
+
+def culprit_of(
+    name: str,
+    index: int,
+    detector: str,
+    log_e: float,
+    asked: Questions,
+    answers: tuple[FloatArray, FloatArray],
+    reference_rows: float,
+) -> Culprit:
+    """A unit with the size of its change: the question whose share of yes rose most, with a 95 % normal interval."""
+    yes, rows = answers
+    mine = np.flatnonzero((asked.unit == index) & (rows > 0))
+    label = "ks_distance" if detector == "e_ks" else "rate_change"
+    if not mine.size:
+        nan = float("nan")
+        return Culprit(name, index, detector, log_e, label, nan, nan, nan, nan, nan)
+    share = yes[mine] / rows[mine]
+    best = int(np.argmax(share - asked.share[mine]))
+    now, before, n = float(share[best]), float(asked.share[mine[best]]), float(rows[mine[best]])
+    spread = now * (1 - now) / n + before * (1 - before) / max(reference_rows, 1.0)
+    error = 1.96 * math.sqrt(spread) + 1 / n
+    return Culprit(
+        name, index, detector, log_e, label, now - before, now - before - error, now - before + error, before, now
+    )
 
 
 @dataclass(frozen=True, slots=True)
