@@ -1,7 +1,6 @@
-"""One stream's judgement: a closed pane in, a report out. Pure: state in, state out; it imports only detectors and
-report.
+"""One stream's judgement: a closed pane in, a report out.
 
-A detector that fails keeps its old state, is named in the report, and the others go on.
+Pure: state in, state out; it imports only detectors and report. A detector that fails keeps its old state, is named in the report, and the others go on.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from detectors.registry import SEQUENTIAL, WINDOWED, Tolerances
 from detectors.sequential import recovery
 from detectors.sequential.recursion import Recursion
 from detectors.types import Detector, EDetector, Evidence, FloatArray, Reference, Summary, Window
-from monitor.report import DATA_FAULTS, Culprit, Finding, Recovered, Report, culprit_of
+from monitor.report import Culprit, Finding, Recovered, Report, culprit_of, triage_of
 
 _ONSETS = 4096
 """Pane start times kept to say since when."""
@@ -243,7 +242,7 @@ class Engine:
         )
         groups: dict[str, list[tuple[int, int]]] = {}
         for row, unit in culprits[:_NAMED]:
-            groups.setdefault(self._triage(row, unit, context), []).append((row, unit))
+            groups.setdefault(triage_of(list(self.sequential)[row], context.log_e[0, unit]), []).append((row, unit))
         found: list[Finding] = []
         for position, (triage, members) in enumerate(groups.items()):
             age = self._age(context, *members[0])
@@ -291,15 +290,6 @@ class Engine:
         evidence = context.evidence[list(self.sequential)[row]]
         age = evidence.extra["since"][unit]
         return max(int(age), 1) if np.isfinite(age) else 1
-
-    def _triage(self, row: int, unit: int, context: _Context) -> str:
-        name = list(self.sequential)[row].removeprefix("e_")
-        if name in DATA_FAULTS:
-            return "data_fault"
-        if name == "out_of_range":
-            support = context.log_e[0, unit]
-            return "unknown" if np.isnan(support) else "shift" if support > 0 else "data_fault"
-        return "shift"
 
     def _culprit(self, state: StreamState, context: _Context, row: int, unit: int, age: int) -> Culprit:
         """Size of the change over the panes since its onset, as far as they are still in the window."""

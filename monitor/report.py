@@ -47,6 +47,19 @@ class Culprit:
         }
 
 
+def triage_of(detector: str, support: float) -> str:
+    """Shift, data fault or unknown. Values out of range are a shift if the distribution's own evidence says so.
+
+    ``support`` is that evidence for the same unit (log e), NaN where there is none to be had.
+    """
+    name = detector.removeprefix("e_")
+    if name in DATA_FAULTS:
+        return "data_fault"
+    if name == "out_of_range":
+        return "unknown" if math.isnan(support) else "shift" if support > 0 else "data_fault"
+    return "shift"
+
+
 def culprit_of(
     name: str,
     index: int,
