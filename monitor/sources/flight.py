@@ -136,7 +136,7 @@ class _Server(fl.FlightServerBase):  # type: ignore[misc] # pyarrow publishes no
             format=BATCH,
             payload=batch,
             rows=rows,
-            size=batch.nbytes,
+            size=batch.get_total_buffer_size(),
             policy=self._policy,
         )
         self._intake.ledger.acknowledged(SOURCE, time.perf_counter() - begun)
