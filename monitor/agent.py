@@ -37,6 +37,8 @@ from monitor.streams import Fed, ModelStreams
 
 FINDINGS_FILE = "findings.jsonl"
 _TAKE_SECONDS = 0.1
+_CROWDED = 0.5
+"""Share of the spool that is in use before a checkpoint comes out of turn."""
 _RETRY_SECONDS = 5.0
 """After a checkpoint that failed, findings wait so long before they are written down out of turn."""
 
@@ -58,6 +60,7 @@ class Progress:
     """What the checkpoint is about, and how checkpoints went."""
 
     sequence: int = 0
+    settled: int = 0
     positions: dict[str, Any] = field(default_factory=dict)
     checkpoints: int = 0
     failures: int = 0
@@ -112,7 +115,8 @@ class Agent:
         if saved is None:
             self.intake.recover(0)
             return
-        self.progress.sequence, self.progress.positions = saved.sequence, dict(saved.positions)
+        self.progress.sequence = self.progress.settled = saved.sequence
+        self.progress.positions = dict(saved.positions)
         self.intake.ledger.restore(saved.ledger)
         for watched in self.models.values():
             self._restore_model(watched, saved)
@@ -162,8 +166,17 @@ class Agent:
                 self._log.error("task failed", error=repr(error))
             finally:
                 done.set()
-        if (self._pending or self._lines) and self.clock.monotonic() >= self._retry:
+        if (self._pending or self._lines or self._crowded()) and self.clock.monotonic() >= self._retry:
             self.checkpoint()
+
+    def _crowded(self) -> bool:
+        """Whether the spool is half full of deliveries that a checkpoint would settle."""
+        spool = self.intake.spool
+        return (
+            spool is not None
+            and self.progress.sequence > self.progress.settled
+            and spool.bytes > spool.capacity_bytes * _CROWDED
+        )
 
     def post(self, task: Callable[[], object], timeout: float = 30.0) -> bool:
         """Have the engine thread run a task; whether it did so in time."""
@@ -306,6 +319,7 @@ class Agent:
             self._log.error("checkpoint failed", error=str(error))
             return
         self.progress.size, self.progress.last_success = size, self.clock.now()
+        self.progress.settled = self.progress.sequence
         self.intake.settled(self.progress.sequence)
         self._tell()
 

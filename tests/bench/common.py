@@ -88,11 +88,11 @@ class Running:
 
 
 @contextmanager
-def agent(*, durable: bool, pane_rows: int, reference: pa.Table | None = None) -> Iterator[Running]:
+def agent(*, durable: bool, pane_rows: int, queue: str = "64MiB") -> Iterator[Running]:
     """An agent with everything on, watching 60 columns; stopped at the end."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        pq.write_table(mixed(20_000, seed=0) if reference is None else reference, folder / "reference.parquet")
+        pq.write_table(mixed(20_000, seed=0), folder / "reference.parquet")
         port, flight = free_port(), free_port()
         document = {
             "models": [
@@ -107,8 +107,8 @@ def agent(*, durable: bool, pane_rows: int, reference: pa.Table | None = None) -
                 {"http": {"listen": f"127.0.0.1:{port}"}},
                 {"flight": {"listen": f"127.0.0.1:{flight}"}},
             ],
-            "store": {"path": str(folder / "state"), "durable": durable},
-            "queue": {"bytes": "128MiB"},
+            "store": {"path": str(folder / "state"), "durable": durable, "spool_bytes": "4GiB"},
+            "queue": {"bytes": queue},
         }
         (folder / "c.yaml").write_text(yaml.safe_dump(document))
         with (folder / "log").open("wb") as log:

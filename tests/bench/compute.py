@@ -84,7 +84,7 @@ def _panes() -> None:
 
 
 def _growth() -> None:
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for columns in (60, 250, 500, 1000, 2000):
         numeric = columns * 5 // 6
         made = engine(numeric, columns - numeric)

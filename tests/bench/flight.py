@@ -72,7 +72,7 @@ def run() -> None:
         sink = _sink(rows, size, repeats)
         lines.append((f"{size:,}", "sink that counts", f"{ROWS / sink:,.0f}", "1.00"))
         for durable in (False, True):
-            with agent(durable=durable, pane_rows=10_000) as server:
+            with agent(durable=durable, pane_rows=10_000, queue="2GiB") as server:
                 before = server.cpu()
                 client = send(server.flight, rows, size, repeats)
                 server.wait_rows(ROWS)
