@@ -45,7 +45,7 @@ class RowSample:
         few = min(ROWS_A_TIME, n)
         chosen = np.sort(np.argpartition(priority, few - 1)[:few])
         index = chosen if rows is None else rows[chosen]
-        self._held.append(batch.take(pa.array(index)))
+        self._held.append(_alone(batch.take(pa.array(index))))
         self._rows += few
         while self._rows - self._held[0].num_rows >= KEPT_ROWS:
             self._rows -= self._held.popleft().num_rows
@@ -56,6 +56,14 @@ class RowSample:
             return pa.table({})
         schema = self._held[-1].schema
         return pa.Table.from_batches([one for one in self._held if one.schema.equals(schema)], schema)
+
+
+def _alone(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """The rows without dictionaries: those are shared, and would keep the whole message that they came in."""
+    columns = [
+        column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in rows.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
 
 
 def _mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
