@@ -217,13 +217,15 @@ def _impossible(time: FloatArray) -> NDArray[np.bool_]:
 
 
 def rows_of(block: Block, rows: slice | IntArray) -> Block:
-    """Some rows of a block. Type faults are counted per batch, so they go with the first part that is cut from it."""
+    """Some rows of a block. Type faults are only known by number: they are spread evenly over the block's rows."""
     faults = block.faults
-    if isinstance(rows, slice):
-        whole_start = rows.start in (0, None)
-        faults = faults if whole_start else np.zeros_like(faults)
-    elif len(rows) and rows[0] != 0:
+    if faults.any():
+        inside = np.zeros(block.rows, bool)
+        inside[rows] = True
         faults = np.zeros_like(faults)
+        for unit in np.flatnonzero(block.faults):  # rare, and every fault falls into exactly one part of a partition
+            number = int(block.faults[unit])
+            faults[unit] = inside[((np.arange(number) + 0.5) * block.rows / number).astype(np.int64)].sum()
     return Block(block.numeric[rows], block.codes[rows], faults, None if block.time is None else block.time[rows])
 
 
