@@ -22,6 +22,7 @@ from monitor.envelope import BATCH, NDJSON, Limits, count_rows
 from monitor.errors import Malformed, Refused, TooLarge
 from monitor.intake import Intake
 from monitor.listeners import Directory
+from monitor.offer import Offer
 from monitor.sources.blocking import hand_over
 
 SOURCE: Final = "directory"
@@ -154,18 +155,16 @@ class DirectorySource:
     def _deliver(self, name: str, piece: Piece) -> bool:
         """Hand over one piece with the position behind it; False when the source is to stop."""
         positions = {**self._positions, name: piece.position}
-        if not hand_over(
-            self._intake,
-            self._stopped,
-            source=SOURCE,
-            model=self._settings.model,
-            format=piece.format,
-            payload=piece.payload,
-            rows=piece.rows,
-            size=piece.size,
-            policy=self._settings.when_full,
+        offer = Offer(
+            SOURCE,
+            self._settings.model,
+            piece.format,
+            piece.payload,
+            piece.rows,
+            piece.size,
             position={self._key: {file: list(position) for file, position in positions.items()}},
-        ):
+        )
+        if not hand_over(self._intake, self._stopped, offer, self._settings.when_full):
             return False
         self._positions = positions
         return True

@@ -25,6 +25,7 @@ from starlette.routing import Route
 from monitor.envelope import ARROW, NDJSON, Limits, count_rows
 from monitor.errors import DriftwardenError, Malformed, QueueFull, Refused, TooLarge, Unauthorised
 from monitor.intake import RETRY_SECONDS, Intake, Policy
+from monitor.offer import Offer
 
 SOURCE: Final = "http"
 MEDIA_TYPES: Final = {
@@ -199,16 +200,8 @@ class _Door:
                 body = _as_lines(body)
             form = MEDIA_TYPES.get(media, NDJSON)
             rows = count_rows(form, body, settings.limits)
-            await self._intake.accept_async(
-                source=SOURCE,
-                model=model,
-                version=request.query_params.get("version") or request.headers.get("x-driftwarden-version", ""),
-                format=form,
-                payload=body,
-                rows=rows,
-                size=len(body),
-                policy=settings.policy,
-            )
+            version = request.query_params.get("version") or request.headers.get("x-driftwarden-version", "")
+            await self._intake.accept_async(Offer(SOURCE, model, form, body, rows, len(body), version), settings.policy)
         except TimeoutError as error:
             raise TooSlow(f"the body did not arrive within {BODY_SECONDS:g} seconds; send it at once") from error
         finally:

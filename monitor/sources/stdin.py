@@ -16,6 +16,7 @@ from monitor.envelope import ARROW, NDJSON, Limits, count_rows
 from monitor.errors import Malformed, Refused, TooLarge
 from monitor.intake import Intake
 from monitor.listeners import Stdin
+from monitor.offer import Offer
 from monitor.sources.blocking import hand_over
 
 SOURCE: Final = "stdin"
@@ -134,16 +135,7 @@ class StdinSource:
             self._intake.refuse(SOURCE, self._model, refusal)
             self._log.warning("rows refused", reason=refusal.reason, error=str(refusal))
             return
-        hand_over(
-            self._intake,
-            self._stopped,
-            source=SOURCE,
-            model=self._model,
-            format=form,
-            payload=payload,
-            rows=rows,
-            size=len(payload),
-        )
+        hand_over(self._intake, self._stopped, Offer(SOURCE, self._model, form, payload, rows, len(payload)))
 
 
 class _Pipe:
