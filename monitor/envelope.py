@@ -19,7 +19,18 @@ from monitor.errors import Malformed, TooLarge
 from monitor.limits import Limits
 from monitor.ndjson import Discard
 
-__all__ = ["ARROW", "BATCH", "NDJSON", "Delivery", "Discard", "Limits", "batches", "count_rows", "encode"]
+__all__ = [
+    "ARROW",
+    "BATCH",
+    "NDJSON",
+    "Delivery",
+    "Discard",
+    "Limits",
+    "batches",
+    "count_rows",
+    "encode",
+    "encode_into",
+]
 
 ARROW: Final = "arrow"
 """The payload is an Arrow IPC stream: a schema and its batches."""
@@ -104,6 +115,17 @@ def encode(batch: pa.RecordBatch) -> memoryview:
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
     return memoryview(sink.getvalue())
+
+
+def encode_into(batch: pa.RecordBatch, room: memoryview) -> int:
+    """`encode` in place; the bytes that were used, 0 when there is no room."""
+    sink = pa.FixedSizeBufferWriter(pa.py_buffer(room))
+    try:
+        with pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+        return int(sink.tell())
+    except (pa.ArrowException, OSError):
+        return 0
 
 
 def _count_batch(batch: pa.RecordBatch, limits: Limits) -> int:

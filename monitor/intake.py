@@ -12,15 +12,16 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from monitor.envelope import ARROW, BATCH, Delivery, encode
+from monitor.envelope import Delivery
 from monitor.errors import QueueFull, Refused, StoreError, UnknownModel
-from monitor.ledger import Ledger, Receipt, Snapshot
-from monitor.spool import Place, Raw, Record, Spool, SpoolFailed
+from monitor.ledger import Ledger, Snapshot
+from monitor.offer import Offer
+from monitor.segment import Raw
+from monitor.spool import Spool, SpoolFailed
 
 RETRY_SECONDS: Final = 1.0
 """What a sender is told to wait when the queue is full."""
@@ -34,40 +35,8 @@ class Draining(QueueFull):
     status = 503
 
 
-@dataclass(slots=True)
-class _Entry:
-    """A delivery in the queue or since the last checkpoint; ``payload`` is None when it lies on disk only."""
-
-    sequence: int
-    source: str
-    model: str
-    version: str
-    rows: int
-    size: int
-    format: str
-    payload: Any
-    position: Mapping[str, Any] | None
-    charge: int
-    place: Place | None = None
-    dropped: bool = False
-
-    def receipt(self) -> Receipt:
-        """What it wrote into the books."""
-        return Receipt((self.source, self.model), self.rows, self.size, self.dropped)
-
-    def delivery(self, payload: Any) -> Delivery:
-        """What the engine gets."""
-        return Delivery(
-            self.sequence,
-            self.source,
-            self.model,
-            self.version,
-            self.rows,
-            self.size,
-            self.format,
-            payload,
-            self.position,
-        )
+Landed = Callable[[QueueFull | None], None]
+"""Told once that an offer is safe, or why it is not; possibly by the spool's thread, which it must not hold up."""
 
 
 class Intake:
@@ -84,8 +53,8 @@ class Intake:
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
         self._room = threading.Condition(self._lock)
-        self._queue: deque[_Entry] = deque()
-        self._recent: deque[_Entry] = deque()
+        self._queue: deque[Offer] = deque()
+        self._recent: deque[Offer] = deque()
         self._charges: dict[int, int] = {}
         self._charged = 0
         self._queued_rows = 0
@@ -125,60 +94,54 @@ class Intake:
         with self._lock:
             return self._closed and not self._charged and not self._queue
 
-    def accept(  # noqa: PLR0913 - the fields of the envelope, all by name
-        self,
-        *,
-        source: str,
-        model: str,
-        format: str,  # noqa: A002 - the field is called so in the envelope
-        payload: Any,
-        rows: int,
-        size: int,
-        version: str = "",
-        policy: Policy = "reject",
-        position: Mapping[str, Any] | None = None,
-        patience: float = 0.0,
-    ) -> None:
-        """Take a delivery in and return when it is safe; raises `UnknownModel`, `QueueFull` or a kind of it.
+    def accept(self, offer: Offer, policy: Policy = "reject", *, patience: float = 0.0) -> None:
+        """Take an offer in and return when it is safe; raises `UnknownModel`, `QueueFull` or a kind of it.
 
-        ``patience`` is how many seconds to wait for room before `QueueFull`. A delivery with a ``position`` can be read
-        again by its source, and is not spooled.
+        ``patience`` is how many seconds to wait for room before `QueueFull`.
         """
-        entry = _Entry(0, source, model, version, rows, size, format, payload, position, size)
         if patience > 0:
-            self._wait_for_room(size, patience)
+            self._wait_for_room(offer.size, patience)
         future: Future[None] = Future()
-        self._submit(entry, policy, lambda failure: _settle(future, failure))
+        self.submit(offer, policy, lambda failure: _settle(future, failure))
         future.result()
 
-    async def accept_async(
-        self,
-        *,
-        source: str,
-        model: str,
-        format: str,  # noqa: A002 - the field is called so in the envelope
-        payload: Any,
-        rows: int,
-        size: int,
-        version: str = "",
-        policy: Policy = "reject",
-    ) -> None:
+    async def accept_async(self, offer: Offer, policy: Policy = "reject") -> None:
         """`accept` for an event loop: awaits the disk without blocking it."""
-        entry = _Entry(0, source, model, version, rows, size, format, payload, None, size)
         if self.spool is None:
-            self._submit(entry, policy, _raise)
+            self.submit(offer, policy, _raise)
             return
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
 
-        def landed(failure: SpoolFailed | None) -> None:
+        def landed(failure: QueueFull | None) -> None:
             try:
                 loop.call_soon_threadsafe(_settle, future, failure)
             except RuntimeError:  # the loop is closed; its sender is gone, the rows are safe
                 return
 
-        self._submit(entry, policy, landed)
+        self.submit(offer, policy, landed)
         await future
+
+    def submit(self, offer: Offer, policy: Policy, landed: Landed) -> None:
+        """Take an offer in without waiting for the disk; ``landed`` is told once, unless this raises a refusal."""
+        self.check(offer.model)
+        with self._lock:
+            if self._closed:
+                raise Draining("the agent is stopping; send again when it is back", RETRY_SECONDS)
+            offer.charge = offer.size
+            admitted = self._make_room(offer, policy)
+            if not admitted:
+                self._shed(offer)
+            elif self.spool is None:
+                self._sequence += 1
+                offer.sequence = self._sequence
+                self._enter(offer)
+            else:
+                self._charged += offer.charge
+        if admitted and self.spool is not None:
+            self._spool(self.spool, offer, policy, landed)
+        else:
+            landed(None)
 
     def take(self, timeout: float) -> Delivery | None:
         """The next delivery, or None after ``timeout`` seconds, or at once when the intake is closed and empty."""
@@ -190,13 +153,13 @@ class Intake:
                     if left <= 0 or (self._closed and not self._charged):
                         return None
                     self._filled.wait(left)
-                entry = self._queue.popleft()
-                self._queued_rows -= entry.rows
-                payload, entry.payload = entry.payload, None
+                offer = self._queue.popleft()
+                self._queued_rows -= offer.rows
+                payload, offer.payload = offer.payload, None
             if payload is None:
-                payload = self._read(entry)
+                payload = self._read(offer)
             if payload is not None:
-                return entry.delivery(payload)
+                return offer.delivery(payload)
 
     def done(self, delivery: Delivery) -> None:
         """The engine has processed the delivery: its bytes leave the queue, and the next checkpoint covers it."""
@@ -216,7 +179,7 @@ class Intake:
         ``sequence`` is that of the last delivery that is `done`; both are the engine thread's business.
         """
         with self._lock:
-            return self.ledger.state(entry.receipt() for entry in self._recent if entry.sequence > sequence)
+            return self.ledger.state(offer.receipt() for offer in self._recent if offer.sequence > sequence)
 
     def recover(self, after: int) -> int:
         """At the start: queue what the spool holds beyond the checkpoint, in order, and return its number of rows.
@@ -224,16 +187,16 @@ class Intake:
         Payloads stay on disk until they are taken, so a long backlog takes no memory.
         """
         records = list(self.spool.recover(after)) if self.spool is not None else []
-        entries = [_recovered(record) for record in records]
+        offers = [Offer.recovered(record) for record in records]
         with self._lock:
             self._sequence = max(self._sequence, after)
-            for entry in entries:
-                if entry.model in self._models:
-                    self._enter(entry)
+            for offer in offers:
+                if offer.model in self._models:
+                    self._enter(offer)
                 else:
-                    self.ledger.received(entry.source, entry.model, entry.rows, entry.size)
-                    self.ledger.discarded(entry.source, entry.model, "unknown_model", entry.rows)
-        return sum(entry.rows for entry in entries)
+                    self.ledger.received(offer.source, offer.model, offer.rows, offer.size)
+                    self.ledger.discarded(offer.source, offer.model, "unknown_model", offer.rows)
+        return sum(offer.rows for offer in offers)
 
     def books(self) -> tuple[Snapshot, int]:
         """The ledger and the rows in the queue at the same moment, so that the sums agree."""
@@ -257,61 +220,32 @@ class Intake:
             self._filled.notify_all()
             self._room.notify_all()
 
-    def _submit(self, entry: _Entry, policy: Policy, landed: Callable[[SpoolFailed | None], None]) -> None:
-        """Charge the queue for the entry and send it on its way."""
-        self.check(entry.model)
-        with self._lock:
-            if self._closed:
-                raise Draining("the agent is stopping; send again when it is back", RETRY_SECONDS)
-            admitted = self._make_room(entry, policy)
-            if not admitted:
-                self._shed(entry)
-            elif self.spool is None:
-                self._sequence += 1
-                entry.sequence = self._sequence
-                self._enter(entry)
-            else:
-                self._charged += entry.charge
-        if not admitted or self.spool is None:
-            landed(None)
-            return
-        self._spool(self.spool, entry, policy, landed)
-
-    def _spool(self, spool: Spool, entry: _Entry, policy: Policy, landed: Callable[[SpoolFailed | None], None]) -> None:
-        """Send an entry that is charged already to the disk, and to the queue from there."""
+    def _spool(self, spool: Spool, offer: Offer, policy: Policy, landed: Landed) -> None:
+        """Send an offer that is charged already to the disk, and to the queue from there."""
 
         def arrived(sequence: int, failure: SpoolFailed | None) -> None:
             with self._lock:
-                self._release(entry.charge)
+                self._release(offer.charge)
                 if failure is None:
-                    entry.sequence = sequence
-                    self._enter(entry)
+                    offer.sequence = sequence
+                    self._enter(offer)
             landed(failure)
 
-        header = {
-            "source": entry.source,
-            "model": entry.model,
-            "version": entry.version,
-            "rows": entry.rows,
-            "format": ARROW if entry.format == BATCH else entry.format,
-        }
         try:
-            payload = None if entry.position is not None else entry.payload
-            if payload is not None and entry.format == BATCH:
-                payload = encode(payload)  # the engine keeps the batch itself and decodes nothing
-            spool.append(header, payload, arrived)
+            payload = None if offer.position is not None else offer.payload
+            spool.append(offer.header(), payload, offer.size, arrived)
         except SpoolFailed:
             with self._lock:
-                self._release(entry.charge)
+                self._release(offer.charge)
                 if policy == "drop_oldest":
-                    self._shed(entry)
+                    self._shed(offer)
             if policy == "reject":
                 raise
             landed(None)
 
-    def _make_room(self, entry: _Entry, policy: Policy) -> bool:
+    def _make_room(self, offer: Offer, policy: Policy) -> bool:
         """Make room as the policy says; False when rows must be shed and the newcomer's are the only ones to shed."""
-        while self._charged + entry.charge > self.capacity_bytes and self._charged:
+        while self._charged + offer.charge > self.capacity_bytes and self._charged:
             if policy == "reject":
                 message = f"{self._charged} of queue.bytes ({self.capacity_bytes}) are taken; send again later"
                 raise QueueFull(message, RETRY_SECONDS)
@@ -324,19 +258,19 @@ class Intake:
             self.ledger.discarded(oldest.source, oldest.model, "queue_full", oldest.rows)
         return True
 
-    def _shed(self, entry: _Entry) -> None:
+    def _shed(self, offer: Offer) -> None:
         """Received and dropped at once."""
-        self.ledger.received(entry.source, entry.model, entry.rows, entry.size)
-        self.ledger.discarded(entry.source, entry.model, "queue_full", entry.rows)
+        self.ledger.received(offer.source, offer.model, offer.rows, offer.size)
+        self.ledger.discarded(offer.source, offer.model, "queue_full", offer.rows)
 
-    def _enter(self, entry: _Entry) -> None:
+    def _enter(self, offer: Offer) -> None:
         """Into the queue and the books, with the lock held."""
-        self.ledger.received(entry.source, entry.model, entry.rows, entry.size)
-        self._charges[entry.sequence] = entry.charge
-        self._charged += entry.charge
-        self._queued_rows += entry.rows
-        self._queue.append(entry)
-        self._recent.append(entry)
+        self.ledger.received(offer.source, offer.model, offer.rows, offer.size)
+        self._charges[offer.sequence] = offer.charge
+        self._charged += offer.charge
+        self._queued_rows += offer.rows
+        self._queue.append(offer)
+        self._recent.append(offer)
         self._filled.notify()
 
     def _release(self, charge: int) -> None:
@@ -346,14 +280,14 @@ class Intake:
         if self._closed:
             self._filled.notify_all()
 
-    def _read(self, entry: _Entry) -> Raw | None:
+    def _read(self, offer: Offer) -> Raw | None:
         """A payload from disk; rows that cannot be read again are discarded."""
-        if self.spool is not None and entry.place is not None:
+        if self.spool is not None and offer.place is not None:
             try:
-                return self.spool.read(entry.place)
+                return self.spool.read(offer.place)
             except StoreError:
                 self.spool.corrupt_records += 1
-        self.ledger.discarded(entry.source, entry.model, "decode_error", entry.rows)
+        self.ledger.discarded(offer.source, offer.model, "decode_error", offer.rows)
         return None
 
     def _wait_for_room(self, size: int, patience: float) -> None:
@@ -364,25 +298,7 @@ class Intake:
             )
 
 
-def _recovered(record: Record) -> _Entry:
-    """An entry from disk; it is charged nothing, for its payload is not in memory."""
-    header = record.header
-    return _Entry(
-        record.sequence,
-        header["source"],
-        header["model"],
-        header["version"],
-        header["rows"],
-        record.place.size,
-        header["format"],
-        None,
-        None,
-        0,
-        record.place,
-    )
-
-
-def _settle(future: Any, failure: SpoolFailed | None) -> None:
+def _settle(future: Any, failure: QueueFull | None) -> None:
     """Give a waiting sender its answer; one that went away has none to get."""
     if future.done():
         return
@@ -392,7 +308,7 @@ def _settle(future: Any, failure: SpoolFailed | None) -> None:
         future.set_exception(failure)
 
 
-def _raise(failure: SpoolFailed | None) -> None:
+def _raise(failure: QueueFull | None) -> None:
     """The answer where nothing has to be waited for."""
     if failure is not None:
         raise failure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -105,6 +106,41 @@ def test_acknowledged_rows_are_on_disk(tmp_path: Path) -> None:
     after = Spool(tmp_path, 64 << 20)
     assert [record.header["rows"] for record in after.recover(0)] == [5, 7]
     after.close()
+    service.close()
+
+
+def test_a_sender_that_does_not_wait_shares_flushes_and_gets_every_answer(tmp_path: Path) -> None:
+    service = Service(tmp_path)
+    batches = 3 * flight.WINDOW
+    with service.client() as client:
+        writer, reader = client.do_put(fl.FlightDescriptor.for_path("credit"), table().schema)
+        for _ in range(batches):
+            writer.write_batch(table(5))
+        writer.done_writing()
+        acknowledged = [json.loads(reader.read().to_pybytes())["rows"] for _ in range(batches)]
+        assert reader.read() is None
+        writer.close()
+    assert acknowledged == list(range(5, 5 * batches + 5, 5))
+    assert sum(service.intake.ledger.snapshot().acknowledgements["flight"].counts) == batches
+    service.close()
+
+
+def test_a_disk_that_fails_says_what_was_safe_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = Service(tmp_path)
+    with service.client() as client:
+        writer, reader = client.do_put(fl.FlightDescriptor.for_path("credit"), table().schema)
+        writer.write_batch(table(5))
+        assert json.loads(reader.read().to_pybytes()) == {"rows": 5}
+
+        def broken(*_: Any) -> int:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(os, "pwrite", broken)
+        writer.write_batch(table(5))
+        with pytest.raises(fl.FlightUnavailableError, match="No space left") as caught:
+            writer.close()
+    assert detail(caught.value) == {"reason": "spool", "rows": 5, "retry_after": 1.0}
+    assert service.intake.queued_rows == 5
     service.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor import spool as spool_module
 from monitor.envelope import ARROW, BATCH, NDJSON, Delivery, Limits, batches, encode
 from monitor.errors import QueueFull, UnknownModel
 from monitor.intake import Draining, Intake, Policy
 from monitor.ledger import Ledger
+from monitor.offer import Offer
 from monitor.spool import Spool, SpoolFailed
 
 SPOOL_BYTES = 8 << 20
@@ -45,8 +46,8 @@ def intake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Intake]:
 
 
 def put(intake: Intake, rows: int = 10, size: int = 100, model: str = "credit", **more: Any) -> None:
-    payload = b'{"a":1}\n' * rows
-    intake.accept(source="http", model=model, format=NDJSON, payload=payload, rows=rows, size=size, **more)
+    how = {name: more.pop(name) for name in ("policy", "patience") if name in more}
+    intake.accept(Offer("http", model, NDJSON, b'{"a":1}\n' * rows, rows, size, **more), **how)
 
 
 def get(intake: Intake) -> Delivery:
@@ -166,12 +167,12 @@ def test_closing_wakes_who_waits() -> None:
 
 def test_an_event_loop_awaits_the_disk(intake: Intake) -> None:
     async def send(rows: int) -> None:
-        await intake.accept_async(source="http", model="credit", format=NDJSON, payload=b"{}", rows=rows, size=2)
+        await intake.accept_async(Offer("http", "credit", NDJSON, b"{}", rows, 2))
 
     async def everybody() -> None:
         await asyncio.gather(*(send(rows) for rows in range(1, 51)))
         with pytest.raises(UnknownModel):
-            await intake.accept_async(source="http", model="x", format=NDJSON, payload=b"{}", rows=1, size=2)
+            await intake.accept_async(Offer("http", "x", NDJSON, b"{}", 1, 2))
 
     asyncio.run(everybody())
     assert [get(intake).rows for _ in range(50)] == list(range(1, 51))
@@ -181,9 +182,7 @@ def test_a_sender_that_went_away_does_not_disturb_the_others(tmp_path: Path) -> 
     intake = make(tmp_path)
 
     async def leave() -> None:
-        task = asyncio.ensure_future(
-            intake.accept_async(source="http", model="credit", format=NDJSON, payload=b"{}", rows=1, size=2)
-        )
+        task = asyncio.ensure_future(intake.accept_async(Offer("http", "credit", NDJSON, b"{}", 1, 2)))
         await asyncio.sleep(0)
         task.cancel()
 
@@ -196,7 +195,7 @@ def test_a_sender_that_went_away_does_not_disturb_the_others(tmp_path: Path) -> 
 def test_a_batch_stays_in_memory_and_lies_on_disk_as_a_stream(tmp_path: Path) -> None:
     batch = pa.record_batch({"a": [1, 2, 3]})
     intake = make(tmp_path)
-    intake.accept(source="flight", model="credit", format=BATCH, payload=batch, rows=3, size=batch.nbytes)
+    intake.accept(Offer("flight", "credit", BATCH, batch, 3, batch.nbytes))
     delivery = get(intake)
     assert delivery.payload is batch
     shut(intake)
@@ -267,7 +266,7 @@ def test_a_disk_that_fails_accepts_nothing(tmp_path: Path, monkeypatch: pytest.M
     def broken(*_: Any) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(spool_module, "_write_all", broken)
+    monkeypatch.setattr(os, "pwrite", broken)
     with pytest.raises(SpoolFailed, match="Input/output error") as caught:
         put(intake)
     assert caught.value.status == 503
@@ -277,11 +276,11 @@ def test_a_disk_that_fails_accepts_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_full_disk_is_shed_by_the_policy(tmp_path: Path) -> None:
-    intake = Intake(models=["credit"], capacity_bytes=1 << 20, ledger=Ledger(), spool=Spool(tmp_path, 3000))
+    intake = Intake(models=["credit"], capacity_bytes=1 << 20, ledger=Ledger(), spool=Spool(tmp_path, 15_000))
     put(intake, 1)
     with pytest.raises(SpoolFailed):
-        put(intake, 300)
-    put(intake, 300, policy="drop_oldest")
+        put(intake, 300, size=4000)
+    put(intake, 300, size=4000, policy="drop_oldest")
     assert intake.ledger.snapshot().accounts["http", "credit"].discarded_rows["queue_full"] == 300
     balanced(intake)
     assert intake.queued_bytes == 100

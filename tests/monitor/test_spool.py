@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from monitor import spool as module
+from monitor.envelope import encode
 from monitor.errors import StoreError
-from monitor.spool import HEAD, Record, Spool, SpoolFailed
+from monitor.segment import BLOCK, STAGE_BYTES, Record
+from monitor.spool import Payload, Spool, SpoolFailed
 
 CAPACITY = 64 << 20
 
@@ -30,9 +32,9 @@ class Sender:
         self.failed: list[int] = []
         self._done = threading.Semaphore(0)
 
-    def send(self, *payloads: bytes | None) -> None:
+    def send(self, *payloads: Payload | None) -> None:
         for payload in payloads:
-            self.spool.append({"model": "credit"}, payload, self._landed)
+            self.spool.append({"model": "credit"}, payload, 0 if payload is None else len(payload), self._landed)
         for _ in payloads:
             assert self._done.acquire(timeout=30)
 
@@ -108,10 +110,10 @@ def test_a_place_without_payload_keeps_the_order_and_writes_nothing(folder: Path
 
 
 def test_settled_segments_are_deleted_and_an_idle_spool_is_empty(folder: Path) -> None:
-    spool = Spool(folder, 8 << 10)  # segments of 1 KiB
+    spool = Spool(folder, 80_000)  # segments of 10 kB
     sender = Sender(spool)
     for index in range(4):
-        sender.send(bytes([index]) * 900)
+        sender.send(bytes([index]) * 5000)  # two blocks each
     assert len(list(folder.iterdir())) == 2
     spool.settled(2)
     assert [sequence for sequence, _ in found(folder)] == [3, 4]
@@ -124,30 +126,30 @@ def test_settled_segments_are_deleted_and_an_idle_spool_is_empty(folder: Path) -
 
 
 def test_disk_space_is_bounded_and_a_checkpoint_frees_it(folder: Path) -> None:
-    spool = Spool(folder, 10_000)
+    spool = Spool(folder, 100_000)
     sender = Sender(spool)
-    for _ in range(8):
-        sender.send(b"x" * 1000)
+    for _ in range(7):
+        sender.send(b"x" * 10_000)
     with pytest.raises(SpoolFailed, match=r"store\.spool_bytes"):
-        sender.send(b"x" * 1000)
-    assert spool.bytes <= 10_000
+        sender.send(b"x" * 10_000)
+    assert spool.bytes <= 100_000
     spool.settled(sender.landed[-1])
-    sender.send(b"x" * 1000)
+    sender.send(b"x" * 10_000)
     spool.close()
 
 
 def test_a_torn_tail_ends_its_segment_and_is_no_damage(folder: Path, opened: Sender) -> None:
-    opened.send(b"a" * 500, b"b" * 500)
+    opened.send(b"a" * 500)
+    opened.send(b"b" * 500)
     (segment,) = folder.iterdir()
     whole = segment.read_bytes()
-    for size in range(HEAD.size + 520, len(whole)):
+    assert len(whole) == 2 * BLOCK
+    for size in range(560, BLOCK + 560, 97):
         segment.write_bytes(whole[:size])
         records, spool = reopened(folder)
         assert records == [(1, b"a" * 500)]
         assert spool.corrupt_records == 0
         spool.close()
-        break_at = size
-    assert break_at == len(whole) - 1
 
 
 def test_a_damaged_record_is_counted_and_the_others_come_back(folder: Path, opened: Sender) -> None:
@@ -178,13 +180,13 @@ def test_a_disk_that_refuses_is_told_to_the_sender_and_the_next_write_begins_ane
     folder: Path, opened: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened.send(b"before")
-    write = os.writev
+    write = os.pwrite
 
-    def full(file: int, buffers: list[memoryview]) -> int:
-        write(file, [buffers[0][:10]])
+    def full(file: int, view: memoryview, offset: int) -> int:
+        write(file, view, offset)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "writev", full)
+    monkeypatch.setattr(os, "pwrite", full)
     opened.send(b"lost")
     monkeypatch.undo()
     opened.send(b"after")
@@ -192,24 +194,51 @@ def test_a_disk_that_refuses_is_told_to_the_sender_and_the_next_write_begins_ane
     assert found(folder) == [(1, b"before"), (3, b"after")]
 
 
-def test_short_writes_are_finished(folder: Path, opened: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = os.writev
-    monkeypatch.setattr(os, "writev", lambda file, buffers: write(file, [buffers[0][:7]]))
-    opened.send(b"a" * 100, b"b" * 100)
-    assert found(folder) == [(1, b"a" * 100), (2, b"b" * 100)]
+def test_short_writes_are_finished_and_a_disk_without_direct_access_will_do(
+    folder: Path, opened: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, view, offset: write(file, view[:777], offset))
+    opened.send(b"a" * 5000, b"b" * 100)
+    opened.send(b"c")
+    assert found(folder) == [(1, b"a" * 5000), (2, b"b" * 100), (3, b"c")]
+
+
+@pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, STAGE_BYTES - 100, STAGE_BYTES, 3 * STAGE_BYTES + 5])
+def test_payloads_of_every_size_come_back(folder: Path, opened: Sender, size: int) -> None:
+    payload = np.random.default_rng(size).bytes(size)
+    opened.send(b"first", payload, memoryview(payload), b"last")
+    assert found(folder) == [(1, b"first"), (2, payload), (3, payload), (4, b"last")]
+
+
+@pytest.mark.parametrize("rows", [1, 1000, 200_000, 1_500_000])
+def test_batches_are_encoded_on_their_way(folder: Path, opened: Sender, rows: int) -> None:
+    """Small ones in the writer's own buffer, one that is larger than it in memory."""
+    batch = pa.record_batch({"x": np.arange(rows) * 1.0, "word": pa.array(["a", None] * rows).slice(0, rows)})
+    opened.send(batch, b"between", batch)
+    (_, first), (_, between), (_, last) = found(folder)
+    assert first == last == bytes(encode(batch))
+    assert between == b"between"
+
+
+def test_a_dictionary_is_encoded_with_its_batch(folder: Path, opened: Sender) -> None:
+    batch = pa.record_batch({"word": pa.array(["a", "b", "a"]).dictionary_encode()})
+    opened.send(batch)
+    ((_, payload),) = found(folder)
+    assert pa.ipc.open_stream(payload).read_all().to_batches()[0].equals(batch)
 
 
 def test_many_senders_share_a_write(folder: Path, opened: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
     writes: list[int] = []
     gate = threading.Event()
-    write = module._write_all
+    write = os.pwrite
 
-    def slow(file: int, buffers: list[module.Raw]) -> None:
+    def slow(file: int, view: memoryview, offset: int) -> int:
         gate.wait(30)
-        writes.append(len(buffers))
-        write(file, buffers)
+        writes.append(len(view))
+        return write(file, view, offset)
 
-    monkeypatch.setattr(module, "_write_all", slow)
+    monkeypatch.setattr(os, "pwrite", slow)
     threads = [threading.Thread(target=opened.send, args=(b"x",)) for _ in range(50)]
     for thread in threads:
         thread.start()
@@ -223,6 +252,22 @@ def test_many_senders_share_a_write(folder: Path, opened: Sender, monkeypatch: p
     assert len(found(folder)) == 50
 
 
+def test_a_sender_that_cannot_be_told_does_not_stop_the_others(folder: Path, opened: Sender) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("boom")
+
+    opened.spool.append({}, b"x", 1, broken)
+    opened.send(b"y")
+    assert [sequence for sequence, _ in found(folder)] == [1, 2]
+
+
+def test_a_payload_that_cannot_be_written_is_refused_and_the_next_is_taken(folder: Path, opened: Sender) -> None:
+    opened.send("no bytes")
+    opened.send(b"y")
+    assert (opened.landed, opened.failed) == ([2], [1])
+    assert found(folder) == [(2, b"y")]
+
+
 def test_a_folder_that_cannot_be_made_names_the_field(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StoreError, match=r"store\.path"):
@@ -233,7 +278,7 @@ def test_a_closed_spool_takes_nothing(folder: Path) -> None:
     spool = Spool(folder, CAPACITY)
     spool.close()
     with pytest.raises(SpoolFailed, match="closed"):
-        spool.append({}, b"x", lambda *_: None)
+        spool.append({}, b"x", 1, lambda *_: None)
 
 
 KILLED = """
@@ -250,7 +295,7 @@ def landed(sequence, failure):
 number = 0
 while True:
     number += 1
-    spool.append({"model": "m"}, b"%d " % number * (number % 300), landed)
+    spool.append({"model": "m"}, b"%d " % number * (number % 300), 0, landed)
 """
 
 
