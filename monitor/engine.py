@@ -1,6 +1,7 @@
 """One stream's judgement: a closed pane in, a report out.
 
-Pure: state in, state out; it imports only detectors and report. A detector that fails keeps its old state, is named in the report, and the others go on.
+Pure: state in, state out; it imports only detectors and report. A detector that fails keeps its old state, is named in
+the report, and the others go on.
 """
 
 from __future__ import annotations
@@ -366,16 +367,17 @@ class Engine:
     def _window_finding(
         self, state: StreamState, context: _Context, unit: int, severity: str, log_p: FloatArray
     ) -> Finding:
-        size = context.evidence["total_variation"]
+        size = context.evidence.get("total_variation")
+        effect = (np.nan,) * 3 if size is None else (size.effect[unit], size.effect_low[unit], size.effect_high[unit])
         culprit = Culprit(
             unit=self.names[unit],
             index=unit,
             detector="window",
             log_e=float("nan"),
             effect_name="total_variation",
-            effect=float(size.effect[unit]),
-            effect_low=float(size.effect_low[unit]),
-            effect_high=float(size.effect_high[unit]),
+            effect=float(effect[0]),
+            effect_low=float(effect[1]),
+            effect_high=float(effect[2]),
             reference_value=float("nan"),
             window_value=float("nan"),
         )

@@ -41,9 +41,10 @@ def start(units: int) -> TicketState:
     return TicketState(np.zeros(units))
 
 
-def combined(evidence: Mapping[str, Evidence]) -> FloatArray:
-    """Bonferroni over Anderson-Darling and G: log p ``(u,)``, NaN where neither speaks."""
-    both = np.stack([evidence[name].log_p for name in ("anderson_darling", "g_test") if name in evidence])
+def combined(evidence: Mapping[str, Evidence], units: int) -> FloatArray:
+    """Bonferroni over Anderson-Darling and G: log p ``(u,)``, NaN where neither speaks (or both have failed)."""
+    told = [evidence[name].log_p for name in ("anderson_darling", "g_test") if name in evidence]
+    both = np.stack([*told, np.full(units, np.nan)])
     spoke = (~np.isnan(both)).sum(axis=0)
     least = np.where(np.isnan(both), 0.0, both).min(axis=0)
     return np.where(spoke > 0, np.minimum(least + np.log(np.maximum(spoke, 1)), 0.0), np.nan)
@@ -53,7 +54,7 @@ def decide(
     state: TicketState, evidence: Mapping[str, Evidence], *, tolerance: float, level: float, busy: NDArray[np.bool_]
 ) -> tuple[TicketState, Tickets]:
     """Judge one full window. ``level`` is the chance of a false ticket it may cost; ``busy`` units have a page open."""
-    log_p = combined(evidence)
+    log_p = combined(evidence, len(state.level))
     units = max(int((~np.isnan(log_p)).sum()), 1)
     with np.errstate(invalid="ignore"):
         significant = ~busy & (log_p < np.log(level / units))

@@ -147,9 +147,9 @@ def test_two_tests_of_a_unit_cost_a_factor_of_two() -> None:
     both = {
         name: _evidence(name, [float(np.log(p))], [0.1]) for name, p in (("anderson_darling", 0.3), ("g_test", 0.01))
     }
-    assert tickets.combined(both)[0] == pytest.approx(np.log(0.02))
+    assert tickets.combined(both, 1)[0] == pytest.approx(np.log(0.02))
     del both["g_test"]
-    assert tickets.combined(both)[0] == pytest.approx(np.log(0.3))
+    assert tickets.combined(both, 1)[0] == pytest.approx(np.log(0.3))
 
 
 def test_open_ticket_is_not_opened_twice_and_a_note_may_become_one() -> None:
