@@ -1,6 +1,7 @@
 """One stream's judgement: a closed pane in, a report out.
 
-Pure: state in, state out; it imports only detectors and report. A detector that fails keeps its old state, is named in
+Pure: state in, state out; it imports only detectors and report. A
+detector that fails keeps its old state, is named in
 the report, and the others go on.
 """
 

@@ -74,7 +74,7 @@ class Agent:
                 stdout=log,
                 env=environment,
             )
-        self.wait(lambda: self._ready(), 60)
+        self.wait(self._ready, 60)
 
     def _ready(self) -> bool:
         assert self.process is not None
