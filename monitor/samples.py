@@ -60,9 +60,7 @@ class RowSample:
 
 def _alone(rows: pa.RecordBatch) -> pa.RecordBatch:
     """The rows without dictionaries: those are shared, and would keep the whole message that they came in."""
-    columns = [
-        column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in rows.columns
-    ]
+    columns = [column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in rows.columns]
     return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
 
 

@@ -10,7 +10,7 @@ import time
 from tests.bench.common import agent, mixed, table
 from tests.bench.flight import send
 
-MILLIONS, PACE = int(__import__("os").environ.get("MILL","20")), 300_000
+MILLIONS, PACE = int(__import__("os").environ.get("MILL", "20")), 300_000
 
 
 def run() -> None:
