@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from detectors.types import FloatArray, IntArray
 
 BINS = 64
-"""K: bins within the reference range (methods.md section 2: binned KS, AD and G lose nothing at K = 64)."""
+"""K: bins within the reference range (binned KS, AD and G lose nothing at K = 64)."""
 BELOW, ABOVE = 0, BINS + 1
 """Bin indices of values below and above the reference range."""
 SLOTS = BINS + 2

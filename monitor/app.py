@@ -204,7 +204,7 @@ class Running:
 
     def _prepare(self) -> tuple[Config, list[Watched]]:
         old, new = self.agent.config, load(self._path)
-        fixed = ("sources", "telemetry", "store", "queue")
+        fixed = ("sources", "telemetry", "store", "queue", "limits", "log")
         faults = [
             f"{name}: cannot change while the agent runs; restart it, or put the old value back"
             for name in fixed

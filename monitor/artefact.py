@@ -26,7 +26,7 @@ import pyarrow as pa
 from detectors.grid import BINS, CELLS, SLOTS, Grid
 from detectors.types import Reference, Summary
 from monitor.errors import ReferenceError_
-from monitor.reference import Fitted
+from monitor.reference import Fitted, Segments
 from monitor.schema import Plan
 
 FORMAT = 1
@@ -44,7 +44,7 @@ def write(fitted: Fitted, directory: Path | str) -> None:
     if target.exists() and not _is_ours(target):
         raise ReferenceError_(f"{target}: is not empty and not an artefact; choose another folder for the artefact")
     contents = {
-        _ARRAYS: _pack(fitted.reference),
+        _ARRAYS: _pack(fitted),
         _WORDS: _ipc(_words(fitted)),
         _SAMPLE: _ipc(fitted.sample),
     }
@@ -87,8 +87,23 @@ def load(directory: Path | str) -> Fitted:
         vocabularies = {name: words.column(name).values for name in grid.code_names}
     with _blame(folder / _SAMPLE):
         sample = _batch(contents[_SAMPLE])
+    with _blame(folder / MANIFEST):
+        segments = _segments(grid.id, manifest["segments"], arrays)
     reference = Reference(grid, summary, arrays["tau"], arrays["tau_missing"])
-    return Fitted(plan, reference, vocabularies, sample, rows, created, notes)
+    return Fitted(plan, reference, vocabularies, sample, rows, created, notes, segments)
+
+
+def _segments(grid_id: str, listed: list[list[Any]], arrays: dict[str, Any]) -> Segments:
+    """Summaries of segments, stacked in the order in which the manifest lists them."""
+    found: dict[str, dict[str, Summary]] = {}
+    for i, (column, value, rows) in enumerate(listed):
+        parts = {name: arrays[f"segments_{name}"][i] for name in _SUMMARY}
+        found.setdefault(str(column), {})[str(value)] = Summary(grid_id, int(rows), **parts)
+    return found
+
+
+def _listed(fitted: Fitted) -> list[tuple[str, str, Summary]]:
+    return [(column, value, one) for column, values in fitted.segments.items() for value, one in values.items()]
 
 
 def _manifest(fitted: Fitted, contents: dict[str, bytes]) -> dict[str, Any]:
@@ -104,13 +119,17 @@ def _manifest(fitted: Fitted, contents: dict[str, bytes]) -> dict[str, Any]:
         "numeric": list(grid.numeric_names),
         "categorical": list(grid.code_names),
         "labels": [list(names) for names in grid.labels],
+        "segments": [[column, value, one.rows] for column, value, one in _listed(fitted)],
         "plan": fitted.plan.document(),
     }
 
 
-def _pack(reference: Reference) -> bytes:
+def _pack(fitted: Fitted) -> bytes:
+    reference = fitted.reference
     arrays = {f"grid_{name}": getattr(reference.grid, name) for name in _GRID}
     arrays |= {f"summary_{name}": getattr(reference.summary, name) for name in _SUMMARY}
+    if segments := [one for _, _, one in _listed(fitted)]:
+        arrays |= {f"segments_{name}": np.stack([getattr(one, name) for one in segments]) for name in _SUMMARY}
     out = io.BytesIO()
     np.savez_compressed(out, tau=reference.tau, tau_missing=reference.tau_missing, **arrays)
     return out.getvalue()

@@ -10,10 +10,11 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from detectors.grid import BINS, CELLS, SLOTS, Grid, bins_of_cells, centre_and_scale
 from detectors.parts import count_cells, merge, summarise, zero
@@ -35,12 +36,21 @@ _EVENTS_A_UNIT = 31
 """At most 15 categories and 15 cuts are asked of a column (see `detectors.sequential.events`), and if it is missing."""
 
 
+MOST_SEGMENTS = 1000
+"""Values of a segment column that get a reference of their own, in the order in which they are met."""
+SEGMENT_ROWS = 50
+"""Fewer reference rows than this are no reference: the segment's rows are judged in the whole only."""
+Segments = Mapping[str, Mapping[str, Summary]]
+"""Segment column -> value -> summary."""
+
+
 @dataclass(frozen=True)
 class Fitted:
     """All that production needs to know of a reference; `monitor.artefact` stores it.
 
-    ``sample`` are at most 10,000 rows and about 16 MB, in the reference's order and columns. ``notes`` are sentences
-    for the person who fitted it.
+    ``segments`` are the summaries of the rows of each segment's values, on the same grid. ``sample`` are at most
+    10,000 rows and about 16 MB, in the reference's order and columns. ``notes`` are sentences for the person who
+    fitted it.
     """
 
     plan: Plan
@@ -50,6 +60,7 @@ class Fitted:
     rows: int
     created: float
     notes: tuple[str, ...] = ()
+    segments: Segments = field(default_factory=dict)
 
 
 def fit(
@@ -84,7 +95,8 @@ def fit(
     tau, tau_missing = _dependence(batches_factory, Decoder(plan, grid, vocabularies), grid, summary)
     plan, notes = _remarks(plan, grid, summary)
     reference = Reference(grid, summary, tau, tau_missing)
-    return Fitted(plan, reference, vocabularies, sample, summary.rows, clock(), notes)
+    segments = _segments(batches_factory, Decoder(plan, grid, vocabularies), grid) if roles.segments else {}
+    return Fitted(plan, reference, vocabularies, sample, summary.rows, clock(), notes, segments)
 
 
 def _survey(batches: Batches, roles: Roles, seed: int, tell: Progress) -> Survey:
@@ -153,6 +165,30 @@ def _measure(batches: Batches, decoder: Decoder, grid: Grid, tell: Progress) -> 
         )
     grid = dataclasses.replace(grid, lut=bins.lut, edges=edges, centres=centres, used=bins.used)
     return grid, dataclasses.replace(summary, grid_id=grid.id, numeric=counts)
+
+
+def _segments(batches: Batches, decoder: Decoder, grid: Grid) -> Segments:
+    """Another pass where there are segments: each value's own rows, for a segment is compared with itself."""
+    found: dict[str, dict[str, Summary]] = {}
+    rows = max(1, _MATRIX_VALUES // len(grid.names))
+    for batch in batches():
+        for start in range(0, batch.num_rows, rows):
+            decoded = decoder.decode(batch.slice(start, rows))
+            for column, labels in decoded.segments.items():
+                values = found.setdefault(column, {})
+                for code in np.unique(labels.codes[labels.codes >= 0]):
+                    value = labels.values[code]
+                    if value in values or len(values) < MOST_SEGMENTS:
+                        part = _some(decoded.block, np.flatnonzero(labels.codes == code))
+                        values[value] = merge(values.get(value, zero(grid)), summarise(grid, part))
+    return {
+        column: {value: one for value, one in values.items() if one.rows >= SEGMENT_ROWS}
+        for column, values in found.items()
+    }
+
+
+def _some(block: Block, rows: NDArray[np.int64]) -> Block:
+    return Block(block.numeric[rows], block.codes[rows], np.zeros_like(block.faults))
 
 
 def _count(cells: IntArray, columns: FloatArray, grid: Grid, low: FloatArray, high: FloatArray) -> None:

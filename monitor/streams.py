@@ -1,11 +1,13 @@
 """One model's streams: rows of a batch go to the stream of their model version and to those of their segment values.
 
-Every stream has panes and a state of its own; they share the reference and the alarm budget: with S streams each one's
-threshold is S times A, so that the model as a whole keeps to its budget. S never falls while the agent lives.
+Every stream has panes and a state of its own. They share the grid and the alarm budget: with S streams each one's
+threshold is S times A, so that the model as a whole keeps to its budget. S never falls while the agent lives. A
+segment is compared with its own rows of the reference; a value that the reference hardly shows has no stream.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -33,9 +35,13 @@ _RATE_PANES = 10
 
 @dataclass(slots=True)
 class Stream:
-    """The moving parts of one stream; ``closed`` are panes judged since the last checkpoint."""
+    """The moving parts of one stream, and the engine that judges it.
+
+    ``closed`` are panes judged since the last checkpoint.
+    """
 
     name: str
+    engine: Engine
     panes: Panes
     state: StreamState
     sample: RowSample
@@ -76,6 +82,7 @@ class ModelStreams:
             config_id=config_id,
             timer=timer,
         )
+        self._segment_engines: dict[tuple[str, str], Engine] = {}
         self._decoder = Decoder(fitted.plan, fitted.reference.grid, fitted.vocabularies)
         self._rule = PaneRule(model.pane.every, model.pane.rows, model.pane.wait)
         self.streams: dict[str, Stream] = {}
@@ -156,13 +163,28 @@ class ModelStreams:
                 if code < 0:
                     continue
                 name = f"{version}/{column}={value}"
-                if name not in self.streams and self._crowded(column):
+                if name not in self.streams and (self._crowded(column) or not self._known(column, value)):
                     if len(self.suppressed) < 10 * (self.model.max_segments + 1):
                         self.suppressed.add((column, value))
                     continue
                 index = chosen if rows is None else rows[chosen]
                 part = rows_of(decoded.block, index)
                 yield from self._into(self._stream(name), part, decoded.batch, index, arrival)[0]
+
+    def _known(self, column: str, value: str) -> bool:
+        """Whether the reference has rows of that segment: without them there is nothing to compare it with."""
+        return value in self.fitted.segments.get(column, {})
+
+    def _engine(self, name: str) -> Engine:
+        """The engine of a stream: a segment is judged against its own rows of the reference."""
+        _, _, segment = name.partition("/")
+        if not segment:
+            return self.engine
+        column, _, value = segment.partition("=")
+        if (column, value) not in self._segment_engines:
+            own = dataclasses.replace(self.fitted.reference, summary=self.fitted.segments[column][value])
+            self._segment_engines[column, value] = dataclasses.replace(self.engine, reference=own)
+        return self._segment_engines[column, value]
 
     def _crowded(self, column: str) -> bool:
         return sum(f"/{column}=" in known for known in self.streams) >= self.model.max_segments
@@ -171,7 +193,8 @@ class ModelStreams:
         one = self.streams.get(name)
         if one is None:
             grid = self.fitted.reference.grid
-            one = Stream(name, Panes(grid, self._rule), self.engine.start(), RowSample(name))
+            engine = self._engine(name)
+            one = Stream(name, engine, Panes(grid, self._rule), engine.start(), RowSample(name))
             self.streams[name] = one
             self._shares = max(self._shares, len(self.streams))
         return one
@@ -195,7 +218,7 @@ class ModelStreams:
             if np.isnan(one.first_time):
                 one.first_time = pane.start
             self._watch_rate(one, pane)
-            one.state, report = self.engine.step(
+            one.state, report = one.engine.step(
                 one.state,
                 pane,
                 one.name,
@@ -233,9 +256,14 @@ class ModelStreams:
         for key, blob in blobs.items():
             if not key.startswith(prefix):
                 continue
-            one = self._stream(key.removeprefix(prefix))
+            name = key.removeprefix(prefix)
+            _, _, segment = name.partition("/")
+            column, _, value = segment.partition("=")
+            if segment and not self._known(column, value):
+                continue  # a reference fitted anew, without rows of that segment
+            one = self._stream(name)
             kept = [states.unpack_pane(self.engine.reference.grid.id, stored) for stored in panes(key)]
-            one.state, one.first_time, one.late, lengths = states.unpack_stream(blob, self.engine, one.panes, kept)
+            one.state, one.first_time, one.late, lengths = states.unpack_stream(blob, one.engine, one.panes, kept)
             self._shares = max(self._shares, int(lengths[0]))
             self._length = max(self._length, float(lengths[1]))
             self._ticket_length = max(self._ticket_length, float(lengths[2]))

@@ -40,7 +40,7 @@ def gamma(statistic: FloatArray, mean: FloatArray, variance: FloatArray, skew: f
 def quadratic_form(statistic: FloatArray, cumulants: FloatArray) -> FloatArray:
     """Sum of lambda_i chi2_1 given ``cumulants (..., 3)`` = sums of lambda, lambda^2, lambda^3.
 
-    Pearson's three-moment approximation (Imhof 1961; methods.md section 2).
+    Pearson's three-moment approximation (Imhof 1961).
     """
     c1, c2, c3 = np.moveaxis(cumulants, -1, 0)
     usable = c3 > 0
@@ -52,4 +52,4 @@ def quadratic_form(statistic: FloatArray, cumulants: FloatArray) -> FloatArray:
 
 def kolmogorov(x: FloatArray) -> FloatArray:
     """Supremum of the absolute Brownian bridge."""
-    return _log(special.kolmogorov(np.maximum(x, 0)))
+    return _log(np.asarray(special.kolmogorov(np.maximum(x, 0)), np.float64))

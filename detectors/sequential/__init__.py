@@ -1,1 +1,1 @@
-"""E-detectors: evidence that may be looked at after every pane, for ever (methods.md section 3)."""
+"""E-detectors: evidence that may be looked at after every pane, for ever."""

@@ -5,7 +5,7 @@ Statistic: tau_b = sum_t (k_t - n_t pi)^2 / sum_t n_t pi (1 - pi) over batches o
 the largest tau_b that remains after two standard errors (sqrt(2 / (3 batches)), the factor 3 for the partly
 independent events of a column) are divided out, never below 1.
 Sees / blind to: dependence in the order of the reference; a shuffled reference looks independent.
-Source: methods.md 3.3 and 6; batch means after Alexopoulos and Seila (1996).
+Source: batch means after Alexopoulos and Seila (1996).
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@ Question: H0: every cut's (category's) probability stays within delta of the ref
 Statistic: mean over the unit's cuts, both sides and five alternatives of Shiryaev-Roberts recursions.
 Null law: E[R_t] <= t for every shift within delta, whatever the dependence between columns: mean run length >= A.
 delta is the user's smallest shift plus sqrt(ln(2/0.05) / (2 m)), the error of a reference of m rows (m divided by tau),
-and evidence is tempered by 1/tau: without these two every such promise is broken (methods.md 3.3).
+and evidence is tempered by 1/tau: without these two every such promise is broken.
 Sees / blind to: any shift of mean, scale, shape or mix of one column above delta; blind to what only shows jointly.
-Cost: 300 multiplications a column and pane. Source: methods.md 3.2.
+Cost: 300 multiplications a column and pane. Source: Shin, Ramdas and Rinaldo 2022
+(e-detectors); Massart 1990 (the radius).
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from detectors.grid import SLOTS, Grid
 from detectors.types import FloatArray, IntArray, Summary
 
 CUTS = 15
-"""Cut points u_j = j/16, j = 1..15 (methods.md 3.2)."""
+"""Cut points u_j = j/16, j = 1..15."""
 
 
 class Events(NamedTuple):

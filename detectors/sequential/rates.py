@@ -4,7 +4,7 @@ Question: H0: the rate is at most the reference's, its own error and the smalles
 Statistic: mean over five alternatives of Shiryaev-Roberts recursions of the Bernoulli likelihood ratio, upper side.
 Null law: E[R_t] <= t, as for e-KS. The reference's error is the upper Clopper-Pearson bound at 97.5 %.
 Sees / blind to: any fault counter that rises, even if the values look unchanged; blind to values wrong but usual.
-Cost: 5 multiplications a column and pane. Source: methods.md 3.1 (Bernoulli e-detector).
+Cost: 5 multiplications a column and pane. Source: Shin, Ramdas and Rinaldo 2022.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from detectors.types import FloatArray, IntArray
 
 STEPS = np.array([0.01, 0.02, 0.05, 0.1, 0.2])
-"""Alternatives p1 - p0 (methods.md 3.2)."""
+"""Alternatives p1 - p0."""
 _LOG_E_CAP = 50.0
 _R_CAP = 1e290
 """Far above any threshold; keeps R finite. A smaller R is still a valid one."""

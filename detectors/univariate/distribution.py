@@ -7,7 +7,7 @@ Null law: sqrt(c) d is a Brownian bridge at the cuts. AD and CvM: sum of lambda_
 weighted covariance, tail by Pearson's three moments. KS: Kolmogorov's law, corrected for the gaps between the cuts, or
 Bonferroni's sum over the cuts where that is smaller. W1: Pearson III with the exact mean and variance. Sees / blind
 to: AD sees tails and scale, CvM and KS the middle, W1 distances in the column's units; weak for spikes. Cost: O(K) a
-column. Source: methods.md section 2; Anderson and Darling 1952; Broadie, Glasserman and Kou 1997 (the 0.5826 of the
+column. Source: Anderson and Darling 1952; Broadie, Glasserman and Kou 1997 (the 0.5826 of the
 correction).
 """
 

@@ -3,13 +3,13 @@
 Question: H0: window and reference rows come from one law; H1: they do not.
 Statistic: with p, q the window's and the reference's proportions in g groups and c = n m / (n + m): c PSI, 8 c JS
 (nats), 8 c H^2, 2 c KL, the two-sample G and chi-square; total variation sum |p - q| / 2.
-Null law: chi-square with g - 1 degrees of freedom for all but the last (methods.md section 2); bins are grouped until
+Null law: chi-square with g - 1 degrees of freedom for all but the last; bins are grouped until
 the smaller sample expects 25 rows a group, which keeps the levels at 5 % and 0.1 % (tests/statistical). Total
 variation: Pearson III with the mean and variance of a sum of folded normal variables; one such variable for two groups.
 Effect: the debiased index, max(0, index - its null mean), with the noncentral chi-square's standard deviation as its
 spread; ``null_quantile`` is the index that one undrifted window in twenty passes at these sizes.
 Sees / blind to: spikes, holes, category mixes; weaker than Anderson-Darling for smooth shifts.
-Cost: O(K) a column, one logarithm a group and index. Source: methods.md section 2; Cressie and Read 1984.
+Cost: O(K) a column, one logarithm a group and index. Source: Cressie and Read 1984.
 """
 
 from __future__ import annotations
@@ -85,8 +85,6 @@ _FOLDED_SKEW = np.sqrt(2) * (4 - np.pi) / (np.pi - 2) ** 1.5
 _DEPENDENT = 1.1
 """Skewness of total variation over that of as many independent folded normals. Measured: 1.02 to 1.46 for three to 64
 groups, even or with one of up to 0.97 (300,000 simulated limits each); the level at 0.1 % asks for the low end."""
-
-
 
 
 class DivergenceFixed(NamedTuple):

@@ -7,7 +7,7 @@ Null law: standard normal.
 Effect: difference of means in the column's units; ratio of standard deviations. Both from moments clipped at eight
 reference scale units, with Welch's and the delta method's 95 % intervals.
 Sees / blind to: location and scale, efficiently (as Student's t under a normal law); blind to changes that leave both.
-Cost: O(K) a column. Source: van der Waerden 1952; Klotz 1962; methods.md section 2.
+Cost: O(K) a column. Source: van der Waerden 1952; Klotz 1962.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Null law: finite-sample, distribution-free upper bound of the p-value (so its le
 ``smallest_detectable`` = delta + 2 (e_n + e_m): what this window could have seen at 5 %. ``equivalent`` is 1 where the
 window shows at 5 % that the shift is smaller than delta, else 0.
 Sees / blind to: shifts above delta only, however many rows there are (point nulls reject harmless ones at n = 10,000).
-Cost: O(K) a column. Source: methods.md section 2.
+Cost: O(K) a column. Source: Massart 1990 (the radius).
 """
 
 from __future__ import annotations

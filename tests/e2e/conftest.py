@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -28,7 +29,7 @@ NDJSON = {"content-type": "application/x-ndjson"}
 def table(rows: int, seed: int, shift: float = 0.0) -> pa.Table:
     """Numbers and names; ``shift`` moves column x0 by so many standard deviations."""
     rng = np.random.default_rng(seed)
-    columns = {f"x{j}": rng.standard_normal(rows) + (shift if j == 0 else 0.0) for j in range(4)}
+    columns: dict[str, Any] = {f"x{j}": rng.standard_normal(rows) + (shift if j == 0 else 0.0) for j in range(4)}
     columns["kind"] = rng.choice(["a", "b", "c"], rows, p=[0.5, 0.3, 0.2])
     return pa.table(columns)
 
@@ -38,7 +39,8 @@ def ipc(rows: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, rows.schema) as writer:
         writer.write_table(rows)
-    return sink.getvalue().to_pybytes()
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def free_port() -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import sqlite3
@@ -21,10 +22,10 @@ def _batches() -> list[bytes]:
 
 
 def _result(agent: Agent) -> tuple[dict[str, np.ndarray], list[tuple[object, ...]]]:
-    with sqlite3.connect(agent.folder / "state" / "driftwarden.sqlite3") as database:
+    with contextlib.closing(sqlite3.connect(agent.folder / "state" / "driftwarden.sqlite3")) as database:
         (blob,) = database.execute("SELECT blob FROM streams WHERE name = 'm/all'").fetchone()
         rows = database.execute("SELECT document, state FROM findings ORDER BY id").fetchall()
-    told = []
+    told: list[tuple[object, ...]] = []
     for document, state in rows:
         finding = json.loads(document)
         told.append((finding["pane"], finding["severity"], json.dumps(finding["units"]), finding["log_e"], state))

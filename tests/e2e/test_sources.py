@@ -59,9 +59,8 @@ def test_version_of_the_descriptor_gets_a_stream_of_its_own(make_agent: Callable
     agent.start()
     body = ipc(table(200, seed=2))
     for version in ("v1", "v2"):
-        assert agent.post(
-            body, {"content-type": "application/vnd.apache.arrow.stream", "x-driftwarden-version": version}
-        )
+        headers = {"content-type": "application/vnd.apache.arrow.stream", "x-driftwarden-version": version}
+        assert agent.post(body, headers).status_code == 202
     agent.settled(400)
     agent.wait(lambda: agent.value("driftwarden_streams") == 2)
     assert agent.value("driftwarden_panes_closed_total", 'stream="v2"') == 2

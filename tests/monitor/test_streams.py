@@ -63,7 +63,6 @@ def test_shift_in_one_segment_is_found_there() -> None:
     assert "a" not in named["all/kind=x"] | named["all/kind=y"]
 
 
-@pytest.mark.xfail(reason="segments are compared with the whole reference, the segment's own column included")
 def test_segment_that_is_as_it_always_was_pages_nobody() -> None:
     it = streams(model(columns={"segments": ["kind"]}))
     assert not findings(it.feed(rows(10_000, 2), "", 0.0).reports, "page")
