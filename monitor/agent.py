@@ -23,12 +23,11 @@ from monitor.config import Config, Model, fingerprint
 from monitor.envelope import Delivery, batches
 from monitor.errors import StoreError
 from monitor.evidence import histograms, pack_evidence
+from monitor.fitted import Fitted
 from monitor.intake import Intake
 from monitor.learning import Learner
 from monitor.limits import Limits
 from monitor.loading import fitted_of
-from monitor.reference import Fitted
-from monitor.replay import line_of, recovery_line
 from monitor.report import Finding, Report
 from monitor.sinks.prometheus import ModelTally
 from monitor.states import pack_pane
@@ -267,14 +266,14 @@ class Agent:
             for finding in report.findings:
                 self._open(watched, report, finding)
             for back in report.recovered:
-                self._lines.append(recovery_line(report, back, watched.model.name))
+                self._lines.append(back.as_dict(watched.model.name, report.stream))
                 for row_id in back.ids:
                     self._close(row_id, back.time)
 
     def _open(self, watched: Watched, report: Report, finding: Finding) -> None:
         streams = watched.streams
         rows = streams.streams[report.stream].sample.table() if streams is not None else pa.table({})
-        line = line_of(finding)
+        line = finding.as_dict()
         row = FindingRow(
             id=finding.id,
             model=finding.model,

@@ -6,7 +6,6 @@ that thread; the main thread waits for signals.
 
 from __future__ import annotations
 
-import sys
 import threading
 from functools import partial
 from importlib.metadata import version as installed
@@ -36,18 +35,17 @@ from monitor.web import ops
 SNAPSHOT_SECONDS = 1.0
 IDLE_SECONDS = 1.0
 RETENTION_SECONDS = 3600.0
+MEMORY_SECONDS = 30.0
 DRAIN_SECONDS = 15.0
 HALT_SECONDS = 5.0
-_SWITCH_SECONDS = 0.0005
-"""How long a thread may hold the interpreter while an acknowledgement waits; Python's default is ten times that."""
-_TASKS = ("idle", "snapshot", "checkpoint", "retention")
+_TASKS = ("idle", "snapshot", "checkpoint", "retention", "memory")
 
 
 def serve(path: Path, signals: Signals) -> int:
     """Run until a signal says stop; the process's exit code."""
     config = load(path)
     log.configure(config.log.format, config.log.level)
-    sys.setswitchinterval(_SWITCH_SECONDS)
+    memory.arrow_by_malloc()
     pa.set_cpu_count(1)  # it sizes its pool by the host's cores, not by the cgroup's share
     running = Running(config, path, signals.wake)
     try:
@@ -159,6 +157,7 @@ class Running:
             (_TASKS[1], SNAPSHOT_SECONDS, self.board.publish),
             (_TASKS[2], config.store.checkpoint, self._checkpoint),
             (_TASKS[3], RETENTION_SECONDS, self.agent.retain),
+            (_TASKS[4], MEMORY_SECONDS, memory.release),
         )
         for name, seconds, task in work:
             self._scheduler.add(name, seconds, partial(self.agent.post, task))

@@ -26,7 +26,7 @@ import pyarrow as pa
 from detectors.grid import BINS, CELLS, SLOTS, Grid
 from detectors.types import Reference, Summary
 from monitor.errors import ReferenceError_
-from monitor.reference import Fitted, Segments
+from monitor.fitted import Fitted, Segments
 from monitor.schema import Plan
 
 FORMAT = 1

@@ -13,8 +13,8 @@ import pyarrow.ipc
 
 from monitor.config import Model
 from monitor.errors import StoreError
+from monitor.fitted import Fitted
 from monitor.loading import measure_batches
-from monitor.reference import Fitted
 
 
 class Learner:

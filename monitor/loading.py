@@ -1,19 +1,26 @@
-"""From a configured reference to a fitted one: load the artefact, or measure the data once and keep the result."""
+"""From a configured reference to a fitted one: load the artefact, or measure the data once and keep the result.
+
+What reads and measures tables is imported where it is used: a run that loads an artefact is smaller without it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from monitor import artefact
 from monitor.config import Model
 from monitor.errors import ReferenceError_
-from monitor.reader import Tables
-from monitor.reference import Fitted, fit
+from monitor.fitted import Fitted
 from monitor.schema import Roles
+
+if TYPE_CHECKING:
+    from monitor.reader import Tables
 
 Progress = Callable[[str, int, int | None], None]
 """Told what is being done, the rows so far, and how many there are if that is known."""
@@ -37,10 +44,13 @@ def fitted_of(model: Model, cache: Path | None = None, progress: Progress | None
         )
     if len(paths) == 1 and (Path(paths[0]) / artefact.MANIFEST).is_file():
         return artefact.load(paths[0])
+    from monitor.reader import Tables
+
     tables = Tables(paths)
     place = None if cache is None else cache / f"{model.name}-{_fingerprint(tables, model)}"
     if place is not None and (place / artefact.MANIFEST).is_file():
-        return artefact.load(place)
+        with contextlib.suppress(ReferenceError_):  # of another version, or damaged: it is only a cache
+            return artefact.load(place)
     fitted = measure(tables, model, progress)
     if place is not None:
         artefact.write(fitted, place)
@@ -49,6 +59,8 @@ def fitted_of(model: Model, cache: Path | None = None, progress: Progress | None
 
 def measure(tables: Tables, model: Model, progress: Progress | None = None) -> Fitted:
     """Measure stored data; ``progress`` is told how far it is."""
+    from monitor.reference import fit
+
     total = tables.row_count
 
     def tell(name: str, rows: int) -> None:
@@ -60,6 +72,8 @@ def measure(tables: Tables, model: Model, progress: Progress | None = None) -> F
 
 def measure_batches(batches: list[pa.RecordBatch], model: Model) -> Fitted:
     """Measure rows in memory: the first traffic of a model without a stored reference."""
+    from monitor.reference import fit
+
     return fit(lambda: iter(batches), roles_of(model))
 
 

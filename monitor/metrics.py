@@ -124,7 +124,11 @@ METRICS: tuple[Metric, ...] = (
     _counter("driftwarden_spool_corrupt_records_total", (), "Damaged spool records passed over at start."),
     # Streams and their panes.
     _gauge("driftwarden_streams", _MODEL, "Streams that are judged: one per version and segment."),
-    _gauge("driftwarden_segments_suppressed", _MODEL, "Segment values beyond max_segments or without reference rows, judged only in the whole."),
+    _gauge(
+        "driftwarden_segments_suppressed",
+        _MODEL,
+        "Segment values beyond max_segments or without reference rows, judged only in the whole.",
+    ),
     _counter("driftwarden_panes_closed_total", _STREAM, "Panes closed and judged."),
     _gauge("driftwarden_window_rows", _STREAM, "Rows in the current window."),
     _counter("driftwarden_late_rows_total", _STREAM, "Rows that came after their pane was closed."),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +21,7 @@ from detectors.sequential.dependence import MOST_BATCHES, autocorrelation_time, 
 from detectors.types import Block, FloatArray, IntArray, Reference, Summary
 from monitor.decode import Decoder
 from monitor.errors import ReferenceError_
+from monitor.fitted import Fitted, Segments
 from monitor.schema import ColumnPlan, Kind, Plan, Roles, build, check_roles
 from monitor.survey import Progress, Survey, Vocabulary, WiderSchema
 
@@ -40,27 +40,6 @@ MOST_SEGMENTS = 1000
 """Values of a segment column that get a reference of their own, in the order in which they are met."""
 SEGMENT_ROWS = 50
 """Fewer reference rows than this are no reference: the segment's rows are judged in the whole only."""
-Segments = Mapping[str, Mapping[str, Summary]]
-"""Segment column -> value -> summary."""
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """All that production needs to know of a reference; `monitor.artefact` stores it.
-
-    ``segments`` are the summaries of the rows of each segment's values, on the same grid. ``sample`` are at most
-    10,000 rows and about 16 MB, in the reference's order and columns. ``notes`` are sentences for the person who
-    fitted it.
-    """
-
-    plan: Plan
-    reference: Reference
-    vocabularies: Mapping[str, pa.Array]
-    sample: pa.RecordBatch
-    rows: int
-    created: float
-    notes: tuple[str, ...] = ()
-    segments: Segments = field(default_factory=dict)
 
 
 def fit(

@@ -14,7 +14,7 @@ from monitor.config import Config, Model, fingerprint
 from monitor.errors import ConfigError, DriftwardenError
 from monitor.loading import Progress, fitted_of, measure_batches
 from monitor.reader import Tables
-from monitor.report import Finding, Recovered, Report
+from monitor.report import Report
 from monitor.streams import Fed, ModelStreams
 
 Line = dict[str, Any]
@@ -144,26 +144,8 @@ def _tell(
         outcome.panes += "/" not in report.stream
         for finding in report.findings:
             outcome.findings += 1
-            emit(line_of(finding))
+            emit(finding.as_dict())
         for back in report.recovered:
-            emit(recovery_line(report, back, outcome.model))
+            emit(back.as_dict(outcome.model, report.stream))
         if watch is not None:
             watch(report)
-
-
-def line_of(finding: Finding) -> Line:
-    """A finding as one JSON object."""
-    return finding.as_dict()
-
-
-def recovery_line(report: Report, back: Recovered, model: str) -> Line:
-    """The end of an alarm as one JSON object."""
-    return {
-        "kind": "recovery",
-        "model": model,
-        "stream": report.stream,
-        "time": back.time,
-        "pane": back.pane,
-        "units": list(back.units),
-        "findings": list(back.ids),
-    }

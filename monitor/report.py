@@ -158,6 +158,18 @@ class Recovered:
     pane: int
     time: float
 
+    def as_dict(self, model: str, stream: str) -> dict[str, Any]:
+        """JSON form, beside those of findings."""
+        return {
+            "kind": "recovery",
+            "model": model,
+            "stream": stream,
+            "time": _instant(self.time),
+            "pane": self.pane,
+            "units": list(self.units),
+            "findings": list(self.ids),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Report:

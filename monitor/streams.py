@@ -21,7 +21,7 @@ from monitor import states
 from monitor.config import Model
 from monitor.decode import Decoded, Decoder, Labels
 from monitor.engine import Engine, Pane, StreamState
-from monitor.reference import Fitted
+from monitor.fitted import Fitted
 from monitor.report import Report
 from monitor.samples import RowSample
 from monitor.windows import PaneRule, Panes, rows_of

@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from monitor.reference import Fitted
+from monitor.fitted import Fitted
 
 Row = dict[str, Any]
 

@@ -12,7 +12,8 @@ import pytest
 
 from monitor import artefact
 from monitor.errors import ReferenceError_
-from monitor.reference import Fitted, fit
+from monitor.fitted import Fitted
+from monitor.reference import fit
 from monitor.schema import Roles
 
 FILES = ("manifest.json", "arrays.npz", "vocabularies.arrow", "sample.arrow")

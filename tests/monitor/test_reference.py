@@ -17,7 +17,8 @@ from detectors.types import MISSING_CODE, NEW_CODE
 from monitor import reference
 from monitor.decode import Decoder
 from monitor.errors import ConfigError, ReferenceError_
-from monitor.reference import Fitted, fit
+from monitor.fitted import Fitted
+from monitor.reference import fit
 from monitor.schema import Kind, Roles
 
 

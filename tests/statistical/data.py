@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from monitor.config import Model
+from monitor.fitted import Fitted
 from monitor.loading import measure_batches
-from monitor.reference import Fitted
 from monitor.streams import ModelStreams
 
 ROOT = Path(os.environ.get("DRIFTWARDEN_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
