@@ -73,7 +73,7 @@ class RateFixed(NamedTuple):
 
     questions: Questions
     bets: recursion.Bets
-    usable: NDArray[np.bool_]
+    silent: NDArray[np.bool_]
     reason: NDArray[np.int8]
 
 
@@ -100,7 +100,7 @@ class Rate:
         bets = recursion.bets(p0, tau)
         usable = np.greater(bets.usable[:, 0], 0)
         reason = np.where(usable, Reason.OK, Reason.NOT_APPLICABLE).astype(np.int8)
-        return RateFixed(Questions(np.arange(len(rate)), rate, p0, tau), bets, usable, reason)
+        return RateFixed(Questions(np.arange(len(rate)), rate, p0, tau), bets, ~usable, reason)
 
     def questions(self, fixed: RateFixed) -> Questions:
         """One a column."""
@@ -123,9 +123,12 @@ class Rate:
         state = recursion.step(fixed.bets, state, hits, asked)
         nothing = window.comparison.nothing
         with np.errstate(divide="ignore"):
-            log_e = np.where(fixed.usable, np.log(state.r.mean(axis=1)), nothing)
-        since = np.where(log_e > -np.inf, state.age.max(axis=1), nothing)
-        rate = np.divide(hits, asked, out=nothing.copy(), where=(asked > 0) & fixed.usable)
+            log_e = np.log(np.add.reduce(state.r, axis=1) / len(recursion.STEPS))
+        since = np.maximum.reduce(state.age, axis=1)
+        since[np.isneginf(log_e)] = np.nan
+        rate = np.divide(hits, asked, out=nothing.copy(), where=asked > 0)
+        for part in (log_e, since, rate):
+            part[fixed.silent] = np.nan
         return state, Evidence(
             detector=self.name,
             effect_name="rate_change",

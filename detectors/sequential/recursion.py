@@ -66,7 +66,8 @@ def step(bet: Bets, state: Recursion, yes: FloatArray, asked: FloatArray) -> Rec
     np.minimum(log_e, _LOG_E_CAP, out=log_e)
     cusum = np.maximum(state.cusum, 0)
     cusum += log_e
-    age = np.where(cusum > 0, state.age + 1, 0.0)
+    age = state.age + 1
+    age *= cusum > 0
     r = np.exp(log_e, out=log_e)
     with np.errstate(over="ignore"):
         r *= state.r + 1

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.compare import Comparison
 from detectors.types import Evidence, FloatArray, Reason
@@ -45,22 +46,37 @@ def evidence(
     reason = it.reason if exact else it.reason_ordered if ordered else it.reason_grouped
     extra = extra or {}
     spoken = len(result.log_p)
+    silent = it.silent[0 if exact else 1 if ordered else 2]
+    if spoken == len(reason) and not silent:  # nothing to pad, nothing to silence
+        return _spoken(name, effect_name, comparison, reason, result, extra)
     table = np.empty((len(result) + len(extra), len(reason)))
     table[:, spoken:] = np.nan
     for row, values in enumerate((*result, *extra.values())):
         table[row, :spoken] = values
-    if it.silent[0 if exact else 1 if ordered else 2]:
+    if silent:
         table[:, reason != _OK] = np.nan
+    padded = Result(*table[: len(result)])
+    return _spoken(name, effect_name, comparison, reason, padded, dict(zip(extra, table[len(result) :], strict=True)))
+
+
+def _spoken(
+    name: str,
+    effect_name: str,
+    comparison: Comparison,
+    reason: NDArray[np.int8],
+    result: Result,
+    extra: Mapping[str, FloatArray],
+) -> Evidence:
     return Evidence(
         detector=name,
         effect_name=effect_name,
-        statistic=table[0],
-        effect=table[1],
-        effect_low=table[2],
-        effect_high=table[3],
-        log_p=table[4],
+        statistic=result.statistic,
+        effect=result.effect,
+        effect_low=result.low,
+        effect_high=result.high,
+        log_p=result.log_p,
         log_e=comparison.nothing,
         n=comparison.rows,
         reason=reason,
-        extra=dict(zip(extra, table[len(result) :], strict=True)),
+        extra=extra,
     )
