@@ -18,6 +18,7 @@ import numpy as np
 from detectors import parts
 from detectors.compare import Baseline, Comparison
 from detectors.decide import pages, tickets
+from detectors.decide.incidents import Incident, joins
 from detectors.registry import SEQUENTIAL, WINDOWED, Tolerances
 from detectors.sequential import recovery
 from detectors.sequential.recursion import Recursion
@@ -50,9 +51,7 @@ class StreamState:
     tickets: tickets.TicketState
     owners: Mapping[tuple[int, int], str]
     ticket_owners: Mapping[int, str]
-    last_page: int
-    last_onset: int
-    last_page_id: str
+    incident: Incident
     starts: FloatArray
     released: FloatArray
     panes: tuple[Pane, ...] = ()
@@ -122,9 +121,7 @@ class Engine:
             tickets=tickets.start(units),
             owners={},
             ticket_owners={},
-            last_page=-(10**9),
-            last_onset=-(10**9),
-            last_page_id="",
+            incident=Incident(),
             starts=np.zeros(0),
             released=np.full(units, -np.inf),
         )
@@ -203,57 +200,54 @@ class Engine:
         for row, (name, it) in enumerate(self.sequential.items()):
             if alarm.spent[row].any():
                 moved[name] = it.forget(self.fixed[name], moved[name], alarm.spent[row])
-        pane = context.pane.number
-        joins = self._joins(state, context, alarm)
-        found = self._findings(state, context, alarm, joins)
-        owners = dict(state.owners)
-        for one in found:
-            rows = list(self.sequential)
-            owners.update({(rows.index(unit.detector), unit.index): one.id for unit in one.units})
+        found, owners = self._findings(state, context, alarm)
         named = np.zeros_like(latches.latched)
         for row, column in owners:
             named[row, column] = 1.0
+        incident = state.incident
+        if found[0].severity == "page":
+            effect = max((unit.effect for unit in found[0].units if np.isfinite(unit.effect)), default=0.0)
+            incident = Incident(context.pane.number, found[0].since_pane, effect, found[0].id)
         state = dataclasses.replace(
-            state,
-            detectors=moved,
-            pages=pages.PageState(named),
-            owners=owners,
-            last_page=state.last_page if joins else pane,
-            last_onset=state.last_onset if joins else found[0].since_pane,
-            last_page_id=state.last_page_id if joins else found[0].id,
+            state, detectors=moved, pages=pages.PageState(named), owners=owners, incident=incident
         )
         return state, found
 
-    def _joins(self, state: StreamState, context: _Context, alarm: pages.Alarm) -> str:
-        """The page that an alarm belongs to: one just raised, or one still open at whose time the new shift began."""
-        pane = context.pane.number
-        if pane - state.last_page <= self.hold:
-            return state.last_page_id
-        row, unit = np.unravel_index(
-            int(np.argmax(np.where(alarm.culprits, context.log_e, -np.inf))), self.weight.shape
-        )
-        onset = pane - self._age(context, int(row), int(unit)) + 1
-        same = state.last_page_id in state.owners.values()
-        same = same and state.last_onset - self.hold <= onset <= state.last_page + self.hold
-        return state.last_page_id if same else ""
-
-    def _findings(self, state: StreamState, context: _Context, alarm: pages.Alarm, joins: str) -> list[Finding]:
+    def _findings(
+        self, state: StreamState, context: _Context, alarm: pages.Alarm
+    ) -> tuple[list[Finding], dict[tuple[int, int], str]]:
+        """One finding per kind of trouble, the strongest first, and who owns which latch afterwards."""
         culprits = sorted(
             ((int(row), int(unit)) for row, unit in np.argwhere(alarm.culprits)),
             key=lambda at: -context.log_e[at] - np.log(self.weight[at]),
         )
         groups: dict[str, list[tuple[int, int]]] = {}
-        for row, unit in culprits[:_NAMED]:
+        for row, unit in culprits:
             groups.setdefault(triage_of(list(self.sequential)[row], context.log_e[0, unit]), []).append((row, unit))
         found: list[Finding] = []
-        for position, (triage, members) in enumerate(groups.items()):
+        owners = dict(state.owners)
+        head = ""
+        for triage, members in groups.items():
             age = self._age(context, *members[0])
-            units = tuple(self._culprit(state, context, row, unit, age) for row, unit in members)
+            units = tuple(self._culprit(state, context, row, unit, age) for row, unit in members[:_NAMED])
+            if not found and self._joins(state, context, units, age):
+                head = state.incident.id
             mode = "common_corruption" if triage == "data_fault" else "distributional_shift"
-            severity = "page" if position == 0 and not joins else "ticket"
-            head = joins or (found[0].id if found else "")
+            severity = "ticket" if head else "page"
             found.append(self._finding(state, context, units, mode, triage, severity, alarm.log_e, age, head))
-        return found
+            head = head or found[0].id
+            owners.update(dict.fromkeys(members, found[-1].id))
+        return found, owners
+
+    def _joins(self, state: StreamState, context: _Context, units: tuple[Culprit, ...], age: int) -> bool:
+        return joins(
+            state.incident,
+            pane=context.pane.number,
+            onset=context.pane.number - age + 1,
+            effect=max((unit.effect for unit in units if np.isfinite(unit.effect)), default=0.0),
+            hold=self.hold,
+            still_open=state.incident.id in state.owners.values(),
+        )
 
     def _finding(
         self,

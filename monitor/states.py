@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import parts
+from detectors.decide.incidents import Incident
 from detectors.decide.pages import PageState
 from detectors.decide.tickets import TicketState
 from detectors.sequential.recursion import Recursion
@@ -45,9 +46,7 @@ def pack_stream(state: StreamState, panes: Panes, first_time: float, late: int, 
     document = {
         "owners": [[row, unit, owner] for (row, unit), owner in state.owners.items()],
         "ticket_owners": [[unit, owner] for unit, owner in state.ticket_owners.items()],
-        "last_page": state.last_page,
-        "last_onset": state.last_onset,
-        "last_page_id": state.last_page_id,
+        "incident": list(state.incident),
         "late": late,
     }
     arrays |= {
@@ -79,9 +78,7 @@ def unpack_stream(
         tickets=TicketState(arrays["level"]),
         owners={(row, unit): owner for row, unit, owner in document["owners"]},
         ticket_owners={unit: owner for unit, owner in document["ticket_owners"]},  # noqa: C416 - JSON has lists of two
-        last_page=document["last_page"],
-        last_onset=document["last_onset"],
-        last_page_id=document["last_page_id"],
+        incident=Incident(*document["incident"]),
         starts=arrays["starts"],
         released=arrays["released"],
         panes=window,
