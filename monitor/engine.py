@@ -140,7 +140,10 @@ class Engine:
         state = dataclasses.replace(state, detectors=moved)
         log_e = np.stack([self._log_e(evidence.get(name)) for name in self.sequential])
         context = _Context(stream, pane, evidence, log_e, float(np.log(threshold)))
-        state, found = self._page(state, context)
+        mean = pages.mean_log_e(state.pages, log_e, self.weight)
+        state, found = self._page(state, context, mean)
+        if found:  # the culprits count no more
+            mean = pages.mean_log_e(state.pages, log_e, self.weight)
         state, back = self._recover(state, context)
         state, noted, quiet = self._ticket(state, context, ticket_level)
         report = Report(
@@ -152,7 +155,7 @@ class Engine:
             evidence=evidence,
             comparison=comparison,
             log_e=log_e,
-            mean_log_e=pages.mean_log_e(state.pages, log_e, self.weight),
+            mean_log_e=mean,
             threshold=threshold,
             findings=tuple(found + noted),
             recovered=tuple(back + quiet),
@@ -192,7 +195,9 @@ class Engine:
     def _log_e(self, evidence: Evidence | None) -> FloatArray:
         return np.full(len(self.names), np.nan) if evidence is None else evidence.log_e
 
-    def _page(self, state: StreamState, context: _Context) -> tuple[StreamState, list[Finding]]:
+    def _page(self, state: StreamState, context: _Context, mean: float) -> tuple[StreamState, list[Finding]]:
+        if mean < context.threshold:
+            return state, []
         latches, alarm = pages.decide(state.pages, context.log_e, self.weight, context.threshold)
         if alarm is None:
             return state, []

@@ -122,10 +122,10 @@ class Rate:
         hits, asked = self.answers(fixed, window.fresh)
         state = recursion.step(fixed.bets, state, hits, asked)
         nothing = window.comparison.nothing
-        with np.errstate(divide="ignore"):
-            log_e = np.log(np.add.reduce(state.r, axis=1) / len(recursion.STEPS))
+        mean = np.add.reduce(state.r, axis=1) / len(recursion.STEPS)
+        log_e = np.log(mean, out=np.full(len(mean), -np.inf), where=mean > 0)
         since = np.maximum.reduce(state.age, axis=1)
-        since[np.isneginf(log_e)] = np.nan
+        since[mean == 0] = np.nan
         rate = np.divide(hits, asked, out=nothing.copy(), where=asked > 0)
         for part in (log_e, since, rate):
             part[fixed.silent] = np.nan

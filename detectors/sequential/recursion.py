@@ -18,8 +18,8 @@ from detectors.types import FloatArray, IntArray
 STEPS = np.array([0.01, 0.02, 0.05, 0.1, 0.2])
 """Alternatives p1 - p0."""
 _LOG_E_CAP = 50.0
-_R_CAP = 1e290
-"""Far above any threshold; keeps R finite. A smaller R is still a valid one."""
+_R_CAP = 1e280
+"""Far above any threshold; keeps R and R e^50 finite. A smaller R is still a valid one."""
 
 
 class Bets(NamedTuple):
@@ -69,8 +69,7 @@ def step(bet: Bets, state: Recursion, yes: FloatArray, asked: FloatArray) -> Rec
     age = state.age + 1
     age *= cusum > 0
     r = np.exp(log_e, out=log_e)
-    with np.errstate(over="ignore"):
-        r *= state.r + 1
+    r *= state.r + 1
     r *= bet.usable
     np.minimum(r, _R_CAP, out=r)
     silent = asked == 0
@@ -88,8 +87,9 @@ def by_unit(state: Recursion, unit: IntArray, units: int) -> tuple[FloatArray, F
     total = np.bincount(unit, state.r.sum(axis=1), units)
     log_e = np.full(units, np.nan)
     some = number > 0
-    with np.errstate(divide="ignore"):
-        log_e[some] = np.log(total[some] / number[some])
+    mean = np.divide(total, number, out=np.zeros(units), where=some)
+    log_e[some] = -np.inf
+    np.log(mean, out=log_e, where=mean > 0)
     strongest = state.cusum.argmax(axis=1)
     rows = np.arange(len(unit))
     height, age = state.cusum[rows, strongest], state.age[rows, strongest]
