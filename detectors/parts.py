@@ -16,6 +16,8 @@ from detectors.grid import CELLS, SLOTS, Grid, cells_of
 from detectors.types import Block, FloatArray, IntArray, Summary
 
 _TILE = 32_768
+_MANY = 4 * CELLS
+"""From so many rows on, counting cells first is cheaper than looking up the bin of each value."""
 _CLIP = 8.0
 """Moments are of z clipped to +-8 reference scale units: no single value can own a mean or a variance."""
 _STEP = 1024.0
@@ -146,7 +148,7 @@ def _numeric(grid: Grid, columns: FloatArray) -> tuple[IntArray, IntArray, IntAr
     p, n = columns.shape
     counts = np.zeros((p, SLOTS), np.int64)
     bad, missing, sums = np.zeros(p, np.int64), np.zeros(p, np.int64), np.zeros((p, 2))
-    many = n >= CELLS
+    many = n >= _MANY
     width = 1 if many else max(1, _TILE // max(n, 1))
     work = _Scratch(min(width, p), min(n, _TILE))
     inverse = 1.0 / grid.scale

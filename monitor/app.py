@@ -45,7 +45,6 @@ def serve(path: Path, signals: Signals) -> int:
     """Run until a signal says stop; the process's exit code."""
     config = load(path)
     log.configure(config.log.format, config.log.level)
-    memory.arrow_by_malloc()
     pa.set_cpu_count(1)  # it sizes its pool by the host's cores, not by the cgroup's share
     running = Running(config, path, signals.wake)
     try:

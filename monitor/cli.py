@@ -166,12 +166,12 @@ def replay(config: Path, paths: tuple[str, ...], model: str | None, jsonl: Path 
 @_CONFIG
 def run(config: Path) -> None:
     """Serve until SIGTERM: take rows in, judge them, tell Prometheus. SIGHUP reloads the configuration."""
-    from monitor.memory import frugal
+    from monitor.memory import few_arenas
     from monitor.signals import Signals
 
     signals = Signals()
     signals.install()  # before the heavy imports below: they take about a second
-    frugal()
+    few_arenas()
     from monitor.app import serve
 
     sys.exit(serve(config, signals))

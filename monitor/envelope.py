@@ -184,6 +184,8 @@ def _short(column: pa.Array, most: int) -> pa.Array | None:
     if pa.types.is_dictionary(kind):
         if kind.value_type.id not in _TEXTS:
             return None
+        if column.dictionary.get_total_buffer_size() <= most:
+            return None
         short = _short(column.dictionary, most)
         return None if short is None else pc.fill_null(pc.take(short, column.indices), fill_value=True)
     if is_view(kind):  # a cast would follow the offsets of null slots, which nobody has checked

@@ -8,28 +8,15 @@ from __future__ import annotations
 import ctypes
 import sys
 
-_SETTINGS = {
-    -8: 2,  # M_ARENA_MAX: threads share two heaps, instead of each keeping its own
-    -3: 256 << 10,  # M_MMAP_THRESHOLD: batches and messages are pages of their own, gone when they are freed
-    -1: 1 << 20,  # M_TRIM_THRESHOLD
-}
-"""Options of mallopt(3). Setting them also stops glibc from raising the thresholds by itself."""
+_M_ARENA_MAX = -8
+_ARENAS = 2
 
 
-def frugal() -> None:
-    """Make the allocator return memory early. To be called before threads start and before Arrow allocates."""
+def few_arenas() -> None:
+    """Keep glibc from giving each thread a heap of its own. To be called before threads start."""
     library = _glibc()
     if library is not None:
-        for option, value in _SETTINGS.items():
-            library.mallopt(option, value)
-
-
-def arrow_by_malloc() -> None:
-    """Let Arrow use malloc as well: its own allocator keeps the memory of each thread that ever received a batch."""
-    import pyarrow as pa
-
-    if _glibc() is not None:
-        pa.set_memory_pool(pa.system_memory_pool())
+        library.mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 def release() -> None:

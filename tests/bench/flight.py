@@ -72,7 +72,7 @@ def run() -> None:
         sink = _sink(rows, size, repeats)
         lines.append((f"{size:,}", "sink that counts", f"{ROWS / sink:,.0f}", "1.00"))
         for durable in (False, True):
-            with agent(durable=durable, pane_rows=10_000, queue="2GiB") as server:
+            with agent(durable=durable, pane_rows=100_000, queue="2GiB") as server:
                 before = server.cpu()
                 client = send(server.flight, rows, size, repeats)
                 server.wait_rows(ROWS)
@@ -80,7 +80,7 @@ def run() -> None:
             name = "agent, durable" if durable else "agent, in memory"
             lines.append((f"{size:,}", name, f"{ROWS / spent:,.0f}", f"{sink / spent:.2f}"))
     table(
-        f"Flight DoPut of {ROWS:,} rows x (50 float64 + 10 dictionary), everything on, panes of 10,000 rows",
+        f"Flight DoPut of {ROWS:,} rows x (50 float64 + 10 dictionary), everything on, panes of 100,000 rows",
         ("rows a batch", "server", "rows per CPU s (client + server)", "share of the sink"),
         lines,
     )

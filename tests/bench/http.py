@@ -63,11 +63,14 @@ def run() -> None:
                 seconds = load(server, keep=keep) * 1e3
                 server.wait_rows(RATE * SECONDS * ROWS)
                 share = (server.cpu() - before) / (time.perf_counter() - began)
+                resident = server.resident()
             quantiles = [f"{value:.2f}" for value in np.quantile(seconds, [0.5, 0.99, 0.999])]
             mode = "durable (fsync)" if durable else "in memory"
-            lines.append((mode, "kept alive" if keep else "one per request", *quantiles, f"{share:.2f}"))
+            lines.append(
+                (mode, "kept alive" if keep else "one per request", *quantiles, f"{share:.2f}", f"{resident:.0f}")
+            )
     table(
         f"HTTP: {RATE} requests/s of {ROWS} rows x 60 columns for {SECONDS} s, panes of 200 rows, {SENDERS} senders",
-        ("mode", "connections", "p50 ms", "p99 ms", "p99.9 ms", "agent's cores"),
+        ("mode", "connections", "p50 ms", "p99 ms", "p99.9 ms", "agent's cores", "agent's MB"),
         lines,
     )
