@@ -9,13 +9,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.compare import Comparison
-from detectors.types import Evidence, FloatArray, Reason
+from detectors.types import Evidence, FloatArray, Reason, Reference
 
 _OK = int(Reason.OK)
 
 
 class Nothing(NamedTuple):
     """State of a windowed detector: none."""
+
+
+class Windowed:
+    """A detector that looks at windows only has no moving state."""
+
+    def start(self, fixed: NamedTuple) -> Nothing:
+        """Nothing moves."""
+        del fixed
+        return Nothing()
+
+
+class Unfitted(Windowed):
+    """One whose null law is closed-form in the sizes measures nothing on the reference either."""
+
+    def fit(self, reference: Reference) -> Nothing:
+        """Nothing to fit."""
+        del reference
+        return Nothing()
 
 
 class Result(NamedTuple):

@@ -22,7 +22,7 @@ from scipy import special
 from detectors.compare import Baseline, Comparison
 from detectors.maths import tails
 from detectors.types import Evidence, FloatArray, Reference, Window
-from detectors.univariate.common import Nothing, Result, evidence
+from detectors.univariate.common import Nothing, Result, Windowed, evidence
 
 _MONITORING = 0.5826
 _MANY_BINS = 16
@@ -61,17 +61,8 @@ class WassersteinFixed(NamedTuple):
     variance: FloatArray
 
 
-class _Windowed:
-    """A windowed detector has no moving state."""
-
-    def start(self, fixed: NamedTuple) -> Nothing:
-        """Nothing moves."""
-        del fixed
-        return Nothing()
-
-
 @dataclass(frozen=True)
-class AndersonDarling(_Windowed):
+class AndersonDarling(Windowed):
     """Catalogue entry."""
 
     name: str = "anderson_darling"
@@ -102,7 +93,7 @@ class AndersonDarling(_Windowed):
 
 
 @dataclass(frozen=True)
-class CramerVonMises(_Windowed):
+class CramerVonMises(Windowed):
     """Catalogue entry."""
 
     name: str = "cramer_von_mises"
@@ -126,7 +117,7 @@ class CramerVonMises(_Windowed):
 
 
 @dataclass(frozen=True)
-class KolmogorovSmirnov(_Windowed):
+class KolmogorovSmirnov(Windowed):
     """Catalogue entry."""
 
     name: str = "kolmogorov_smirnov"
@@ -158,7 +149,7 @@ class KolmogorovSmirnov(_Windowed):
 
 
 @dataclass(frozen=True)
-class Wasserstein(_Windowed):
+class Wasserstein(Windowed):
     """Catalogue entry; the effect is in the column's own units."""
 
     name: str = "wasserstein"

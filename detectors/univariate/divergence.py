@@ -25,7 +25,7 @@ from detectors.compare import Comparison
 from detectors.grid import BINS
 from detectors.maths import tails
 from detectors.types import Evidence, FloatArray, Reference, Window
-from detectors.univariate.common import Nothing, Result, evidence
+from detectors.univariate.common import Nothing, Result, Unfitted, Windowed, evidence
 
 
 def _psi(it: Comparison) -> FloatArray:
@@ -94,7 +94,7 @@ class DivergenceFixed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Divergence:
+class Divergence(Windowed):
     """Catalogue entry for one of `INDICES`."""
 
     name: str
@@ -105,11 +105,6 @@ class Divergence:
         most = BINS + reference.grid.slots
         degrees = np.maximum(np.arange(most), 1).astype(np.float64)
         return DivergenceFixed(np.asarray(2 * special.gammaincinv(degrees / 2, 0.95), np.float64))
-
-    def start(self, fixed: DivergenceFixed) -> Nothing:
-        """Nothing moves."""
-        del fixed
-        return Nothing()
 
     def score(self, fixed: DivergenceFixed, state: Nothing, window: Window) -> tuple[Nothing, Evidence]:
         """Judge one window."""
@@ -149,21 +144,11 @@ def _judged(fixed: DivergenceFixed, it: Comparison) -> _Family:
 
 
 @dataclass(frozen=True)
-class TotalVariation:
+class TotalVariation(Unfitted):
     """Catalogue entry; the effect is probability mass that has moved, free of its null mean."""
 
     name: str = "total_variation"
     failure_modes: tuple[str, ...] = ("distributional_shift",)
-
-    def fit(self, reference: Reference) -> Nothing:
-        """Nothing to fit."""
-        del reference
-        return Nothing()
-
-    def start(self, fixed: Nothing) -> Nothing:
-        """Nothing moves."""
-        del fixed
-        return Nothing()
 
     def score(self, fixed: Nothing, state: Nothing, window: Window) -> tuple[Nothing, Evidence]:
         """Judge one window."""

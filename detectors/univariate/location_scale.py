@@ -20,7 +20,7 @@ import numpy as np
 from detectors.compare import Baseline, Comparison
 from detectors.maths import tails
 from detectors.types import Evidence, FloatArray, Reference, Summary, Window
-from detectors.univariate.common import Nothing, Result, evidence
+from detectors.univariate.common import Nothing, Result, Windowed, evidence
 
 _SPREAD_FLOOR = 1e-12
 
@@ -35,7 +35,7 @@ class ScoreFixed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Location:
+class Location(Windowed):
     """Catalogue entry."""
 
     name: str = "mean_change"
@@ -45,11 +45,6 @@ class Location:
         """Normal scores of the reference's bins."""
         base = Baseline(reference)
         return ScoreFixed(base.scores, *_moments(reference.summary), _kurtosis(base))
-
-    def start(self, fixed: ScoreFixed) -> Nothing:
-        """Nothing moves."""
-        del fixed
-        return Nothing()
 
     def score(self, fixed: ScoreFixed, state: Nothing, window: Window) -> tuple[Nothing, Evidence]:
         """Judge one window."""
@@ -64,7 +59,7 @@ class Location:
 
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(Windowed):
     """Catalogue entry."""
 
     name: str = "scale_change"
@@ -74,11 +69,6 @@ class Scale:
         """Squared normal scores of the reference's bins."""
         base = Baseline(reference)
         return ScoreFixed(base.scores**2, *_moments(reference.summary), _kurtosis(base))
-
-    def start(self, fixed: ScoreFixed) -> Nothing:
-        """Nothing moves."""
-        del fixed
-        return Nothing()
 
     def score(self, fixed: ScoreFixed, state: Nothing, window: Window) -> tuple[Nothing, Evidence]:
         """Judge one window."""

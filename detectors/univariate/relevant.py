@@ -15,28 +15,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detectors.types import Evidence, Reference, Window
-from detectors.univariate.common import Nothing, Result, evidence
+from detectors.types import Evidence, Window
+from detectors.univariate.common import Nothing, Result, Unfitted, evidence
 from detectors.univariate.distribution import ks_radius
 
 
 @dataclass(frozen=True)
-class Relevant:
+class Relevant(Unfitted):
     """Catalogue entry; ``tolerance`` is the user's smallest shift."""
 
     tolerance: float = 0.05
     name: str = "relevant_drift"
     failure_modes: tuple[str, ...] = ("distributional_shift",)
-
-    def fit(self, reference: Reference) -> Nothing:
-        """Nothing to fit."""
-        del reference
-        return Nothing()
-
-    def start(self, fixed: Nothing) -> Nothing:
-        """Nothing moves."""
-        del fixed
-        return Nothing()
 
     def score(self, fixed: Nothing, state: Nothing, window: Window) -> tuple[Nothing, Evidence]:
         """Judge one window."""
