@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from detectors.registry import CATALOG
 from monitor import artefact, log, memory
 from monitor.clock import Clock
 from monitor.config import Config, Model, fingerprint
@@ -28,6 +29,7 @@ from monitor.intake import Intake
 from monitor.learning import Learner
 from monitor.limits import Limits
 from monitor.loading import fitted_of
+from monitor.metrics import histogram
 from monitor.report import Finding, Report
 from monitor.sinks.prometheus import ModelTally
 from monitor.states import pack_pane
@@ -82,6 +84,8 @@ class Agent:
         self._tasks: queue.SimpleQueue[tuple[Callable[[], object], threading.Event]] = queue.SimpleQueue()
         self._log = log.get("agent")
         self._limits = limits_of(config)
+        self.checkpoint_seconds = histogram("driftwarden_checkpoint_duration_seconds")
+        self.detector_seconds = {name: histogram("driftwarden_detector_duration_seconds") for name in CATALOG}
         self.models = {model.name: self.watch(model, config) for model in config.models}
 
     @property
@@ -105,7 +109,7 @@ class Agent:
     def _begin(self, model: Model, fitted: Fitted, config: Config) -> Watched:
         streams = ModelStreams(model, fitted, config_id=fingerprint(config), timer=self.clock.monotonic)
         streams.prepare()
-        return Watched(model, streams=streams, types=types_of(fitted), last_rows=self.clock.monotonic())
+        return Watched(model, streams=streams, types=fitted.sample.schema, last_rows=self.clock.monotonic())
 
     def restore(self) -> None:
         """Go on from the last checkpoint, if there is one."""
@@ -261,6 +265,8 @@ class Agent:
         """Count, log and keep what the reports say; findings are written with the next checkpoint, which follows."""
         for report in reports:
             watched.tally.judged(report, self.clock.now())
+            for name, seconds in report.seconds.items():
+                self.detector_seconds[name].observe(seconds)
             for name, why in report.failures.items():
                 self._log.error("detector failed", model=watched.model.name, detector=name, error=why)
             for finding in report.findings:
@@ -310,6 +316,7 @@ class Agent:
     def checkpoint(self) -> None:
         """Write states, open panes, source positions, books and findings in one transaction."""
         self.progress.checkpoints += 1
+        began = self.clock.monotonic()
         try:
             size = self._commit()
         except StoreError as error:
@@ -317,6 +324,7 @@ class Agent:
             self._retry = self.clock.monotonic() + _RETRY_SECONDS
             self._log.error("checkpoint failed", error=str(error))
             return
+        self.checkpoint_seconds.observe(self.clock.monotonic() - began)
         self.progress.size, self.progress.last_success = size, self.clock.now()
         self.progress.settled = self.progress.sequence
         self.intake.settled(self.progress.sequence)
@@ -378,11 +386,6 @@ class Agent:
         self.config, self.models = config, kept
         self._limits = limits_of(config)
         self.checkpoint()
-
-
-def types_of(fitted: Fitted) -> pa.Schema:
-    """Arrow types of the reference's columns, for sources whose format has none (JSON)."""
-    return fitted.sample.schema
 
 
 def limits_of(config: Config) -> Limits:

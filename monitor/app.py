@@ -154,19 +154,13 @@ class Running:
         work = (
             (_TASKS[0], IDLE_SECONDS, self.agent.idle),
             (_TASKS[1], SNAPSHOT_SECONDS, self.board.publish),
-            (_TASKS[2], config.store.checkpoint, self._checkpoint),
+            (_TASKS[2], config.store.checkpoint, self.agent.checkpoint),
             (_TASKS[3], RETENTION_SECONDS, self.agent.retain),
             (_TASKS[4], MEMORY_SECONDS, memory.release),
         )
         for name, seconds, task in work:
             self._scheduler.add(name, seconds, partial(self.agent.post, task))
         self._scheduler.start()
-
-    def _checkpoint(self) -> None:
-        clock = self.agent.clock
-        began = clock.monotonic()
-        self.agent.checkpoint()
-        self.board.checkpoints.observe(clock.monotonic() - began)
 
     def missing(self) -> str | None:
         """None when ready, else what is missing."""

@@ -13,10 +13,8 @@ from monitor.exposition import Exposition
 from monitor.ledger import REASONS, REFUSALS
 from monitor.metrics import (
     Distribution,
-    Histogram,
     Snapshot,
     complete,
-    histogram,
     process_collector,
     process_series,
     zeros,
@@ -45,7 +43,6 @@ class Board:
         """Nothing is published before the first `publish`."""
         self.reloads = Reloads()
         self.ready = False
-        self.checkpoints: Histogram = histogram("driftwarden_checkpoint_duration_seconds")
         self._agent, self._scheduler, self._scrape, self._version = agent, scheduler, scrape, version
         self._exposition = Exposition()
         self._process = process_collector()
@@ -103,12 +100,12 @@ class Board:
             "driftwarden_checkpoint_failures_total": progress.failures,
             "driftwarden_checkpoint_last_success_timestamp_seconds": progress.last_success,
             "driftwarden_checkpoint_size_bytes": progress.size,
-            "driftwarden_checkpoint_duration_seconds": self.checkpoints.freeze(),
+            "driftwarden_checkpoint_duration_seconds": self._agent.checkpoint_seconds.freeze(),
             "driftwarden_snapshot_timestamp_seconds": time.time(),
             "driftwarden_snapshot_failures_total": self._failures,
         }
         made: Snapshot = {name: [((), value)] for name, value in plain.items()}
-        made["driftwarden_buffered_rows"] = [(("queue",), intake.queued_rows)]
+        made["driftwarden_detector_duration_seconds"] = prometheus.durations(self._agent.detector_seconds)
         for task, counts in self._scheduler.counts().items():
             for name, value in (
                 ("runs", counts.runs),
@@ -120,8 +117,8 @@ class Board:
         return made
 
     def _books(self) -> Snapshot:
-        books = self._agent.intake.ledger.snapshot()
-        made: Snapshot = {}
+        books, queued = self._agent.intake.books()
+        made: Snapshot = {"driftwarden_buffered_rows": [(("queue",), queued)]}
 
         def put(metric: str, labels: tuple[str, ...], value: float | Distribution) -> None:
             made.setdefault(metric, []).append((labels, value))

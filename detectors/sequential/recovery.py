@@ -30,7 +30,7 @@ def bets(asked: Questions) -> Bets:
     p1 = np.clip(asked.share[:, None] + _BETWEEN * (p0 - asked.share[:, None]), 1e-6, 1 - 1e-6)
     tau = asked.tau[:, None]
     flags = np.repeat(usable[:, None], len(_BETWEEN), axis=1).astype(np.float64)
-    return Bets(np.log(p1 / p0) / tau, np.log((1 - p1) / (1 - p0)) / tau, flags, asked.p0)
+    return Bets(np.log(p1 / p0) / tau, np.log((1 - p1) / (1 - p0)) / tau, flags)
 
 
 def start(bet: Bets) -> Recursion:

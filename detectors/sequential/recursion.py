@@ -23,15 +23,11 @@ _R_CAP = 1e280
 
 
 class Bets(NamedTuple):
-    """The fixed part: log-likelihood ratios of one yes and one no, ``(k, 5)``, already divided by tau, and usability.
-
-    ``p0 (k,)`` is the largest probability of yes that the null allows.
-    """
+    """The fixed part, ``(k, 5)``: log-likelihood ratios of one yes and one no, divided by tau, and usability."""
 
     yes: FloatArray
     no: FloatArray
     usable: FloatArray
-    p0: FloatArray
 
 
 class Recursion(NamedTuple):
@@ -50,7 +46,7 @@ def bets(p0: FloatArray, tau: FloatArray) -> Bets:
     p1 = np.where(usable, p1, 0.5)
     yes = np.where(usable, np.log(p1 / base), 0.0) / tau[:, None]
     no = np.where(usable, np.log((1 - p1) / (1 - base)), 0.0) / tau[:, None]
-    return Bets(yes, no, usable.astype(np.float64), p0)
+    return Bets(yes, no, usable.astype(np.float64))
 
 
 def start(bet: Bets) -> Recursion:

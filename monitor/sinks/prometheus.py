@@ -14,7 +14,7 @@ import numpy as np
 
 from detectors.registry import CATALOG, SEQUENTIAL
 from detectors.types import FloatArray
-from monitor.metrics import Distribution, Histogram, Snapshot, Value, histogram
+from monitor.metrics import Histogram, Snapshot, Value, histogram
 from monitor.report import Report
 from monitor.streams import Fed, ModelStreams, Stream
 
@@ -175,6 +175,6 @@ def merged(snapshots: Iterable[Snapshot]) -> Snapshot:
     return made
 
 
-def durations(histograms: Mapping[str, Histogram]) -> list[tuple[tuple[str, ...], Distribution]]:
+def durations(histograms: Mapping[str, Histogram]) -> list[tuple[tuple[str, ...], Value]]:
     """Histogram series with one label."""
     return [((name,), one.freeze()) for name, one in histograms.items()]

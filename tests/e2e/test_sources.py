@@ -64,6 +64,7 @@ def test_version_of_the_descriptor_gets_a_stream_of_its_own(make_agent: Callable
     agent.settled(400)
     agent.wait(lambda: agent.value("driftwarden_streams") == 2)
     assert agent.value("driftwarden_panes_closed_total", 'stream="v2"') == 2
+    assert agent.value("driftwarden_detector_duration_seconds_count", 'detector="e_ks"') == 4
 
 
 def test_bad_input_is_refused_or_discarded_and_everything_else_goes_on(make_agent: Callable[..., Agent]) -> None:
