@@ -46,7 +46,8 @@ class Grid:
     values at the bin boundaries (NaN after the last used bin), for people; ``centres (p, K)`` the mean reference value
     of each bin; ``used (p,)`` is the number of bins in use.
     ``labels`` holds, per categorical column, the names of its own slots; the slot after them is "other".
-    ``open_vocabulary (q,)`` marks columns with too many categories to know a new one when it comes.
+    ``open_vocabulary (q,)`` marks columns with too many categories to know a new one when it comes. ``vectors`` are
+    name and dimension of the embeddings, ``strata`` the names of the strata (none without them).
     """
 
     numeric_names: tuple[str, ...]
@@ -60,6 +61,8 @@ class Grid:
     labels: tuple[tuple[str, ...], ...]
     open_vocabulary: NDArray[np.bool_]
     ordered: NDArray[np.bool_]
+    vectors: tuple[tuple[str, int], ...] = ()
+    strata: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -74,7 +77,9 @@ class Grid:
     @cached_property
     def id(self) -> str:
         """Hash of everything that decides into which bin a value falls."""
-        digest = hashlib.sha256(repr((self.numeric_names, self.code_names, self.labels)).encode())
+        digest = hashlib.sha256(
+            repr((self.numeric_names, self.code_names, self.labels, self.vectors, self.strata)).encode()
+        )
         for array in (self.centre, self.scale, self.lut, self.open_vocabulary):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:16]

@@ -39,6 +39,7 @@ def summarise(grid: Grid, block: Block) -> Summary:
         new=np.concatenate([np.zeros(p, np.int64), new]),
         faults=block.faults.astype(np.int64),
         sums=sums,
+        mix=_mix(grid, block),
     )
 
 
@@ -56,6 +57,7 @@ def zero(grid: Grid) -> Summary:
         new=units,
         faults=units,
         sums=np.zeros((p, 2)),
+        mix=np.zeros(len(grid.strata), np.int64),
     )
 
 
@@ -75,9 +77,14 @@ def _combine(a: Summary, b: Summary, sign: int) -> Summary:
         raise ValueError(msg)
     both = {
         name: getattr(a, name) + sign * getattr(b, name)
-        for name in ("rows", "numeric", "codes", "missing", "nonfinite", "new", "faults", "sums")
+        for name in ("rows", "numeric", "codes", "missing", "nonfinite", "new", "faults", "sums", "mix")
     }
     return dataclasses.replace(a, **both)
+
+
+def _mix(grid: Grid, block: Block) -> IntArray:
+    strata = np.zeros(0, np.int32) if block.strata is None else block.strata
+    return np.bincount(strata, minlength=len(grid.strata)).astype(np.int64)
 
 
 class _Scratch:

@@ -21,10 +21,13 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from detectors.compare import Comparison
     from detectors.grid import Grid
+    from detectors.multivariate.encode import Encoder
+    from detectors.strata import Strata
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 CodeArray = NDArray[np.int32]
+SingleArray = NDArray[np.float32]
 
 MISSING_CODE = -1
 """Code of a missing categorical value in ``Block.codes``."""
@@ -51,13 +54,17 @@ class Block:
 
     ``numeric`` is ``(n, p)`` float64 in Fortran order, NaN where missing. ``codes`` is ``(n, q)`` int32 in Fortran
     order with `MISSING_CODE` and `NEW_CODE`. ``faults`` is ``(u,)``: values per column that had the wrong type and
-    were turned into missing ones. ``time`` is ``(n,)`` seconds since the epoch, NaN where absent.
+    were turned into missing ones. ``time`` is ``(n,)`` seconds since the epoch, NaN where absent. ``vectors`` are the
+    declared embeddings in the order of ``Grid.vectors``, ``(n, d)`` float32 each, a row of NaN where missing.
+    ``strata (n,)`` is the stratum of each row (see `detectors.strata`), None where the model has none.
     """
 
     numeric: FloatArray
     codes: CodeArray
     faults: IntArray
     time: FloatArray | None = None
+    vectors: tuple[SingleArray, ...] = ()
+    strata: CodeArray | None = None
 
     @property
     def rows(self) -> int:
@@ -73,7 +80,7 @@ class Summary:
     grid's categories, the last slot of each column being "other". ``missing (u,)``, ``nonfinite (u,)``,
     ``new (u,)`` and ``faults (u,)`` are counters; ``sums (p, 2)`` are the sums of z and z^2, where z is the value in
     reference scale units, clipped to +-8 and rounded to 1/1024, so that the float64 sums are exact (up to 1e8 rows)
-    and merging is associative to the last bit.
+    and merging is associative to the last bit. ``mix (c,)`` are the rows in each stratum (empty without strata).
     """
 
     grid_id: str
@@ -85,6 +92,36 @@ class Summary:
     new: IntArray
     faults: IntArray
     sums: FloatArray
+    mix: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+
+
+class Sample(NamedTuple):
+    """Encoded rows of one view, ``rows (r, d)``, kept in runs of rows that were neighbours in the stream.
+
+    ``run (r,)`` numbers the runs, ascending; a run is complete when it has the view's ``run`` rows. ``strata (r,)`` is
+    all 0 without strata.
+    """
+
+    rows: SingleArray
+    run: IntArray
+    strata: CodeArray
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a joint test looks at: all columns, the model's scores, or one embedding, as rows of numbers.
+
+    ``sample`` are reference rows, in complete runs of ``run`` rows (longer where rows depend on their neighbours).
+    ``units`` are the monitored columns that the view spans (positions in ``Grid.names``), none for an embedding.
+    ``tau`` is the autocorrelation time of the view's rows.
+    """
+
+    name: str
+    encoder: Encoder
+    sample: Sample
+    run: int
+    units: tuple[int, ...]
+    tau: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,23 +129,33 @@ class Reference:
     """What the reference said: the ruler, its own summary on that ruler, and how dependent its rows were.
 
     ``tau (u,)`` is the integrated autocorrelation time, in rows, of each column's values and ``tau_missing (u,)`` that
-    of its being missing (1 = independent rows).
+    of its being missing (1 = independent rows). ``strata`` holds the summaries by stratum, ``views`` the joint views.
+    ``ruler`` is the summary that decides what the sequential detectors ask, where ``summary`` is a later one that only
+    answers (a reference that moves); None: ``summary`` itself.
     """
 
     grid: Grid
     summary: Summary
     tau: FloatArray
     tau_missing: FloatArray
+    strata: Strata | None = None
+    views: tuple[View, ...] = ()
+    ruler: Summary | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What a detector sees: the merged panes (``summary``) compared with the reference, and the newest pane alone."""
+    """What a detector sees: the merged panes (``summary``) compared with the reference, and the newest pane alone.
+
+    ``samples`` are the window's rows by view and ``fresh_samples`` those of the newest pane; empty without views.
+    """
 
     start: float
     end: float
     comparison: Comparison
     fresh: Summary
+    samples: tuple[Sample, ...] = ()
+    fresh_samples: tuple[Sample, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
-from pydantic import Field, PlainSerializer, PlainValidator, ValidationError, ValidationInfo
+from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, ValidationError, ValidationInfo
 
 from monitor.budget import Budget, parse, run_length
 from monitor.errors import ConfigError
@@ -71,6 +72,15 @@ def _model_name(value: object) -> str:
         message = f"{value!r} cannot name a model; use 1 to 64 letters, digits, dots, dashes and underscores"
         raise ValueError(message)
     return value
+
+
+def _zone(name: str) -> str:
+    """A time zone that this machine knows."""
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # not found is a KeyError
+        raise ValueError(f"{name!r} is no time zone; use a name such as UTC or Europe/Berlin") from None
+    return name
 
 
 class Columns(Strict):
@@ -147,6 +157,31 @@ class Alarms(Strict):
     hold: int | None = Field(default=None, ge=0, description="panes of quiet after an alarm; one window unless given")
 
 
+class Joint(Strict):
+    """Joint detection over all columns, the scores and each embedding."""
+
+    enabled: bool = Field(default=True, description="look at columns together, at scores and at embeddings")
+    rows: int = Field(default=4096, ge=256, le=1_000_000, description="rows of a window that joint tests look at")
+
+
+class Season(Strict):
+    """References by the time of the week."""
+
+    by: Literal["none", "hour_of_day", "weekday_hour", "hour_of_week"] = Field(
+        default="none", description="none, hour_of_day (24 references), weekday_hour (48) or hour_of_week (168)"
+    )
+    timezone: Annotated[str, AfterValidator(_zone)] = Field(default="UTC", description="time zone of the hours")
+
+
+class Moving(Strict):
+    """A reference that moves: the last panes before the window, instead of the fixed one."""
+
+    panes: int = Field(default=0, ge=0, le=1_000_000, description="panes of the moving reference; 0: it stays fixed")
+    steps: int = Field(
+        default=1, ge=1, le=100, description="parts in which it moves; 1: the previous period as a whole"
+    )
+
+
 class Model(Strict):
     """One monitored model."""
 
@@ -158,6 +193,10 @@ class Model(Strict):
     pane: Pane = Field(default={"every": "60s"}, validate_default=True, description='{every: "60s"} or {rows: 200}')
     window: Window = Window()
     alarms: Alarms = Alarms()
+    joint: Joint = Joint()
+    season: Season = Season()
+    moving: Moving = Moving()
+    streaming: Names = Field(default=(), description="classical streaming detectors to run as well, by name")
     max_segments: int = Field(default=20, ge=0, le=1000, description="streams per segment column at most")
     top_features: int = Field(default=20, ge=0, le=1000, description="features exported to Prometheus at most")
 

@@ -1,0 +1,1 @@
+"""Tests that see what only shows jointly: two samples of rows in, evidence out."""
