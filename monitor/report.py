@@ -19,7 +19,11 @@ DATA_FAULTS = ("missing", "nonfinite", "new_category", "type_fault")
 
 @dataclass(frozen=True, slots=True)
 class Culprit:
-    """One unit that a finding names, with its size since the onset."""
+    """One unit that a finding names, with its size since the onset.
+
+    ``members`` are the columns (positions in the grid) that it speaks of: the unit itself, or those that change
+    jointly.
+    """
 
     unit: str
     index: int
@@ -31,6 +35,7 @@ class Culprit:
     effect_high: float
     reference_value: float
     window_value: float
+    members: tuple[int, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form; numbers rounded to six digits, NaN as null."""
@@ -75,15 +80,23 @@ def culprit_of(
     label = "ks_distance" if detector == "e_ks" else "rate_change"
     if not mine.size:
         nan = float("nan")
-        return Culprit(name, index, detector, log_e, label, nan, nan, nan, nan, nan)
+        return Culprit(name, index, detector, log_e, label, nan, nan, nan, nan, nan, (index,))
     share = yes[mine] / rows[mine]
     best = int(np.argmax(share - asked.share[mine]))
     now, before, n = float(share[best]), float(asked.share[mine[best]]), float(rows[mine[best]])
     spread = now * (1 - now) / n + before * (1 - before) / max(reference_rows, 1.0)
     error = 1.96 * math.sqrt(spread) + 1 / n
-    return Culprit(
-        name, index, detector, log_e, label, now - before, now - before - error, now - before + error, before, now
-    )
+    change = now - before
+    return Culprit(name, index, detector, log_e, label, change, change - error, change + error, before, now, (index,))
+
+
+def window_culprit(name: str, index: int, size: Evidence | None) -> Culprit:
+    """A column with its size over the window, from the evidence that measures it."""
+    nan = float("nan")
+    if size is None:
+        return Culprit(name, index, "window", nan, "total_variation", nan, nan, nan, nan, nan, (index,))
+    effect, low, high = (float(part[index]) for part in (size.effect, size.effect_low, size.effect_high))
+    return Culprit(name, index, "window", nan, size.effect_name, effect, low, high, nan, nan, (index,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +120,7 @@ class Finding:
     grid_id: str
     config_id: str
     joins: str = ""
+    subject: str = "data"
 
     @property
     def id(self) -> str:
@@ -125,6 +139,7 @@ class Finding:
             "pane": self.pane,
             "failure_mode": self.failure_mode,
             "triage": self.triage,
+            "subject": self.subject,
             "severity": self.severity,
             "detector": self.detector,
             "units": [unit.as_dict() for unit in self.units],
@@ -141,10 +156,11 @@ class Finding:
     def sentence(self) -> str:
         """What a tired person reads first."""
         first = self.units[0]
+        what = "change of the traffic's mix" if self.subject == "mix" else self.failure_mode.replace("_", " ")
         more = f" and {len(self.units) - 1} more columns" if len(self.units) > 1 else ""
         size = f"{first.effect_name} {first.effect:.3g}"
         return (
-            f"{self.severity}: {self.failure_mode.replace('_', ' ')} in {first.unit}{more} "
+            f"{self.severity}: {what} in {first.unit}{more} "
             f"({size}, by {first.detector}) since pane {self.since_pane}, found in pane {self.pane}"
         )
 
@@ -173,7 +189,10 @@ class Recovered:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that one closed pane gave."""
+    """All that one closed pane gave.
+
+    ``evidence`` and ``log_e`` are by column, ``joint`` by view of the joint layer (window tests only in full windows).
+    """
 
     stream: str
     pane: int
@@ -187,6 +206,7 @@ class Report:
     threshold: float
     findings: tuple[Finding, ...]
     recovered: tuple[Recovered, ...]
+    joint: Mapping[str, Evidence] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 

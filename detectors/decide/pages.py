@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from detectors.types import FloatArray
 
 DISTRIBUTION_SHARE = 0.5
-"""Weight of the distribution detector (the first row); the fault rates share the rest."""
+"""Weight of the distribution detector (the first row); the fault rates and the joint detector share the rest."""
 
 
 class PageState(NamedTuple):
@@ -36,15 +36,15 @@ class Alarm(NamedTuple):
     spent: NDArray[np.bool_]
 
 
-def weights(usable: NDArray[np.bool_]) -> FloatArray:
-    """Weights ``(d, u)`` of the usable e-detectors; row 0 is the distribution detector. They sum to one."""
-    number = usable.sum(axis=1)
-    first, rest = int(number[0]), int(number[1:].sum())
-    share = DISTRIBUTION_SHARE if first and rest else 1.0
-    weight = np.where(usable, (1 - share if first else share) / max(rest, 1), 0.0)
-    if first:
-        weight[0] = np.where(usable[0], share / first, 0.0)
-    return weight
+def weights(usable: NDArray[np.bool_], joint: int = 0) -> FloatArray:
+    """Weights ``(d, u)`` of the usable e-detectors, the last ``joint`` rows being joint ones. They sum to one."""
+    group = np.array([0, *[1] * (len(usable) - 1 - joint), *[2] * joint])
+    members = np.array([usable[group == one].sum() for one in range(3)])
+    share = np.where(members > 0, 1.0, 0.0)
+    if members[0] and share[1:].any():
+        share[0] = share[1:].sum() * DISTRIBUTION_SHARE / (1 - DISTRIBUTION_SHARE)
+    each = share / max(float(share.sum()), 1e-300) / np.maximum(members, 1)
+    return np.where(usable, each[group][:, None], 0.0)
 
 
 def start(units: int, detectors: int) -> PageState:

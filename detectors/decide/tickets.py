@@ -19,6 +19,8 @@ from detectors.types import Evidence, FloatArray
 
 NOTE, TICKET = 1.0, 2.0
 _UNREMARKABLE = np.log(0.05)
+NOTABLE = 1e-3
+"""A joint permutation p-value worth a note: one false one in a thousand windows, on record and without work."""
 
 
 class TicketState(NamedTuple):
@@ -50,6 +52,43 @@ def combined(evidence: Mapping[str, Evidence], units: int) -> FloatArray:
     return np.where(spoke > 0, np.minimum(least + np.log(np.maximum(spoke, 1)), 0.0), np.nan)
 
 
+def relevance(effect: FloatArray, low: FloatArray, tolerance: float) -> FloatArray:
+    """Log p-value of "no more than ``tolerance`` of the probability mass moved", from a 95 % DKW interval.
+
+    The interval's half width is sqrt(ln(80) / 2) (n^-1/2 + m^-1/2); from it follows the bound
+    4 exp(-2 e^2 / (n^-1/2 + m^-1/2)^2) on the chance of a distance e above the tolerance (Massart 1990). NaN where
+    there is no effect.
+    """
+    over = np.maximum(effect - tolerance, 0.0) / np.maximum(effect - low, 1e-300)
+    return np.where(np.isfinite(effect), np.minimum(np.log(4.0) - np.log(80.0) * over**2, 0.0), np.nan)
+
+
+def decide_joint(
+    state: TicketState,
+    evidence: Mapping[str, Evidence],
+    *,
+    tolerance: float,
+    level: float,
+    busy: NDArray[np.bool_],
+) -> tuple[TicketState, Tickets]:
+    """Judge the joint tests of one full window, ``(v,)`` views; several tests share the level.
+
+    A ticket needs a `relevance` below the level: permutations cannot tell a rare chance from a rarer one. A view whose
+    permutations say that it differs, by an amount that may be too small to matter, gets a note. ``busy`` views get
+    neither.
+    """
+    views = len(state.level)
+    log_p, over = np.full((2, views), np.nan)
+    for one in evidence.values():
+        log_p = np.fmin(log_p, one.log_p + np.log(len(evidence)))
+        over = np.fmin(over, relevance(one.effect, one.effect_low, tolerance) + np.log(len(evidence)))
+    with np.errstate(invalid="ignore"):
+        large = over < np.log(level / max(views, 1))
+        differs = log_p <= np.log(max(level / max(views, 1), NOTABLE))
+        quiet = log_p > _UNREMARKABLE
+    return _latched(state, log_p, ~busy & large, ~busy & differs & ~large, quiet)
+
+
 def decide(
     state: TicketState, evidence: Mapping[str, Evidence], *, tolerance: float, level: float, busy: NDArray[np.bool_]
 ) -> tuple[TicketState, Tickets]:
@@ -63,8 +102,24 @@ def decide(
             if name in evidence:
                 large |= evidence[name].effect_low > tolerance
         quiet = log_p > _UNREMARKABLE
-    tickets = significant & large & (state.level < TICKET)
-    notes = significant & ~large & (state.level < NOTE)
+    return _latched(state, log_p, significant & large, significant & ~large, quiet)
+
+
+def together(columns: Tickets, views: Tickets) -> Tickets:
+    """Verdicts on columns, then views, as one."""
+    return Tickets(*(np.concatenate(pair) for pair in zip(columns, views, strict=True)))
+
+
+def _latched(
+    state: TicketState,
+    log_p: FloatArray,
+    large: NDArray[np.bool_],
+    small: NDArray[np.bool_],
+    quiet: NDArray[np.bool_],
+) -> tuple[TicketState, Tickets]:
+    """What is new opens, what is quiet again closes."""
+    tickets = large & (state.level < TICKET)
+    notes = small & (state.level < NOTE)
     recovered = quiet & (state.level > 0)
     new = np.where(tickets, TICKET, np.where(notes, NOTE, state.level))
     return TicketState(np.where(recovered, 0.0, new)), Tickets(notes, tickets, recovered, log_p)
