@@ -13,15 +13,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, ValidationError, ValidationInfo
+from pydantic import Field, PlainSerializer, PlainValidator, ValidationError, ValidationInfo
 
 from monitor.budget import Budget, parse, run_length
 from monitor.errors import ConfigError
 from monitor.listeners import HTTP_ADDRESS, Flight, Http, Source, Telemetry, clashes
 from monitor.quantities import Address, duration
-from monitor.strict import BudgetText, Duration, Fault, Names, RelativePath, Size, Strict, faults_of, unknown
+from monitor.sections import Alarms, Columns, Joint, Moving, Pane, Season, Window
+from monitor.strict import Duration, Fault, Names, RelativePath, Size, Strict, faults_of, unknown
 from monitor.yaml_text import read_yaml, write_yaml
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -72,114 +72,6 @@ def _model_name(value: object) -> str:
         message = f"{value!r} cannot name a model; use 1 to 64 letters, digits, dots, dashes and underscores"
         raise ValueError(message)
     return value
-
-
-def _zone(name: str) -> str:
-    """A time zone that this machine knows."""
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # not found is a KeyError
-        raise ValueError(f"{name!r} is no time zone; use a name such as UTC or Europe/Berlin") from None
-    return name
-
-
-class Columns(Strict):
-    """Roles of columns; what is not named is a feature whose kind is inferred."""
-
-    time: str | None = Field(default=None, description="event time of a row")
-    id: str | None = Field(default=None, description="request id")
-    client: str | None = Field(default=None, description="who asked")
-    prediction: str | None = Field(default=None, description="the model's answer")
-    score: str | None = Field(default=None, description="the model's score")
-    label: str | None = Field(default=None, description="the truth, where it is known")
-    version: str | None = Field(default=None, description="version of the model")
-    segments: Names = Field(default=(), description="columns whose values get streams of their own")
-    embeddings: Names = Field(default=(), description="vector columns")
-    categorical: Names = Field(default=(), description="columns to take for categories")
-    numeric: Names = Field(default=(), description="columns to take for numbers")
-    ignore: Names = Field(default=(), description="columns to leave out")
-
-    @classmethod
-    def cross(cls, raw: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator[Fault]:
-        """A column plays one part; only a segment may be given a kind too."""
-        parts: dict[str, str] = {}
-        for role in cls.model_fields:
-            given = raw.get(role)
-            names = given if isinstance(given, (list, tuple)) else [given]
-            for name in (name for name in names if isinstance(name, str)):
-                first = parts.setdefault(name, role)
-                if first != role and (first, role) not in _TOGETHER:
-                    yield (role,), f'column "{name}" is named under {first} already; keep one of the two'
-
-
-_KINDS = ("categorical", "numeric")
-_TOGETHER = {(role, kind) for role in ("segments", "prediction", "score", "label") for kind in _KINDS}
-
-
-class Pane(Strict):
-    """How rows are cut into panes: by event time or by count."""
-
-    every: Duration | None = Field(default=None, ge=0.1, description='length in event time, such as "60s"')
-    rows: int | None = Field(default=None, ge=1, description="number of rows")
-    lateness: Duration | None = Field(default=None, ge=0, description="how long a pane waits for late rows")
-
-    @property
-    def wait(self) -> float:
-        """Lateness in seconds: as given, or the pane's own length."""
-        return self.lateness if self.lateness is not None else self.every or 0.0
-
-    @classmethod
-    def cross(cls, raw: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator[Fault]:
-        """Exactly one way of cutting."""
-        given = [key for key in ("every", "rows") if raw.get(key) is not None]
-        if len(given) != 1:
-            problem = "every and rows are both given" if given else "neither every nor rows is given"
-            yield (), f'{problem}; say exactly one of {{every: "60s"}} and {{rows: 200}}'
-        if "rows" in given and raw.get("lateness") is not None:
-            yield ("lateness",), "has no meaning for a pane counted in rows; remove it or use every"
-
-
-class Window(Strict):
-    """How many panes are looked at together."""
-
-    panes: int = Field(default=60, ge=1, le=100_000, description="number of panes merged into a window")
-
-
-class Alarms(Strict):
-    """The promise: how often a false alarm is allowed, and which shift is worth one."""
-
-    false_alarms: BudgetText = Field(default=parse("1 per 90d"), description='budget of pages, such as "1 per 90d"')
-    smallest_shift: float = Field(default=0.05, ge=0, lt=1, description="probability mass that must have moved")
-    smallest_fault: float = Field(default=0.01, ge=0, lt=1, description="rise of a fault rate that matters")
-    false_tickets: BudgetText | None = Field(
-        default=None, description="budget of tickets; like false_alarms unless given"
-    )
-    hold: int | None = Field(default=None, ge=0, description="panes of quiet after an alarm; one window unless given")
-
-
-class Joint(Strict):
-    """Joint detection over all columns, the scores and each embedding."""
-
-    enabled: bool = Field(default=True, description="look at columns together, at scores and at embeddings")
-    rows: int = Field(default=4096, ge=256, le=1_000_000, description="rows of a window that joint tests look at")
-
-
-class Season(Strict):
-    """References by the time of the week."""
-
-    by: Literal["none", "hour_of_day", "weekday_hour", "hour_of_week"] = Field(
-        default="none", description="none, hour_of_day (24 references), weekday_hour (48) or hour_of_week (168)"
-    )
-    timezone: Annotated[str, AfterValidator(_zone)] = Field(default="UTC", description="time zone of the hours")
-
-
-class Moving(Strict):
-    """A reference that moves: the last panes before the window, instead of the fixed one."""
-
-    panes: int = Field(default=0, ge=0, le=1_000_000, description="panes of the moving reference; 0: it stays fixed")
-    steps: int = Field(
-        default=1, ge=1, le=100, description="parts in which it moves; 1: the previous period as a whole"
-    )
 
 
 class Model(Strict):
