@@ -18,23 +18,20 @@ from typing import Any
 import pyarrow as pa
 
 from detectors.registry import CATALOG
-from monitor import artefact, log, memory
+from monitor import log
 from monitor.clock import Clock
-from monitor.config import Config, Model, fingerprint
+from monitor.config import Config, Model
 from monitor.envelope import Delivery, batches
-from monitor.errors import StoreError
+from monitor.errors import ConfigError, StoreError
 from monitor.evidence import histograms, pack_evidence
-from monitor.fitted import Fitted
 from monitor.intake import Intake
-from monitor.learning import Learner
 from monitor.limits import Limits
-from monitor.loading import fitted_of
 from monitor.metrics import histogram
 from monitor.report import Finding, Report
-from monitor.sinks.prometheus import ModelTally
 from monitor.states import pack_pane
-from monitor.store import Checkpoint, FindingRow, PaneRow, Store
-from monitor.streams import Fed, ModelStreams
+from monitor.store import Checkpoint, FindingRow, FindingState, PaneRow, Store
+from monitor.streams import Fed
+from monitor.watched import Act, References, Watched
 
 FINDINGS_FILE = "findings.jsonl"
 _TAKE_SECONDS = 0.1
@@ -42,18 +39,6 @@ _CROWDED = 0.5
 """Share of the spool that is in use before a checkpoint comes out of turn."""
 _RETRY_SECONDS = 5.0
 """After a checkpoint that failed, findings wait so long before they are written down out of turn."""
-
-
-@dataclass(slots=True)
-class Watched:
-    """One model: its streams, or the rows that it still learns from."""
-
-    model: Model
-    streams: ModelStreams | None = None
-    learner: Learner | None = None
-    tally: ModelTally = field(default_factory=ModelTally)
-    last_rows: float = 0.0
-    types: pa.Schema | None = None
 
 
 @dataclass(slots=True)
@@ -86,6 +71,7 @@ class Agent:
         self._limits = limits_of(config)
         self.checkpoint_seconds = histogram("driftwarden_checkpoint_duration_seconds")
         self.detector_seconds = {name: histogram("driftwarden_detector_duration_seconds") for name in CATALOG}
+        self.references = References(self.folder, clock)
         self.models = {model.name: self.watch(model, config) for model in config.models}
 
     @property
@@ -95,21 +81,16 @@ class Agent:
 
     def watch(self, model: Model, config: Config) -> Watched:
         """A model that begins: with its reference, or with learning one."""
-        wanted = model.reference.learn_rows
-        if not wanted:
-            return self._begin(model, fitted_of(model, self.folder / "references"), config)
-        learned = self._learned(model)
-        if (learned / artefact.MANIFEST).is_file():
-            return self._begin(model, artefact.load(learned), config)
-        return Watched(model, learner=Learner(model, wanted, self.folder / "learning" / model.name))
+        return self.references.watch(model, config)
 
-    def _learned(self, model: Model) -> Path:
-        return self.folder / "references" / f"{model.name}-learned"
-
-    def _begin(self, model: Model, fitted: Fitted, config: Config) -> Watched:
-        streams = ModelStreams(model, fitted, config_id=fingerprint(config), timer=self.clock.monotonic)
-        streams.prepare()
-        return Watched(model, streams=streams, types=fitted.sample.schema, last_rows=self.clock.monotonic())
+    def rebaseline(self, act: Act) -> None:
+        """Take the next rows of a model for its reference; `ConfigError` if there is no such model."""
+        watched = self.models.get(act.model)
+        if watched is None or watched.streams is None:
+            problem = "is not watched" if watched is None else "is still learning its first reference"
+            raise ConfigError([f"model: {act.model!r} {problem}; watched are: {', '.join(self.models)}"])
+        self.references.rebaseline(watched, act)
+        self._log.warning("re-baseline begun", model=act.model, by=act.by, because=act.because, rows=act.rows)
 
     def restore(self) -> None:
         """Go on from the last checkpoint, if there is one."""
@@ -247,18 +228,16 @@ class Agent:
                 )
 
     def _learn(self, watched: Watched, batch: pa.RecordBatch) -> pa.RecordBatch | None:
-        learner = watched.learner
-        if learner is None:
-            return batch
-        rest = learner.feed(batch)
-        if learner.complete:
-            fitted = learner.fit()
-            artefact.write(fitted, self._learned(watched.model))
-            begun = self._begin(watched.model, fitted, self.config)
-            watched.streams, watched.types, watched.learner = begun.streams, begun.types, None
-            learner.forget()
-            memory.release()
-            self._log.info("reference learnt", model=watched.model.name, rows=fitted.rows)
+        """The rows that are still to be judged."""
+        act = watched.act
+        rest, learnt = self.references.learn(watched, batch, self.config)
+        if learnt and watched.streams is not None:
+            self._log.info("reference learnt", model=watched.model.name, rows=watched.streams.fitted.rows)
+        if learnt and act is not None:
+            watched.tally.rebaselined += 1
+            self._lines.append({"kind": "rebaseline", **dataclasses.asdict(act), "time": self.clock.now()})
+            for row in [row for row in self.open.values() if row.model == act.model]:
+                self._close(row.id, self.clock.now(), "rebaselined")
         return rest
 
     def publish(self, watched: Watched, reports: Iterable[Report]) -> None:
@@ -298,11 +277,11 @@ class Agent:
             finding.sentence(), model=finding.model, stream=finding.stream, finding=finding.id, triage=finding.triage
         )
 
-    def _close(self, row_id: str, time: float) -> None:
+    def _close(self, row_id: str, time: float, state: FindingState = "recovered") -> None:
         row = self.open.pop(row_id, None)
         if row is not None:
-            self._pending[row_id] = dataclasses.replace(row, closed=time, state="recovered")
-            self._log.info("recovered", model=row.model, stream=row.stream, finding=row_id)
+            self._pending[row_id] = dataclasses.replace(row, closed=time, state=state)
+            self._log.info(state, model=row.model, stream=row.stream, finding=row_id)
 
     def idle(self) -> None:
         """Let event time pass for models whose rows have stopped coming."""

@@ -16,10 +16,10 @@ import pyarrow as pa
 from starlette.applications import Starlette
 
 from monitor import log, memory
-from monitor.agent import Agent, Watched, limits_of
+from monitor.agent import Agent, limits_of
 from monitor.clock import SystemClock
 from monitor.config import Config, load
-from monitor.errors import ConfigError, DriftwardenError
+from monitor.errors import ConfigError, DriftwardenError, StoreError
 from monitor.intake import Intake
 from monitor.ledger import Ledger
 from monitor.listeners import Directory, Flight, Http, Stdin
@@ -30,6 +30,7 @@ from monitor.sources import http
 from monitor.sources import load as source_class
 from monitor.spool import Spool
 from monitor.store import Store
+from monitor.watched import Act, Watched
 from monitor.web import ops
 
 SNAPSHOT_SECONDS = 1.0
@@ -126,7 +127,9 @@ class Running:
     def _serve(self, config: Config) -> None:
         """One server for each address: ingest, operations, or both."""
         endpoint = config.endpoint
-        operations = ops.Operations(self.scrape, self.missing, self.reload, self._version, endpoint.token)
+        operations = ops.Operations(
+            self.scrape, self.missing, self.reload, self.rebaseline, self._version, endpoint.token
+        )
         routes: dict[str, list[Any]] = {str(endpoint.address): list(ops.routes(operations))}
         places = {str(endpoint.address): endpoint.address}
         for source in config.sources:
@@ -188,6 +191,21 @@ class Running:
         self.agent.post(lambda: self._adopt(config, begun))
         reloads.last_successful, reloads.last_success = True, self.agent.clock.now()
         self._log.info("reloaded", models=len(config.models), begun_anew=len(begun))
+
+    def rebaseline(self, act: ops.NewBaseline) -> None:
+        """Have the engine gather a new reference; `DriftwardenError` if it cannot."""
+        faults: list[DriftwardenError] = []
+
+        def do() -> None:
+            try:
+                self.agent.rebaseline(Act(act.model, act.because, act.by, act.rows, self.agent.clock.now()))
+            except DriftwardenError as fault:
+                faults.append(fault)
+
+        if not self.agent.post(do):
+            raise StoreError("the engine is busy; try again")
+        if faults:
+            raise faults[0]
 
     def _adopt(self, config: Config, begun: list[Watched]) -> None:
         self._intake.admit(model.name for model in config.models)

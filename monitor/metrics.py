@@ -187,6 +187,7 @@ METRICS: tuple[Metric, ...] = (
     _gauge("driftwarden_reference_rows", _MODEL, "Rows of the reference."),
     _gauge("driftwarden_reference_columns", (*_MODEL, "kind"), "Monitored columns of the reference by kind."),
     _gauge("driftwarden_reference_created_timestamp_seconds", _MODEL, "When the reference was measured."),
+    _counter("driftwarden_rebaselines_total", _MODEL, "References replaced by an explicit, recorded re-baseline."),
     # Clockwork and state.
     _counter("driftwarden_checkpoints_total", (), "Attempts to write a checkpoint."),
     _counter("driftwarden_checkpoint_failures_total", (), "Checkpoints that could not be written."),

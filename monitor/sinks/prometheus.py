@@ -38,6 +38,7 @@ class ModelTally:
     failures: dict[str, int] = field(default_factory=dict)
     findings: dict[tuple[str, str], int] = field(default_factory=dict)
     recovered: int = 0
+    rebaselined: int = 0
     violations: dict[str, int] = field(default_factory=dict)
     type_faults: int = 0
     panes: dict[str, int] = field(default_factory=dict)
@@ -90,6 +91,7 @@ def of_model(streams: ModelStreams, tally: ModelTally, open_findings: Mapping[st
     made.put("driftwarden_reference_rows", streams.fitted.rows)
     made.put("driftwarden_reference_created_timestamp_seconds", streams.fitted.created)
     made.put("driftwarden_findings_recovered_total", tally.recovered)
+    made.put("driftwarden_rebaselines_total", tally.rebaselined)
     made.put("driftwarden_type_faults_total", tally.type_faults)
     made.put("driftwarden_evaluation_duration_seconds", tally.evaluation.freeze())
     grid = streams.fitted.reference.grid

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 
+from pydantic import Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
@@ -18,7 +19,10 @@ from starlette.routing import Route
 
 from monitor.errors import DriftwardenError
 from monitor.exposition import OPENMETRICS_TYPE, TEXT_TYPE, wants_openmetrics
+from monitor.strict import Strict
 
+BODY_BYTES = 8192
+"""Largest body of an act."""
 _LANDING = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Driftwarden</title></head><body>
 <h1>Driftwarden {version}</h1>
@@ -45,6 +49,15 @@ class Scrape:
         return (openmetrics, OPENMETRICS_TYPE) if wants_openmetrics(accept) else (text, TEXT_TYPE)
 
 
+class NewBaseline(Strict):
+    """The body of a request for a new reference."""
+
+    model: str = Field(min_length=1, max_length=64, description="whose reference is to be replaced")
+    because: str = Field(min_length=3, max_length=500, description="why the traffic of now is the new normal")
+    by: str = Field(default="operator", min_length=1, max_length=100, description="who says so")
+    rows: int = Field(default=20_000, ge=1_000, le=10_000_000, description="rows of the new reference")
+
+
 @dataclass(frozen=True, slots=True)
 class Operations:
     """What the routes ask of the agent; callbacks may come from any thread and are quick, except ``reload``.
@@ -56,6 +69,7 @@ class Operations:
     scrape: Scrape
     ready: Callable[[], str | None]
     reload: Callable[[], None]
+    rebaseline: Callable[[NewBaseline], None]
     version: str
     token: str | None = None
 
@@ -87,6 +101,9 @@ def routes(operations: Operations) -> Sequence[Route]:
     async def reload(_: Request) -> Response:
         return await run_in_threadpool(_reload, operations.reload, reload_lock)
 
+    async def rebaseline(request: Request) -> Response:
+        return await run_in_threadpool(_rebaseline, operations.rebaseline, await _body(request))
+
     alive = [Route(path, live, methods=["GET"]) for path in ("/healthz", "/livez", "/-/healthy")]
     prepared = [Route(path, ready, methods=["GET"]) for path in ("/readyz", "/-/ready")]
     return [
@@ -95,7 +112,35 @@ def routes(operations: Operations) -> Sequence[Route]:
         *alive,
         *prepared,
         Route("/-/reload", guard.wrap(reload), methods=["POST", "PUT"]),
+        Route("/-/rebaseline", guard.wrap(rebaseline), methods=["POST"]),
     ]
+
+
+async def _body(request: Request) -> bytes:
+    """The first bytes of a body; what is longer than any good one is cut, and then is no JSON."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_BYTES:
+            break
+    return body
+
+
+def _rebaseline(ask: Callable[[NewBaseline], None], body: bytes) -> Response:
+    try:
+        wanted = NewBaseline.model_validate_json(body)
+        ask(wanted)
+    except ValidationError as error:
+        faults = "\n".join(
+            f"{'.'.join(str(at) for at in one['loc']) or 'body'}: {one['msg']}" for one in error.errors()
+        )
+        return PlainTextResponse(f"The reference stays as it is. Faults:\n{faults}\n", status_code=400)
+    except DriftwardenError as error:
+        return PlainTextResponse(f"The reference stays as it is. Faults:\n{error}\n", status_code=400)
+    return PlainTextResponse(
+        f"The next {wanted.rows} rows of {wanted.model} become its reference; the old one judges until then.\n",
+        status_code=202,
+    )
 
 
 def _reload(reload: Callable[[], None], lock: Lock) -> Response:

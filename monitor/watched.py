@@ -1,0 +1,171 @@
+"""One watched model, and where its reference comes from: stored data, first traffic, or an explicit re-baseline.
+
+A re-baseline is an act of a person, with a reason: rows from now on become the new reference. Until there are enough
+of them the old reference goes on judging. The act is kept with the new artefact and in ``history.jsonl``; it holds
+until the configured reference or its columns change.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from monitor import artefact, memory
+from monitor.clock import Clock
+from monitor.config import Config, Model, fingerprint
+from monitor.errors import StoreError
+from monitor.fitted import Fitted
+from monitor.learning import Learner
+from monitor.loading import fitted_of
+from monitor.sinks.prometheus import ModelTally
+from monitor.streams import ModelStreams
+
+HISTORY = "history.jsonl"
+_ACT = "act.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Who asked for a new reference, why, when (seconds since the epoch) and of how many rows."""
+
+    model: str
+    because: str
+    by: str
+    rows: int
+    asked: float
+
+
+@dataclass(slots=True)
+class Watched:
+    """One model: its streams, and the rows that it learns a (new) reference from."""
+
+    model: Model
+    streams: ModelStreams | None = None
+    learner: Learner | None = None
+    act: Act | None = None
+    tally: ModelTally = field(default_factory=ModelTally)
+    last_rows: float = 0.0
+    types: pa.Schema | None = None
+
+
+class References:
+    """The references of all models under one state folder."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        """``folder`` is the agent's state folder."""
+        self._folder, self._clock = folder, clock
+
+    def watch(self, model: Model, config: Config) -> Watched:
+        """A model that begins: with its reference, or with learning one; `DriftwardenError` if it has none."""
+        watched = self._watch(model, config)
+        pending = self._learning(model, "rebaseline") / _ACT
+        if pending.is_file() and watched.streams is not None:
+            watched.act = Act(**json.loads(pending.read_text(encoding="utf-8")))
+            watched.learner = Learner(model, watched.act.rows, pending.parent)
+        return watched
+
+    def _watch(self, model: Model, config: Config) -> Watched:
+        rebaselined = self._place(model, "rebaselined")
+        if (rebaselined / artefact.MANIFEST).is_file() and self._replaced(model) == _identity(model):
+            return self._begin(model, artefact.load(rebaselined), config)
+        wanted = model.reference.learn_rows
+        if not wanted:
+            return self._begin(model, fitted_of(model, self._folder / "references"), config)
+        learned = self._place(model, "learned")
+        if (learned / artefact.MANIFEST).is_file():
+            return self._begin(model, artefact.load(learned), config)
+        return Watched(model, learner=Learner(model, wanted, self._learning(model)))
+
+    def learn(self, watched: Watched, batch: pa.RecordBatch, config: Config) -> tuple[pa.RecordBatch | None, bool]:
+        """Learn from a batch; the rows that are still to be judged, and whether there is a new reference now.
+
+        While a re-baseline gathers its rows, the old reference judges them too.
+        """
+        learner = watched.learner
+        if learner is None:
+            return batch, False
+        rest = learner.feed(batch)
+        if not learner.complete:
+            return (None if watched.act is None else batch), False
+        fitted = learner.fit()
+        kind = "learned" if watched.act is None else "rebaselined"
+        artefact.write(fitted, self._place(watched.model, kind))
+        if watched.act is not None:
+            self._record(watched, watched.act, fitted)
+        begun = self._begin(watched.model, fitted, config)
+        watched.streams, watched.types, watched.learner, watched.act = begun.streams, begun.types, None, None
+        learner.forget()
+        memory.release()
+        return rest, True
+
+    def rebaseline(self, watched: Watched, act: Act) -> None:
+        """Begin to gather a new reference; one that is still being gathered starts over."""
+        folder = self._learning(watched.model, "rebaseline")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in folder.glob("*.arrow"):
+                file.unlink()
+            _write(folder / _ACT, json.dumps(dataclasses.asdict(act)))
+        except OSError as error:
+            raise StoreError(f"{folder}: the re-baseline cannot be written down: {error.strerror}") from error
+        watched.act, watched.learner = act, Learner(watched.model, act.rows, folder)
+
+    def _begin(self, model: Model, fitted: Fitted, config: Config) -> Watched:
+        streams = ModelStreams(model, fitted, config_id=fingerprint(config), timer=self._clock.monotonic)
+        streams.prepare()
+        return Watched(model, streams=streams, types=fitted.sample.schema, last_rows=self._clock.monotonic())
+
+    def _record(self, watched: Watched, act: Act, fitted: Fitted) -> None:
+        """Keep who did it and why: beside the artefact, and in the history, which only grows."""
+        old = "" if watched.streams is None else watched.streams.fitted.reference.grid.id
+        facts = {**dataclasses.asdict(act), "done": self._clock.now(), "replaces_grid": old}
+        facts |= {"grid": fitted.reference.grid.id, "replaces": _identity(watched.model)}
+        place = self._place(watched.model, "rebaselined")
+        try:
+            _write(place.with_suffix(".json"), json.dumps(facts))
+            with (self._folder / "references" / HISTORY).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(facts) + "\n")
+            (self._learning(watched.model, "rebaseline") / _ACT).unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"{place}: the re-baseline cannot be recorded: {error.strerror}") from error
+
+    def _replaced(self, model: Model) -> str:
+        """What the re-baselined reference stood in for."""
+        try:
+            facts = json.loads(self._place(model, "rebaselined").with_suffix(".json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return ""
+        return str(facts.get("replaces", ""))
+
+    def _place(self, model: Model, kind: str) -> Path:
+        return self._folder / "references" / f"{model.name}-{kind}"
+
+    def _learning(self, model: Model, kind: str = "") -> Path:
+        return self._folder / "learning" / (f"{model.name}-{kind}" if kind else model.name)
+
+
+def _identity(model: Model) -> str:
+    """Changes when the configuration asks for another reference."""
+    told = json.dumps([model.reference.document(), model.columns.model_dump(), model.season.model_dump()])
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _write(path: Path, text: str) -> None:
+    """All or nothing."""
+    fresh = path.with_name(path.name + ".tmp")
+    with fresh.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(path)
+
+
+Ask = Callable[[Act], None]
+"""Hands an act to the engine's thread; `DriftwardenError` if it cannot be done."""
