@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from detectors.multivariate.samples import mixed
+
 ROWS_A_TIME = 4
 KEPT_ROWS = 200
 PACE_ROWS = 256
@@ -41,7 +43,7 @@ class RowSample:
             return
         if self._rows >= KEPT_ROWS:
             self._next = self._seen + PACE_ROWS
-        priority = _mixed(np.arange(first, first + n, dtype=np.uint64) ^ (self._seed << np.uint64(32)))
+        priority = mixed(np.arange(first, first + n, dtype=np.uint64) ^ (self._seed << np.uint64(32)))
         few = min(ROWS_A_TIME, n)
         chosen = np.sort(np.argpartition(priority, few - 1)[:few])
         index = chosen if rows is None else rows[chosen]
@@ -62,11 +64,3 @@ def _alone(rows: pa.RecordBatch) -> pa.RecordBatch:
     """The rows without dictionaries: those are shared, and would keep the whole message that they came in."""
     columns = [column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in rows.columns]
     return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
-
-
-def _mixed(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's finaliser (Steele, Lea, Flood 2014)."""
-    value = value + np.uint64(0x9E3779B97F4A7C15)
-    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return value ^ (value >> np.uint64(31))

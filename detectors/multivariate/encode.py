@@ -59,7 +59,7 @@ class ColumnsEncoder(NamedTuple):
 
     Numeric columns ``numeric (a,)`` (positions in ``Block.numeric``): (x - ``centre``) * ``inverse``, clipped to
     ``[low, high]``, ``(a,)`` each. Categorical columns ``codes (c,)``: ``group (c, v + 2)`` takes a code + 2 to its
-    group, -1 for the centre; each of the ``(e,)`` dimensions is ``on`` where ``column``'s group is ``own``, else ``off``.
+    group, -1 for the centre; each dimension ``(e,)`` is ``on`` where ``column``'s group is ``own``, else ``off``.
     """
 
     unit: IntArray
