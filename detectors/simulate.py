@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from detectors import parts
 from detectors.grid import MAX_CATEGORIES, Grid, bins_of_cells, centre_and_scale
 from detectors.sequential.dependence import autocorrelation_time, base_rows
+from detectors.strata import Strata
 from detectors.types import MISSING_CODE, Block, FloatArray, Reference
 
 
@@ -28,13 +30,37 @@ def block_of(numeric: FloatArray, codes: NDArray[np.int32] | None = None) -> Blo
     )
 
 
-def take(block: Block, rows: NDArray[np.int64] | slice) -> Block:
-    """Rows of a block, in the given order."""
-    return block_of(block.numeric[rows], block.codes[rows])
+def take(block: Block, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Block:
+    """Rows of a block, in the given order, with all that belongs to a row; faults do not."""
+    return Block(
+        np.asfortranarray(block.numeric[rows]),
+        np.asfortranarray(block.codes[rows]),
+        np.zeros_like(block.faults),
+        None if block.time is None else block.time[rows],
+        tuple(vectors[rows] for vectors in block.vectors),
+        None if block.strata is None else block.strata[rows],
+    )
 
 
-def reference_of(block: Block, *, labels: Sequence[Sequence[str]] | None = None, dependent: bool = True) -> Reference:
-    """Measure a block as reference. Codes are taken as slots in their order; ``dependent`` measures tau as well."""
+class Layout(NamedTuple):
+    """How a block's strata hang together: see `detectors.strata.Strata`."""
+
+    parent: tuple[int, ...]
+    free: tuple[int, ...] = ()
+    cell: tuple[int, ...] | None = None
+
+
+def reference_of(
+    block: Block,
+    *,
+    labels: Sequence[Sequence[str]] | None = None,
+    dependent: bool = True,
+    layout: Layout | None = None,
+) -> Reference:
+    """Measure a block as reference. Codes are taken as slots in their order; ``dependent`` measures tau as well.
+
+    ``layout`` makes strata of ``block.strata``; without it they are left out of account.
+    """
     centre, scale = centre_and_scale(block.numeric)
     counts, _, _ = parts.count_cells(block.numeric.T, centre, scale)
     bins = bins_of_cells(counts)
@@ -54,15 +80,33 @@ def reference_of(block: Block, *, labels: Sequence[Sequence[str]] | None = None,
         labels=tuple(tuple(names) for names in labels),
         open_vocabulary=np.zeros(q, bool),
         ordered=np.zeros(q, bool),
+        vectors=tuple((f"v{i}", vectors.shape[1]) for i, vectors in enumerate(block.vectors)),
+        strata=() if layout is None else tuple(f"s{i}" for i in range(len(layout.parent))),
     )
+    if layout is None:
+        block = dataclasses.replace(block, strata=None)
     summary = parts.summarise(grid, block)
+    strata = None if layout is None else _strata(grid, block, layout)
     independent = np.ones(len(grid.names))
     tau, tau_missing = independent, independent
     if dependent:
         size = base_rows(block.rows)
         pieces = (take(block, slice(i, i + size)) for i in range(0, block.rows - size + 1, size))
-        tau, tau_missing = autocorrelation_time(grid, summary, (parts.summarise(grid, piece) for piece in pieces))
-    return Reference(grid, summary, tau, tau_missing)
+        batches = (parts.summarise(grid, piece) for piece in pieces)
+        tau, tau_missing = autocorrelation_time(grid, summary, batches, strata)
+    return Reference(grid, summary, tau, tau_missing, strata)
+
+
+def _strata(grid: Grid, block: Block, layout: Layout) -> Strata:
+    if block.strata is None:
+        raise ValueError("`block` has no strata; set `strata` or leave `layout` out")
+    pieces = [parts.summarise(grid, take(block, block.strata == code)) for code in range(len(layout.parent))]
+    return Strata(
+        tuple(pieces),
+        np.array(layout.parent),
+        np.isin(np.arange(len(grid.names)), layout.free),
+        None if layout.cell is None else np.array(layout.cell),
+    )
 
 
 def moved(block: Block, unit: int, by: float) -> Block:

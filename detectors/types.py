@@ -236,8 +236,8 @@ class EDetector(Detector, Protocol):
         """Drop the evidence of the marked units ``(u,)``: they start anew."""
         ...
 
-    def questions(self, fixed: Fixed) -> Questions:
-        """Say what is asked."""
+    def questions(self, fixed: Fixed, mix: IntArray | None = None) -> Questions:
+        """Say what is asked of rows with that many in each stratum; without ``mix``, of the reference's own."""
         ...
 
     def answers(self, fixed: Fixed, summary: Summary) -> tuple[FloatArray, FloatArray]:

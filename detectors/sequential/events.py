@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from detectors.grid import SLOTS, Grid
+from detectors.strata import Mixture, Strata
+from detectors.strata import mixture as mixed
 from detectors.types import FloatArray, IntArray, Summary
 
 CUTS = 15
@@ -57,9 +59,20 @@ def _cuts(counts: IntArray) -> list[tuple[int, float]]:
 
 def count(events: Events, summary: Summary) -> tuple[FloatArray, FloatArray]:
     """Rows that say yes, and rows that say anything, ``(k,)`` each."""
+    return _laid_out(summary)[events.slot].astype(np.float64), answered(summary)[events.unit]
+
+
+def answered(summary: Summary) -> FloatArray:
+    """Rows with a value, ``(u,)``: those that a column's questions are put to."""
     new = summary.new[len(summary.numeric) :]
-    answered = np.concatenate([summary.numeric.sum(axis=1), summary.codes.sum(axis=1) + new])
-    return _laid_out(summary)[events.slot].astype(np.float64), answered[events.unit].astype(np.float64)
+    return np.concatenate([summary.numeric.sum(axis=1), summary.codes.sum(axis=1) + new]).astype(np.float64)
+
+
+def mixture(events: Events, strata: Strata) -> Mixture:
+    """What each stratum of the reference answers."""
+    yes = np.array([count(events, part)[0] for part in strata.parts])
+    asked = np.array([answered(part) for part in strata.parts])
+    return mixed(strata, yes, asked, events.unit, yes)
 
 
 def _laid_out(summary: Summary) -> IntArray:

@@ -23,7 +23,10 @@ _R_CAP = 1e280
 
 
 class Bets(NamedTuple):
-    """The fixed part, ``(k, 5)``: log-likelihood ratios of one yes and one no, divided by tau, and usability."""
+    """What a pane is judged by, ``(k, 5)``: log-likelihood ratios of one yes and one no, divided by tau, and usability.
+
+    A bet that cannot be made on a pane leaves R as it is.
+    """
 
     yes: FloatArray
     no: FloatArray
@@ -66,8 +69,8 @@ def step(bet: Bets, state: Recursion, yes: FloatArray, asked: FloatArray) -> Rec
     age *= cusum > 0
     r = np.exp(log_e, out=log_e)
     r *= state.r + 1
-    r *= bet.usable
     np.minimum(r, _R_CAP, out=r)
+    np.copyto(r, state.r, where=bet.usable == 0)
     silent = asked == 0
     if silent.any():
         r[silent], cusum[silent], age[silent] = state.r[silent], state.cusum[silent], state.age[silent]
