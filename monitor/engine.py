@@ -22,7 +22,7 @@ from detectors.decide.incidents import Incident, joins
 from detectors.registry import SEQUENTIAL, WINDOWED, Tolerances
 from detectors.sequential import recovery
 from detectors.sequential.recursion import Recursion
-from detectors.types import Detector, EDetector, Evidence, FloatArray, Reference, Summary, Window
+from detectors.types import Detector, EDetector, Evidence, FloatArray, Reference, Sample, Summary, Window
 from monitor.report import Culprit, Finding, Recovered, Report, culprit_of, triage_of
 
 _ONSETS = 4096
@@ -33,12 +33,13 @@ _NAMED = 20
 
 @dataclass(frozen=True, slots=True)
 class Pane:
-    """A closed pane: its number in the stream (from 1), its span, and the summary of its rows."""
+    """A closed pane: its number in the stream (from 1), its span, the summary of its rows, and some of them by view."""
 
     number: int
     start: float
     end: float
     summary: Summary
+    samples: tuple[Sample, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ in one after the other, stored in between, and merged, always with the same resu
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,15 +21,6 @@ LEAST_RUN, MOST_RUN = 8, 256
 _TAUS = 10
 """Runs are so many times longer than rows depend on each other (methods.md 6)."""
 _LEAST_KEPT = 2
-
-
-class Sampled(Protocol):
-    """What has samples by view: a pane."""
-
-    @property
-    def samples(self) -> tuple[Sample, ...]:
-        """One for each view."""
-        ...
 
 
 class Kept(NamedTuple):
@@ -107,8 +98,11 @@ def cut(encoder: Encoder, block: Block, run: int) -> Sample:
     return Sample(encoder.encode(block)[:rows], np.arange(rows) // run, strata)
 
 
-def complete(samples: Iterable[Sample], run: int) -> Sample:
-    """One sample of the complete runs of all, in the order of runs; a run may lie in two of them."""
+def window_sample(samples: Iterable[Sample], run: int) -> Sample:
+    """The complete runs (``run`` rows) of one view in a window's panes, in order; a run may lie in two panes.
+
+    At least one pane.
+    """
     parts = list(samples)
     number = np.concatenate([part.run for part in parts])
     order = np.argsort(number, kind="stable")
@@ -122,14 +116,6 @@ def complete(samples: Iterable[Sample], run: int) -> Sample:
         number[whole],
         np.concatenate([part.strata for part in parts])[order],
     )
-
-
-def window_sample(panes: Sequence[Sampled], view: int, run: int) -> Sample:
-    """The complete runs of a window's panes: the sample of the view at position ``view``, whose runs have ``run`` rows.
-
-    At least one pane.
-    """
-    return complete((pane.samples[view] for pane in panes), run)
 
 
 def picked(blocks: Sequence[Block], rows: IntArray, whole: Block | None = None) -> Block:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from detectors.multivariate.encode import VectorEncoder
-from detectors.multivariate.samples import Chooser, Kept, chooser, complete, cut, mixed, picked, run_rows, window_sample
+from detectors.multivariate.samples import Chooser, Kept, chooser, cut, mixed, picked, run_rows, window_sample
 from detectors.types import Block, IntArray, Sample, View
 
 
@@ -55,7 +53,7 @@ def test_the_choice_does_not_depend_on_how_rows_come(cuts: list[int], runs: int,
         np.testing.assert_array_equal(a.run, b.run)
         np.testing.assert_array_equal(a.strata, b.strata)
         np.testing.assert_array_equal(a.rows, b.rows)
-    assert (once.run.dtype, once.strata.dtype, once.rows[0].dtype) == (np.int64, np.int32, np.float32)
+    assert [str(part.dtype) for part in once.samples[0]] == ["float32", "int64", "int32"]
     seen = np.unique(number // 8)
     least = seen[np.argsort(mixed(seen.astype(np.uint64)))[:runs]]
     chosen = np.isin(number // 8, least)
@@ -85,12 +83,11 @@ def test_a_window_has_the_complete_runs_of_its_panes_in_order() -> None:
     block, it = _block(400, 1), Chooser((ENCODER,), 16, 100)
     number = np.arange(400) + 8
     panes = [it.add(it.empty(), [_rows(block, slice(a, a + 100))], number[a : a + 100]) for a in range(0, 400, 100)]
-    got = window_sample(panes, 0, 16)
+    got = window_sample((pane.samples[0] for pane in panes), 16)
     assert got.run.tolist() == np.repeat(np.arange(1, 25), 16).tolist()  # runs 0 and 25 are half outside
     np.testing.assert_array_equal(got.rows, np.clip(block.vectors[0][8:392], -8, 8))
-    none = window_sample(
-        [SimpleNamespace(samples=(Sample(part.rows[0][:3], part.run[:3], part.strata[:3]),)) for part in panes], 0, 16
-    )
+    parts = [Sample(part.rows[0][:3], part.run[:3], part.strata[:3]) for part in panes]
+    none = window_sample(parts, 16)
     assert none.rows.shape == (0, 5)
 
 
@@ -98,7 +95,7 @@ def test_runs_whose_rows_lie_in_two_panes_alternately_are_put_together() -> None
     rows = np.arange(32, dtype=np.float32)[:, None]
     run, strata = np.arange(32) // 8, np.arange(32, dtype=np.int32) % 3
     even = np.arange(32) % 2 == 0
-    got = complete([Sample(rows[some], run[some], strata[some]) for some in (even, ~even)], 8)
+    got = window_sample([Sample(rows[some], run[some], strata[some]) for some in (even, ~even)], 8)
     assert np.bincount(got.run).tolist() == [8] * 4
     for i in range(4):
         assert sorted(got.rows[got.run == i, 0]) == list(range(8 * i, 8 * i + 8))
