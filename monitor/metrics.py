@@ -177,6 +177,21 @@ METRICS: tuple[Metric, ...] = (
         (*_STREAM, "feature"),
         "Shift in probability mass that the current window can still detect; top columns only.",
     ),
+    _gauge(
+        "driftwarden_joint_log_e",
+        (*_STREAM, "view"),
+        "Natural logarithm of the e-value of one joint view: all columns, the scores or an embedding.",
+    ),
+    _gauge(
+        "driftwarden_joint_log_p",
+        (*_STREAM, "view", "detector"),
+        "Natural logarithm of the p-value of a joint test in the last full window.",
+    ),
+    _gauge(
+        "driftwarden_joint_effect",
+        (*_STREAM, "view"),
+        "Probability mass that moved jointly in the last full window, at least.",
+    ),
     _gauge("driftwarden_series_suppressed", _MODEL, "Series of columns not exported because of top_features."),
     # Findings and the promise they are held to.
     _counter("driftwarden_findings_total", (*_MODEL, "severity", "triage"), "Findings opened."),

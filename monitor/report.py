@@ -90,13 +90,13 @@ def culprit_of(
     return Culprit(name, index, detector, log_e, label, change, change - error, change + error, before, now, (index,))
 
 
-def window_culprit(name: str, index: int, size: Evidence | None) -> Culprit:
+def window_culprit(name: str, index: int, size: Evidence | None, detector: str = "window") -> Culprit:
     """A column with its size over the window, from the evidence that measures it."""
     nan = float("nan")
     if size is None:
-        return Culprit(name, index, "window", nan, "total_variation", nan, nan, nan, nan, nan, (index,))
+        return Culprit(name, index, detector, nan, "total_variation", nan, nan, nan, nan, nan, (index,))
     effect, low, high = (float(part[index]) for part in (size.effect, size.effect_low, size.effect_high))
-    return Culprit(name, index, "window", nan, size.effect_name, effect, low, high, nan, nan, (index,))
+    return Culprit(name, index, detector, nan, size.effect_name, effect, low, high, nan, nan, (index,))
 
 
 @dataclass(frozen=True, slots=True)

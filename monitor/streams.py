@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from detectors.registry import Tolerances
-from detectors.types import Block
+from detectors.types import Block, Evidence
 from monitor import states
 from monitor.config import Model
 from monitor.decode import Decoded, Decoder, Labels
@@ -49,6 +49,7 @@ class Stream:
     closed: list[Pane] = field(default_factory=list)
     late: int = 0
     last: Report | None = None
+    joint: dict[str, Evidence] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +228,7 @@ class ModelStreams:
             )
             one.closed = [*one.closed[-self.model.window.panes :], pane]
             one.last = report
+            one.joint |= report.joint
             reports.append(report)
         return reports
 

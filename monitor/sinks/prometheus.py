@@ -136,9 +136,24 @@ def _stream(made: _Maker, streams: ModelStreams, one: Stream, tally: ModelTally)
     made.put("driftwarden_alarm_active", float(bool(one.state.owners)), one.name)
     threshold = float(np.log(streams.run_length * streams.shares))
     made.put("driftwarden_alarm_threshold_log_e", threshold, one.name)
+    _joint(made, one)
     report = one.last
     made.put("driftwarden_evidence_log_e", report.mean_log_e if report is not None else -np.inf, one.name)
     return _columns(made, streams, one.name, report) if report is not None else 0
+
+
+def _joint(made: _Maker, one: Stream) -> None:
+    """Series of the joint views: the newest evidence of each detector."""
+    for detector, evidence in one.joint.items():
+        for view, log_e, log_p, effect in zip(
+            one.engine.reference.views, evidence.log_e, evidence.log_p, evidence.effect, strict=True
+        ):
+            if not np.isnan(log_e):
+                made.put("driftwarden_joint_log_e", float(log_e), one.name, view.name)
+            if not np.isnan(log_p):
+                made.put("driftwarden_joint_log_p", float(log_p), one.name, view.name, detector)
+            if not np.isnan(log_p) and np.isfinite(effect):
+                made.put("driftwarden_joint_effect", float(effect), one.name, view.name)
 
 
 def _columns(made: _Maker, streams: ModelStreams, stream: str, report: Report) -> int:
