@@ -137,6 +137,63 @@ def fit(config: Path, out: Path, model: str | None, *, as_json: bool) -> None:
 @command.command()
 @_CONFIG
 @_JSON
+@click.option("--model", help="Only this model of the configuration.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Rows that come in a second.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for calibration.json and calibration.html.")
+@click.option(
+    "--streams", type=click.IntRange(min=1), help="Simulated streams a shift: all of them, however long it takes."
+)
+@click.option("--panes", default=100, show_default=True, type=click.IntRange(min=1), help="How far to look, in panes.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="The same seed, the same answer."
+)
+def calibrate(
+    config: Path,
+    model: str | None,
+    rate: float | None,
+    out: Path | None,
+    streams: int | None,
+    panes: int,
+    seed: int,
+    *,
+    as_json: bool,
+) -> None:
+    """Say before it runs what the alarms will do: false alarms, smallest shifts found, and after how long.
+
+    Replays resampled reference rows and injected shifts through the engine that `run` uses, for about a minute. With
+    several models the files go to OUT/NAME.
+    """
+    from monitor.calibration.calibrate import calibrate as study
+    from monitor.calibration.files import write
+    from monitor.calibration.study import Plan
+    from monitor.calibration.table import print_result
+    from monitor.config import load
+    from monitor.errors import ConfigError
+    from monitor.loading import fitted_of
+
+    chosen = [one for one in load(config).models if model in (None, one.name)]
+    if not chosen:
+        raise ConfigError([f"--model: no model is called {model!r}"])
+    plan = Plan(horizon=panes, seed=seed) if streams is None else Plan(streams, panes, seed, float("inf"))
+    documents = []
+    for one in chosen:
+        with _progress() as progress:
+            fitted = fitted_of(one, progress=progress)
+        with _progress("streams") as progress:
+            result = study(one, fitted, rate=rate, plan=plan, tell=_counted(progress, one.name))
+        if out is not None:
+            write(result, out if len(chosen) == 1 else out / one.name)
+        if as_json:
+            documents.append(result.document())
+        else:
+            print_result(result)
+    if as_json:
+        print(json.dumps(documents))
+
+
+@command.command()
+@_CONFIG
+@_JSON
 @click.option(
     "--input", "paths", required=True, multiple=True, help="File, folder or URI of a stored log; may be repeated."
 )
@@ -208,8 +265,15 @@ def _write(file: TextIO, line: str) -> None:
     file.flush()
 
 
+def _counted(progress: Progress | None, name: str) -> Callable[[int, int], None] | None:
+    """Progress in a number of things of which the total is known."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(name, done, total)
+
+
 @contextmanager
-def _progress() -> Iterator[Progress | None]:
+def _progress(of: str = "rows") -> Iterator[Progress | None]:
     """A progress bar on standard error, if that is a terminal."""
     if not sys.stderr.isatty():
         yield None
@@ -224,7 +288,7 @@ def _progress() -> Iterator[Progress | None]:
         def tell(name: str, rows: int, total: int | None) -> None:
             task = tasks.setdefault(name, None)
             if task is None:
-                task = tasks[name] = bar.add_task(f"{name} (rows)", total=total)
+                task = tasks[name] = bar.add_task(f"{name} ({of})", total=total)
             bar.update(task, completed=rows)
 
         yield tell

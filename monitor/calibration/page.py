@@ -1,0 +1,185 @@
+"""A study as one HTML page that needs nothing else: no script, no font, no address outside itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from html import escape
+
+from monitor.calibration import words
+from monitor.calibration.plots import Axis, Mark, Plot, Series, decades
+from monitor.calibration.result import Column, Delay, Result, poisson
+from monitor.calibration.study import ROWS_UNIT
+
+_KINDS = ("mean", "mix", "scale", "spike", "new category", "missing")
+_LEAST_MASS = 0.005
+_STYLE = """
+:root { color-scheme: light dark; --paper: #fff; --ink: #1c2430; --faint: #5c6675; --rule: #dfe3e8; --card: #f6f7f9;
+  --warn: #8a4b00; --warn-card: #fff4e0; --mean: #0067a8; --mix: #0067a8; --scale: #b8480f; --spike: #00794f;
+  --new: #00794f; --missing: #9c3b7c; --promise: #0067a8; }
+@media (prefers-color-scheme: dark) { :root { --paper: #14181f; --ink: #e6e9ee; --faint: #9aa4b2; --rule: #2c343f;
+  --card: #1b2129; --warn: #ffc266; --warn-card: #33270f; --mean: #5cb8f0; --mix: #5cb8f0; --scale: #f2905c;
+  --spike: #4cc79a; --new: #4cc79a; --missing: #e08fc2; --promise: #5cb8f0; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 76rem; padding: 1rem; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; margin: .5rem 0 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
+p { margin: .4rem 0; max-width: 52rem; } .faint { color: var(--faint); }
+.warnings { background: var(--warn-card); color: var(--warn); border-radius: .5rem; padding: .6rem 1rem .6rem 2rem; }
+.few { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); gap: .8rem; }
+figure { margin: 0; background: var(--card); border-radius: .5rem; padding: .6rem; min-width: 0; }
+figcaption { font-size: .85rem; overflow-wrap: anywhere; } figcaption b { font-weight: 600; }
+.wide { max-width: 32rem; } svg { display: block; width: 100%; height: auto; }
+.grid { stroke: var(--rule); stroke-width: 1; } .tick { fill: var(--faint); font: 9px system-ui, sans-serif; }
+.limit { stroke: var(--faint); stroke-width: 1.5; stroke-dasharray: 4 3; fill: none; }
+.line { fill: none; stroke-width: 1.8; } .dot { stroke: none; } .hollow { fill: var(--card); stroke-width: 1.6; }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; min-width: 40rem; width: 100%; }
+th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--rule); vertical-align: top; }
+td { font-variant-numeric: tabular-nums; } .legend { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; padding: 0;
+  list-style: none; font-size: .85rem; } .legend span { display: inline-block; width: .8rem; height: .8rem;
+  border-radius: 50%; margin-right: .35rem; vertical-align: -.08rem; }
+"""
+
+
+def html(result: Result) -> str:
+    """The whole page."""
+    body = "".join(
+        (
+            f"<h1>{escape(result.model)}: what its alarms will do</h1>",
+            f'<p class="faint">{escape(_about(result))}</p>',
+            *_warnings(result),
+            *_alarms(result),
+            *_delays(result),
+            *_rows(result),
+            *_table(result),
+            "<h2>How this was measured</h2>",
+            *(f"<p>{escape(note)}</p>" for note in result.notes),
+        )
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(result.model)}: calibration</title><style>{_STYLE}{_colours()}</style></head>"
+        f"<body>{body}</body></html>\n"
+    )
+
+
+def _about(result: Result) -> str:
+    streams = f"{result.streams} streams of {result.horizon:g} panes, seed {result.seed}"
+    return f"{words.traffic(result)}; {streams}; reference {result.grid_id}"
+
+
+def _colours() -> str:
+    styles = sorted({_style(kind) for kind in _KINDS} | {"promise"})
+    return "\n".join(
+        f".{one}.line, .{one}.hollow {{ stroke: var(--{one}); }} .{one}.dot {{ fill: var(--{one}); }} "
+        f".legend .{one} {{ background: var(--{one}); }}"
+        for one in styles
+    )
+
+
+def _style(kind: str) -> str:
+    return kind.split(maxsplit=1)[0] if kind in _KINDS else "promise"
+
+
+def _warnings(result: Result) -> Iterator[str]:
+    if result.warnings:
+        lines = "".join(f"<li>{escape(one)}</li>" for one in result.warnings)
+        yield f'<h2>Before you rely on it</h2><ul class="warnings">{lines}</ul>'
+
+
+def _alarms(result: Result) -> Iterator[str]:
+    yield "<h2>False alarms</h2>"
+    yield f"<p>Promised: {escape(words.promise(result))}.</p><p>Measured: {escape(words.measured(result))}.</p>"
+    marks = []
+    for rung in result.false_alarms.ladder:
+        rate = poisson(rung.pages, rung.panes)
+        says = f"budget of one in {rung.length:g} panes: {rung.pages} pages in {rung.panes:,} panes"
+        marks.append(Mark(1 / rung.length, max(rate.value, 1e-5), max(rate.low, 1e-5), rate.high, says))
+    axis = [Axis(1e-5, 0.2, decades(1e-5, 0.2), title) for title in ("pages a pane promised", "measured, with 95 %")]
+    says = "Measured rate of false pages against the promised one, for budgets that a short study can test"
+    plot = Plot(axis[0], axis[1], [Series("promise", marks)], says, diagonal=True, width=420, height=220)
+    yield f'<figure class="wide">{plot.svg()}<figcaption>{escape(says)}. Below the dashed line the promise is kept.'
+    yield "</figcaption></figure>"
+
+
+def _delays(result: Result) -> Iterator[str]:
+    yield "<h2>Delay against the size of a shift, column by column</h2>"
+    yield (
+        "<p>Across: how much probability mass moved. Up: panes from the onset to the page, median with the 90 % point. "
+        "Hollow: not found in time. Left of the dashed line a shift is tolerated.</p>"
+    )
+    items = (
+        f'<li><span class="{_style(kind)}"></span>{escape(words.LABELS[kind])}: {escape(words.MEANINGS[kind])}</li>'
+        for kind in _KINDS
+    )
+    yield f'<ul class="legend">{"".join(items)}</ul><div class="few">'
+    for column in result.columns:
+        yield _column(result, column)
+    yield "</div>"
+
+
+def _column(result: Result, column: Column) -> str:
+    series = []
+    for kind in _KINDS:
+        marks = [_mark(result, one, max(one.mass, _LEAST_MASS)) for one in result.of(column.name, kind)]
+        series.append(Series(_style(kind), marks))
+    limit = f"up to {column.tolerated:.3f} is tolerated"
+    upright = (column.tolerated, limit) if math.isfinite(column.tolerated) else None
+    x = Axis(_LEAST_MASS, 1.0, decades(0.01, 1.0), "probability mass moved")
+    says = f"Delay against size in {column.name}"
+    plot = Plot(x, _panes_axis(result), series, says, upright)
+    caption = f"<b>{escape(column.name)}</b> {escape(limit) if upright else 'values are not watched'}"
+    return f"<figure>{plot.svg()}<figcaption>{caption}</figcaption></figure>"
+
+
+def _panes_axis(result: Result) -> Axis:
+    top = max(result.horizon, 2.0)
+    ticks = [tick for tick in decades(1.0, top) if tick[0] < 0.7 * top]
+    return Axis(0.8, 1.6 * top, [*ticks, (1.4 * top, "never")], "panes")
+
+
+def _mark(result: Result, one: Delay, x: float) -> Mark:
+    seen = f"found in {one.found} of {one.streams} streams" if one.streams else "not simulated: out of reach"
+    says = f"{words.LABELS[one.kind]} {words.size(one.kind, one.size)}: {seen}"
+    if not math.isfinite(one.median):
+        return Mark(x, 1.4 * result.horizon, 1, 1, says, hollow=True)
+    wall = words.span(result.traffic.seconds(one.median))
+    says += f", median {one.median:.0f} panes {wall}"
+    high = one.ninety if math.isfinite(one.ninety) else 1.4 * result.horizon
+    return Mark(x, one.median, one.median, high, says)
+
+
+def _rows(result: Result) -> Iterator[str]:
+    joint = [one for one in result.delays if one.unit == ROWS_UNIT]
+    if not joint:
+        return
+    yield "<h2>Shifts of whole rows</h2>"
+    yield "<p>Across: the share of the rows. These show in several columns together, or only there.</p>"
+    yield '<div class="few">'
+    for kind in dict.fromkeys(one.kind for one in joint):
+        marks = [_mark(result, one, one.size) for one in joint if one.kind == kind]
+        x = Axis(0.08, 1.1, [(0.1, "10 %"), (0.3, "30 %"), (1.0, "100 %")], "share of the rows")
+        by = {words.raised(one) for one in joint if one.kind == kind} - {""}
+        plot = Plot(x, _panes_axis(result), [Series("promise", marks)], f"Delay against size: {words.LABELS[kind]}")
+        raised = f" Raised by {escape('; '.join(sorted(by)))}." if by else ""
+        caption = f"<b>{escape(words.LABELS[kind])}</b>: {escape(words.MEANINGS[kind])}.{raised}"
+        yield f"<figure>{plot.svg()}<figcaption>{caption}</figcaption></figure>"
+    yield "</div>"
+
+
+def _table(result: Result) -> Iterator[str]:
+    yield "<h2>Smallest injected shift that is found</h2>"
+    yield (
+        f"<p>Found in at least 90 % of the streams within {result.horizon:g} panes; median (90 %) delay.</p>"
+        '<div class="scroll"><table>'
+    )
+    yield _line("th", ["column", "tolerated", *(words.LABELS[kind] for kind in _KINDS)])
+    for column in result.columns:
+        cells = (words.smallest(result, column.name, kind) for kind in _KINDS)
+        yield _line("td", [column.name, f"{column.tolerated:.3f}", *cells])
+    yield "</table></div>"
+
+
+def _line(tag: str, cells: Sequence[str]) -> str:
+    return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"
