@@ -7,6 +7,7 @@ difference, so that the reference's own sampling error is in every p-value; depe
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from detectors.grid import ABOVE, BELOW, BINS
+from detectors.strata import MixedSummary, mixed_summary
 from detectors.types import FloatArray, IntArray, Reason, Reference, Summary
 
 T = TypeVar("T")
@@ -46,9 +48,24 @@ class Groups(NamedTuple):
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the reference fixes for every later comparison."""
+    """What the reference fixes for every later comparison.
+
+    ``mixed`` says that it is the reference at some window's own mix: what was fitted to the whole does not hold for it.
+    """
 
     reference: Reference
+    mixed: bool = False
+
+    def at(self, mix: IntArray) -> Baseline:
+        """The baseline of a window with ``mix (c,)`` rows in the strata; itself where there are no strata."""
+        if self._strata is None or not mix.any():
+            return self
+        return Baseline(dataclasses.replace(self.reference, summary=self._strata.at(mix)), mixed=True)
+
+    @cached_property
+    def _strata(self) -> MixedSummary | None:
+        reference = self.reference
+        return None if reference.strata is None else mixed_summary(reference.strata, reference.summary)
 
     @cached_property
     def bins(self) -> IntArray:
@@ -105,10 +122,8 @@ class Baseline:
         order = np.argsort(-self.codes, axis=1, kind="stable")
         ranked = np.take_along_axis(self.codes, order, axis=1)
         codes = np.empty((_CODE_LEVELS, *self.codes.shape), np.int64)
-        for level in range(_CODE_LEVELS):
-            np.put_along_axis(codes[level], order, _grouped(ranked, 2.0 ** -(level + 1)), axis=1)
-        numeric = np.stack([_grouped(self.bins, 2.0 ** -(level + 1)) for level in range(_NUMERIC_LEVELS)])
-        return numeric, codes
+        np.put_along_axis(codes, order[None], _grouped(ranked, _CODE_LEVELS), axis=2)
+        return _grouped(self.bins, _NUMERIC_LEVELS), codes
 
     @cached_property
     def scores(self) -> FloatArray:
@@ -306,20 +321,23 @@ def cumulated(counts: IntArray) -> FloatArray:
     return share
 
 
-def _grouped(counts: IntArray, least: float) -> IntArray:
-    """Number neighbouring bins so that each group holds at least ``least`` of its row (0.9 of it: bins are uneven)."""
-    share = shares(counts)
-    group = np.zeros(counts.shape, np.int64)
-    current, held = np.zeros(len(counts), np.int64), np.zeros(len(counts))
-    left = np.ones(len(counts))
-    for i in range(counts.shape[1]):
-        group[:, i] = current
-        held = held + share[:, i]
-        left = left - share[:, i]
-        full = (held >= 0.9 * least) & (left >= 0.9 * least)
-        current = current + full
-        held = np.where(full, 0.0, held)
-    return group
+def _grouped(counts: IntArray, levels: int) -> IntArray:
+    """Number neighbouring bins so that each group holds 1/2, 1/4 ... of its row or more, ``(levels, *counts.shape)``.
+
+    Nine tenths of that will do, as bins are uneven.
+    """
+    share = np.ascontiguousarray(shares(counts).T)
+    left = 1 - np.cumsum(share, axis=0)
+    least = 0.9 * 2.0 ** -np.arange(1, levels + 1)[:, None]
+    group = np.zeros((counts.shape[1], levels, len(counts)), np.int64)
+    held = np.zeros((levels, len(counts)))
+    for i in range(counts.shape[1] - 1):
+        held += share[i]
+        full = held >= least
+        full &= left[i] >= least
+        np.add(group[i], full, out=group[i + 1])
+        held[full] = 0
+    return np.ascontiguousarray(group.transpose(1, 2, 0))
 
 
 def _regroup(maps: IntArray, level: IntArray, window: IntArray, reference: IntArray) -> FloatArray:

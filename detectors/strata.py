@@ -14,6 +14,7 @@ Smith 1979; the moments after Cochran 1954.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -228,3 +229,55 @@ def _rows_of_agreement(yes: FloatArray, asked: FloatArray, unit: IntArray, membe
 
 def _ratio(a: FloatArray, b: FloatArray) -> FloatArray:
     return np.divide(a, b, out=np.zeros(np.broadcast_shapes(a.shape, b.shape)), where=b > 0)
+
+
+@dataclass(frozen=True)
+class MixedSummary:
+    """A reference's summary, ready for any mix; ``mixture`` answers on each bin, category and sum of z."""
+
+    whole: Summary
+    mixture: Mixture
+
+    def at(self, mix: IntArray) -> Summary:
+        """The reference as it would have been counted, had its rows come from the strata like ``mix (c,)``.
+
+        Bins, categories and sums are those of as many rows as the reference is worth for this mix, per column; the
+        fault counters and ``rows`` stay those of the whole.
+        """
+        share, rows = self.mixture.at(mix)
+        p, q = len(self.whole.numeric), len(self.whole.codes)
+        bins = self.whole.numeric.size
+        middle = bins + self.whole.codes.size
+        rows = np.floor(rows)
+        numeric = _counted(share[:bins].reshape(self.whole.numeric.shape), rows[:p])
+        codes = _counted(share[bins:middle].reshape(self.whole.codes.shape), rows[p : p + q])
+        sums = share[middle:].reshape(self.whole.sums.shape) * rows[:p, None]
+        return dataclasses.replace(self.whole, numeric=numeric, codes=codes, sums=sums)
+
+
+def mixed_summary(strata: Strata, whole: Summary) -> MixedSummary:
+    """Shrink the strata's bins and categories; numeric columns' strata differ as their distribution functions do."""
+    p, q = len(whole.numeric), len(whole.codes)
+    c = len(strata.parts)
+    numeric, codes, sums = (
+        np.array([getattr(part, name) for part in strata.parts], np.float64).reshape(c, *getattr(whole, name).shape)
+        for name in ("numeric", "codes", "sums")
+    )
+    new = np.array([part.new[p:] for part in strata.parts], np.float64).reshape(c, q)
+    unit = np.concatenate(
+        [
+            np.repeat(np.arange(p), whole.numeric.shape[1]),
+            np.repeat(np.arange(p, p + q), whole.codes.shape[1]),
+            np.repeat(np.arange(p), 2),
+        ]
+    )
+    asked = np.concatenate([numeric.sum(axis=2), codes.sum(axis=2) + new], axis=1)
+    flat = [part.reshape(c, -1) for part in (numeric, codes, sums, np.cumsum(numeric, axis=2))]
+    gauge = np.concatenate([flat[3], flat[1], np.zeros_like(flat[2])], axis=1)
+    return MixedSummary(whole, mixture(strata, np.concatenate(flat[:3], axis=1), asked, unit, gauge))
+
+
+def _counted(share: FloatArray, rows: FloatArray) -> IntArray:
+    """Whole counts of ``rows`` by share, rounded so that no cumulative count is off by more than a half."""
+    upto = np.rint(np.cumsum(share, axis=1) * rows[:, None]).astype(np.int64)
+    return np.diff(upto, axis=1, prepend=0)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.compare import Comparison
+from detectors.compare import Baseline, Comparison
 from detectors.types import Evidence, FloatArray, Reason, Reference
 
+F = TypeVar("F")
 _OK = int(Reason.OK)
 
 
@@ -25,6 +26,22 @@ class Windowed:
         """Nothing moves."""
         del fixed
         return Nothing()
+
+
+class Measured(Windowed, Generic[F]):
+    """One whose null law depends on the reference's distribution, and so on the mix."""
+
+    def fit(self, reference: Reference) -> F:
+        """Measure the whole reference."""
+        return self.measure(Baseline(reference))
+
+    def measure(self, base: Baseline) -> F:
+        """The null law beside a baseline."""
+        raise NotImplementedError
+
+    def at(self, fixed: F, it: Comparison) -> F:
+        """The null law for a window: what was fitted, or measured anew for the window's own mix."""
+        return self.measure(it.baseline) if it.baseline.mixed else fixed
 
 
 class Unfitted(Windowed):

@@ -19,8 +19,8 @@ import numpy as np
 
 from detectors.compare import Baseline, Comparison
 from detectors.maths import tails
-from detectors.types import Evidence, FloatArray, Reference, Summary, Window
-from detectors.univariate.common import Nothing, Result, Windowed, evidence
+from detectors.types import Evidence, FloatArray, Summary, Window
+from detectors.univariate.common import Measured, Nothing, Result, evidence
 
 _SPREAD_FLOOR = 1e-12
 
@@ -35,20 +35,20 @@ class ScoreFixed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Location(Windowed):
+class Location(Measured[ScoreFixed]):
     """Catalogue entry."""
 
     name: str = "mean_change"
     failure_modes: tuple[str, ...] = ("distributional_shift",)
 
-    def fit(self, reference: Reference) -> ScoreFixed:
+    def measure(self, base: Baseline) -> ScoreFixed:
         """Normal scores of the reference's bins."""
-        base = Baseline(reference)
-        return ScoreFixed(base.scores, *_moments(reference.summary), _kurtosis(base))
+        return ScoreFixed(base.scores, *_moments(base.reference.summary), _kurtosis(base))
 
     def score(self, fixed: ScoreFixed, state: Nothing, window: Window) -> tuple[Nothing, Evidence]:
         """Judge one window."""
         it = window.comparison
+        fixed = self.at(fixed, it)
         z = _score_difference(fixed.scores, it)
         mean, variance = _moments(it.summary)
         p, scale = len(z), it.reference.grid.scale
@@ -59,20 +59,20 @@ class Location(Windowed):
 
 
 @dataclass(frozen=True)
-class Scale(Windowed):
+class Scale(Measured[ScoreFixed]):
     """Catalogue entry."""
 
     name: str = "scale_change"
     failure_modes: tuple[str, ...] = ("distributional_shift",)
 
-    def fit(self, reference: Reference) -> ScoreFixed:
+    def measure(self, base: Baseline) -> ScoreFixed:
         """Squared normal scores of the reference's bins."""
-        base = Baseline(reference)
-        return ScoreFixed(base.scores**2, *_moments(reference.summary), _kurtosis(base))
+        return ScoreFixed(base.scores**2, *_moments(base.reference.summary), _kurtosis(base))
 
     def score(self, fixed: ScoreFixed, state: Nothing, window: Window) -> tuple[Nothing, Evidence]:
         """Judge one window."""
         it = window.comparison
+        fixed = self.at(fixed, it)
         z = _score_difference(fixed.scores, it)
         _, variance = _moments(it.summary)
         p = len(z)
