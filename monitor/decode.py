@@ -21,6 +21,8 @@ from detectors.grid import Grid
 from detectors.types import MISSING_CODE, NEW_CODE, Block, CodeArray, FloatArray, IntArray
 from monitor import columns
 from monitor.schema import Plan, family
+from monitor.strata import Stratifier
+from monitor.vectors import missing_vectors, vectors_of
 
 _RECIPES = 16
 """Schemas remembered; a sender that changes its schema with every batch must not make the table grow."""
@@ -66,6 +68,7 @@ class _Recipe:
     slow: Mapping[int, bool]
     codes: tuple[int, ...]
     units: Mapping[int, int]
+    vectors: tuple[int, ...]
     time: int
     version: int
     segments: tuple[tuple[str, int], ...]
@@ -86,6 +89,7 @@ class Decoder:
             Coder(vocabularies[name], len(labels), open_vocabulary=bool(is_open))
             for name, labels, is_open in zip(grid.code_names, grid.labels, grid.open_vocabulary, strict=True)
         ]
+        self._stratifier = None if plan.strata is None else Stratifier(plan.strata)
         self._recipes: list[_Recipe] = []
 
     def decode(self, batch: pa.RecordBatch) -> Decoded:
@@ -99,17 +103,24 @@ class Decoder:
         for index, count in lost.items():
             if index in recipe.units:
                 faults[recipe.units[index]] += count
+        segments = {name: labels_of(batch.column(i)) for name, i in recipe.segments}
+        time = columns.seconds(batch.column(recipe.time)) if recipe.time >= 0 else None
         block = Block(
             numeric=self._numeric(batch, recipe, faults),
             codes=self._codes(batch, recipe, faults),
             faults=faults,
-            time=columns.seconds(batch.column(recipe.time)) if recipe.time >= 0 else None,
+            time=time,
+            vectors=tuple(
+                missing_vectors(batch.num_rows, length) if i < 0 else vectors_of(batch.column(i), length)
+                for i, (_, length) in zip(recipe.vectors, self._grid.vectors, strict=True)
+            ),
+            strata=None if self._stratifier is None else self._stratifier.codes(segments, time, batch.num_rows),
         )
         return Decoded(
             block=block,
             batch=batch,
             version=labels_of(batch.column(recipe.version)) if recipe.version >= 0 else None,
-            segments={name: labels_of(batch.column(i)) for name, i in recipe.segments},
+            segments=segments,
             missing_columns=recipe.missing,
             extra_columns=recipe.extra,
             retyped=recipe.retyped,
@@ -174,6 +185,7 @@ class Decoder:
             slow=slow,
             codes=tuple(place.get(name, -1) for name in self._grid.code_names),
             units={place[name]: unit for unit, name in enumerate(names) if name in place},
+            vectors=tuple(place.get(name, -1) for name, _ in self._grid.vectors),
             time=place.get(roles.time or "", -1),
             version=place.get(roles.version or "", -1),
             segments=tuple((name, place[name]) for name in roles.segments if name in place),

@@ -16,7 +16,10 @@ import pyarrow as pa
 from pyarrow import types as at
 
 from monitor.errors import ConfigError
+from monitor.strata import StrataPlan
 
+LONGEST_VECTOR = 2_048
+"""A longer embedding is not monitored."""
 INTEGER_CODES = 32
 """An integer column with at most this many distinct values in the reference is taken for a categorical code."""
 REPEATS = 3
@@ -100,10 +103,11 @@ class ColumnPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All columns of the reference in their order, and the roles they were given."""
+    """All columns of the reference in their order, the roles they were given, and what makes strata of their rows."""
 
     columns: tuple[ColumnPlan, ...]
     roles: Roles
+    strata: StrataPlan | None = None
 
     @property
     def numeric(self) -> tuple[str, ...]:
@@ -115,23 +119,34 @@ class Plan:
         """Monitored categorical and boolean columns, in order."""
         return tuple(c.name for c in self.columns if c.monitored and c.kind in (Kind.CATEGORICAL, Kind.BOOLEAN))
 
+    @property
+    def embeddings(self) -> tuple[str, ...]:
+        """Monitored embeddings, in order."""
+        return tuple(c.name for c in self.columns if c.monitored and c.kind is Kind.VECTOR)
+
     def document(self) -> dict[str, Any]:
         """Return the plan as JSON-able values."""
-        return {"columns": [asdict(c) for c in self.columns], "roles": asdict(self.roles)}
+        strata = None if self.strata is None else self.strata.document()
+        return {"columns": [asdict(c) for c in self.columns], "roles": asdict(self.roles), "strata": strata}
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Plan:
         """Read back what `document` wrote; KeyError, TypeError or ValueError if it is something else."""
         columns = tuple(ColumnPlan(**{**c, "kind": Kind(c["kind"])}) for c in document["columns"])
-        return cls(columns, Roles.of(document["roles"]))
+        strata = None if document["strata"] is None else StrataPlan.of(document["strata"])
+        return cls(columns, Roles.of(document["roles"]), strata)
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the reference showed of one column: values that were not null, distinct ones (None: too many to matter)."""
+    """What the reference showed of one column: values that were not null, distinct ones (None: too many to matter).
+
+    ``length`` is that of most vectors of an embedding.
+    """
 
     present: int
     distinct: int | None
+    length: int = 0
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
@@ -143,6 +158,13 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
             kind = kind.storage_type
         else:
             return kind
+
+
+def is_vector(kind: pa.DataType) -> bool:
+    """Whether a column of this type can hold embeddings: lists of numbers."""
+    plain = plain_type(kind)
+    lists = (at.is_list, at.is_large_list, at.is_fixed_size_list)
+    return any(test(plain) for test in lists) and family(plain.value_type) == "number"
 
 
 def family(kind: pa.DataType) -> str:
@@ -216,15 +238,30 @@ def _some(names: Sequence[str], limit: int = 12) -> str:
 def _column(field: pa.Field, role: str, forced: Kind | None, facts: Mapping[str, Facts]) -> ColumnPlan:
     kind, note = (forced, "kind set by the configuration") if forced else _infer(field.type, facts.get(field.name))
     if role == "embedding":
-        kind, note = Kind.VECTOR, "embedding: kept in the row sample, not monitored yet"
+        return _embedding(field, facts.get(field.name))
     if role == "ignore":
         note = "ignored by the configuration"
-    elif role not in MONITORED_ROLES and role != "embedding":
+    elif role not in MONITORED_ROLES:
         note = f"the {role} of the row, not a feature"
     elif forced and family(field.type) in ("nested", "binary"):
         kind, note = Kind.OTHER, f"a {family(field.type)} column cannot be {forced.value}: ignored"
     monitored = role in MONITORED_ROLES and kind in (Kind.NUMERIC, Kind.CATEGORICAL, Kind.BOOLEAN)
     return ColumnPlan(field.name, kind, role, str(field.type), note, monitored, family(field.type))
+
+
+def _embedding(field: pa.Field, facts: Facts | None) -> ColumnPlan:
+    """A declared embedding: monitored if it holds vectors that are not too long."""
+    length = facts.length if facts else 0
+    kind = Kind.VECTOR if is_vector(field.type) else Kind.OTHER
+    note = f"embedding of {length} numbers"
+    if kind is Kind.OTHER:
+        note = f"a column of {field.type} cannot be an embedding: ignored"
+    elif not length:
+        note = "embedding without a vector in the reference: not monitored"
+    elif length > LONGEST_VECTOR:
+        note = f"{note}, more than {LONGEST_VECTOR}: not monitored"
+    monitored = kind is Kind.VECTOR and 0 < length <= LONGEST_VECTOR
+    return ColumnPlan(field.name, kind, "embedding", str(field.type), note, monitored, family(field.type))
 
 
 def _infer(kind: pa.DataType, facts: Facts | None) -> tuple[Kind, str]:
@@ -236,7 +273,7 @@ def _infer(kind: pa.DataType, facts: Facts | None) -> tuple[Kind, str]:
             return Kind.CATEGORICAL, f"integer code with {distinct} values"
         return Kind.NUMERIC, ""
     if at.is_fixed_size_list(plain) and at.is_floating(plain.value_type):
-        return Kind.VECTOR, f"vector of {plain.list_size}: not monitored yet"
+        return Kind.VECTOR, f"vector of {plain.list_size}: not monitored unless named under columns.embeddings"
     return {
         "number": (Kind.NUMERIC, ""),
         "null": (Kind.NUMERIC, "no value in the reference: only the share of missing values is watched"),

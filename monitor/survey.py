@@ -8,6 +8,7 @@ the order of the rows, and, unless its bytes limit it, the same for one seed how
 from __future__ import annotations
 
 import hashlib
+from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +19,9 @@ from numpy.typing import NDArray
 from pyarrow import types as at
 
 from detectors.grid import MAX_CATEGORIES
-from monitor import columns
+from monitor import columns, vectors
 from monitor.formats import conform, unify
-from monitor.schema import INTEGER_CODES, Facts, Roles, code_type, family, plain_type
+from monitor.schema import INTEGER_CODES, Facts, Roles, code_type, family, is_vector, plain_type
 
 SAMPLE_ROWS = 10_000
 SAMPLE_BYTES = 16 << 20
@@ -75,6 +76,7 @@ class Survey:
                 family(plain) in ("text", "boolean") or integer or (field.name in forced and family(plain) != "nested")
             ):
                 self.counters[field.name] = Counter(field.type, most=INTEGER_CODES if integer else None)
+        self.lengths = {name: Tally[int]() for name in roles.embeddings if name in schema.names}
         self.sample = Sample(_sampled(schema, roles), seed)
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -88,13 +90,18 @@ class Survey:
         self.rows += batch.num_rows
         for name, counter in self.counters.items():
             counter.add(batch.column(name))
+        for name, found in self.lengths.items():
+            found.update(vectors.lengths(batch.column(name)))
         while sum(len(c.counts) for c in self.counters.values()) > ALL_ENTRIES:
             max(self.counters.values(), key=lambda c: len(c.counts)).prune()
         self.sample.add(batch)
 
     def facts(self) -> dict[str, Facts]:
         """What `monitor.schema.build` needs to know."""
-        return {name: Facts(c.present, None if c.many else len(c.counts)) for name, c in self.counters.items()}
+        facts = {name: Facts(c.present, None if c.many else len(c.counts)) for name, c in self.counters.items()}
+        for name, found in self.lengths.items():
+            facts[name] = Facts(found.total(), None, max(found, key=lambda length: found[length], default=0))
+        return facts
 
     def vocabularies(self, names: Iterable[str], unordered: frozenset[str]) -> dict[str, Vocabulary]:
         """Vocabularies of the categorical columns; ``unordered`` ones were declared names, not numbers."""
@@ -192,7 +199,11 @@ def _sampled(schema: pa.Schema, roles: Roles) -> pa.Schema:
             (field.name, pa.string() if at.is_string_view(plain_type(field.type)) else plain_type(field.type))
             for field in schema
             if field.name not in roles.ignore
-            and (family(field.type) not in ("nested", "binary") or at.is_fixed_size_list(plain_type(field.type)))
+            and (
+                family(field.type) not in ("nested", "binary")
+                or at.is_fixed_size_list(plain_type(field.type))
+                or (field.name in roles.embeddings and is_vector(field.type))
+            )
         ]
     )
 

@@ -6,6 +6,7 @@ finite is missing as a whole, a row of NaN. Float32 of one length is looked at w
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -15,49 +16,42 @@ from pyarrow import types as at
 
 from detectors.types import SingleArray
 from monitor.columns import unwrap
-
-MOST_LENGTH = 2_048
-"""A longer embedding is not monitored."""
+from monitor.schema import is_vector
 
 
-def is_vector(kind: pa.DataType) -> bool:
-    """Whether a column of this type can hold embeddings: lists of numbers."""
-    while isinstance(kind, pa.BaseExtensionType):
-        kind = kind.storage_type
-    is_list = at.is_list(kind) or at.is_large_list(kind) or at.is_fixed_size_list(kind)
-    return is_list and bool(at.is_floating(kind.value_type) or at.is_integer(kind.value_type))
-
-
-def fixed_length(kind: pa.DataType) -> int | None:
-    """Length of the vectors if the type itself says it."""
-    while isinstance(kind, pa.BaseExtensionType):
-        kind = kind.storage_type
-    return int(kind.list_size) if at.is_fixed_size_list(kind) else None
-
-
-def length_of(column: pa.Array) -> int | None:
-    """Length of most vectors of a column; None if there is no vector."""
-    column = unwrap(column)
+def lengths(column: pa.Array) -> Counter[int]:
+    """How many vectors of a column have which length."""
+    column = _flat(column)
+    present = len(column) - column.null_count
+    if not is_vector(column.type) or not present:
+        return Counter()
     if at.is_fixed_size_list(column.type):
-        return int(column.type.list_size)
-    if not is_vector(column.type) or column.null_count == len(column):
-        return None
-    lengths = np.diff(column.offsets.to_numpy())[column.is_valid().to_numpy(zero_copy_only=False)]
-    found, times = np.unique(lengths, return_counts=True)
-    return int(found[times.argmax()])
+        return Counter({int(column.type.list_size): present})
+    found = np.diff(column.offsets.to_numpy())[column.is_valid().to_numpy(zero_copy_only=False)]
+    return Counter(found.tolist())
 
 
-def vectors(column: pa.Array, length: int) -> SingleArray:
+def vectors_of(column: pa.Array, length: int) -> SingleArray:
     """The vectors ``(n, length)`` of a column of any type; read-only where Arrow owns them."""
-    column = unwrap(column)
+    column = _flat(column)
     if not is_vector(column.type):
-        return np.full((len(column), length), np.nan, np.float32)
+        return missing_vectors(len(column), length)
     whole, out = _gathered(column, length)
     lost = ~(np.isfinite(out).all(axis=1) & whole)
     if lost.any():
         out = out if out.flags.writeable else out.copy()
         out[lost] = np.nan
     return out
+
+
+def missing_vectors(rows: int, length: int) -> SingleArray:
+    """Rows without a vector."""
+    return np.full((rows, length), np.nan, np.float32)
+
+
+def _flat(column: pa.Array) -> pa.Array:
+    column = unwrap(column)
+    return unwrap(column.dictionary.take(column.indices)) if at.is_dictionary(column.type) else column
 
 
 def _gathered(column: pa.Array, length: int) -> tuple[NDArray[np.bool_], SingleArray]:
