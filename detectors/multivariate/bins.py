@@ -90,6 +90,30 @@ def bins_of(view: View, sample: Sample, *, wanted: int = 20) -> Bins:
     return Bins(window.rows[mine], rows, window.strata[mine], merged.strata[theirs], blocks)
 
 
+def thinned(bins: Bins, run: int, window: int, reference: int, rng: np.random.Generator) -> Bins:
+    """Fewer and smaller bins: about so many rows a side at most, in whole runs; ``merged`` no longer applies."""
+    most = min(max(window // run, FEWEST_WINDOW_BINS), WANTED_REFERENCE_BINS)
+    mine = _some(len(bins.window_rows), most, rng)
+    size = min(bins.window_rows.shape[1], max(window // max(len(mine), 1) // run * run, run))
+    near = np.flatnonzero(np.isin(bins.reference_strata, bins.window_strata[mine]))
+    theirs = near[_some(len(near), max(reference // size, FEWEST_REFERENCE_BINS), rng)]
+    return Bins(
+        bins.window_rows[mine, :size],
+        bins.reference_rows[theirs, :size],
+        bins.window_strata[mine],
+        bins.reference_strata[theirs],
+        np.zeros((len(theirs), 0), np.int64),
+    )
+
+
+def _some(number: int, most: int, rng: np.random.Generator) -> IntArray:
+    """At most so many of ``number`` places, in order."""
+    if number <= most:
+        return np.arange(number)
+    chosen: IntArray = np.sort(rng.choice(number, most, replace=False))
+    return chosen
+
+
 def _merge(here: IntArray, there: IntArray, size: int, wanted: int) -> int:
     """Most blocks a bin such that both sides keep the bins that they need; 1 where they cannot."""
     k = np.arange(1, max(int(here.sum()) // (wanted * size), 1) + 1)

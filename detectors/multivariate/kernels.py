@@ -1,8 +1,8 @@
 """Kernels of rows, panel by panel: no matrix is ever larger than a panel.
 
-Gaussian ``exp(-|x - y|^2 / (2 l^2))`` and Laplace ``exp(-sqrt(2) |x - y|_1 / l)``, in float32. The exponent of a
-Gaussian is one matrix product: rows are extended by their squared length and by 1, so that the product of two extended
-rows is already ``-|x - y|^2 / 2``.
+Gaussian ``exp(-|x - y|^2 / (2 l^2))`` and Laplace ``exp(-sqrt(2) |x - y|_1 / l)``, in the precision of the rows. The
+exponent of a Gaussian is one matrix product: rows are extended by their squared length and by 1, so that the product
+of two extended rows is already ``-|x - y|^2 / 2``.
 
 Source: Biggs, Schrab and Gretton 2023 (MMD-FUSE: these two kernels and the range of bandwidths).
 """
@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import distance
 
-from detectors.types import FloatArray, SingleArray
+from detectors.types import FloatArray
+
+Rows = NDArray[np.floating]
 
 PANEL = 1 << 18
 """Entries of a panel: a megabyte of float32 stays in the cache."""
@@ -29,7 +31,7 @@ def panels(rows: int, width: int, entries: int = PANEL) -> Iterator[slice]:
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
 
-def extended(rows: SingleArray, centre: SingleArray) -> tuple[SingleArray, SingleArray]:
+def extended(rows: Rows, centre: Rows) -> tuple[Rows, Rows]:
     """Left and right factors ``(n, d + 2)``: ``left @ right.T`` is ``-|x - y|^2 / 2``."""
     moved = rows - centre
     half = -0.5 * np.square(moved).sum(axis=1, keepdims=True)
@@ -37,28 +39,29 @@ def extended(rows: SingleArray, centre: SingleArray) -> tuple[SingleArray, Singl
     return np.hstack([moved, half, one]), np.hstack([moved, one, half])
 
 
-def gaussian(exponent: SingleArray, bandwidth: float, out: SingleArray | None = None) -> SingleArray:
+def gaussian(exponent: Rows, bandwidth: float, out: Rows | None = None) -> Rows:
     """Gaussian kernel values from ``-|x - y|^2 / 2`` of any shape."""
-    out = np.multiply(exponent, np.float32(1 / bandwidth**2), out=out)
+    out = np.multiply(exponent, exponent.dtype.type(1 / bandwidth**2), out=out)
     return np.exp(out, out=out)
 
 
-def laplace(distances: SingleArray, bandwidth: float, out: SingleArray | None = None) -> SingleArray:
+def laplace(distances: Rows, bandwidth: float, out: Rows | None = None) -> Rows:
     """Laplace kernel values from city-block distances of any shape."""
-    out = np.multiply(distances, np.float32(-np.sqrt(2) / bandwidth), out=out)
+    out = np.multiply(distances, distances.dtype.type(-np.sqrt(2) / bandwidth), out=out)
     return np.exp(out, out=out)
 
 
-def city_block(x: SingleArray, y: SingleArray) -> SingleArray:
+def city_block(x: Rows, y: Rows) -> Rows:
     """Distances ``(n, m)`` in the 1-norm."""
-    return distance.cdist(x, y, "cityblock").astype(np.float32)
+    distances: Rows = distance.cdist(x, y, "cityblock").astype(x.dtype)
+    return distances
 
 
-def euclidean(x: SingleArray, y: SingleArray) -> SingleArray:
+def euclidean(x: Rows, y: Rows) -> Rows:
     """Distances ``(n, m)`` in the 2-norm."""
     centre = y.mean(axis=0)
     exponent = extended(x, centre)[0] @ extended(y, centre)[1].T
-    distances: SingleArray = np.sqrt(np.maximum(-2 * exponent, 0))
+    distances: Rows = np.sqrt(np.maximum(-2 * exponent, 0))
     return distances
 
 
@@ -76,7 +79,7 @@ def spread(distances: NDArray[np.floating]) -> tuple[float, float, float]:
     return float(low), middle if middle > 0 else float(np.median(positive)), float(high)
 
 
-def pairs(rows: SingleArray, rng: np.random.Generator) -> SingleArray:
+def pairs(rows: Rows, rng: np.random.Generator) -> Rows:
     """Euclidean distances between at most `SAMPLE` of the rows, each pair once."""
     some = rows if len(rows) <= SAMPLE else rows[np.sort(rng.choice(len(rows), SAMPLE, replace=False))]
     return euclidean(some, some)[np.triu_indices(len(some), 1)]

@@ -110,7 +110,7 @@ def _moments(rows: SingleArray, landmarks: SingleArray, bandwidths: FloatArray) 
     return squares / len(rows) - mean[:, :, None] * mean[:, None, :]
 
 
-def _values(rows: SingleArray, landmarks: SingleArray, bandwidths: FloatArray) -> list[SingleArray]:
+def _values(rows: SingleArray, landmarks: SingleArray, bandwidths: FloatArray) -> list[kernels.Rows]:
     centre = landmarks.mean(axis=0)
     exponent = kernels.extended(rows, centre)[0] @ kernels.extended(landmarks, centre)[1].T
     return [kernels.gaussian(exponent, scale) for scale in bandwidths]
