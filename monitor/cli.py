@@ -199,12 +199,20 @@ def calibrate(
 )
 @click.option("--model", help="Model that the log belongs to, if the configuration has several.")
 @click.option("--jsonl", type=click.Path(path_type=Path, allow_dash=True), help="Write findings as JSON lines.")
-def replay(config: Path, paths: tuple[str, ...], model: str | None, jsonl: Path | None, *, as_json: bool) -> None:
+@click.option(
+    "--compare", "other", type=click.Path(path_type=Path), help="Replay with this configuration too, and compare."
+)
+def replay(
+    config: Path, paths: tuple[str, ...], model: str | None, jsonl: Path | None, other: Path | None, *, as_json: bool
+) -> None:
     """Send stored logs through the engine that `run` uses, in event time, as fast as it goes."""
     from monitor.config import load
     from monitor.replay import replay as run_replay
     from monitor.tables import sentence
 
+    if other is not None:
+        _compare((config, other), paths, model, jsonl, as_json=as_json)
+        return
     loaded = load(config)
     with _lines(jsonl) as write, _progress() as progress:
 
@@ -217,6 +225,27 @@ def replay(config: Path, paths: tuple[str, ...], model: str | None, jsonl: Path 
         outcomes = run_replay(loaded, paths, model=model, emit=emit, progress=progress)
     if as_json:
         print(json.dumps([one.as_dict() for one in outcomes]))
+
+
+def _compare(
+    configs: tuple[Path, Path], paths: tuple[str, ...], model: str | None, jsonl: Path | None, *, as_json: bool
+) -> None:
+    """Both configurations over the same log, side by side."""
+    from monitor.compare_runs import compare, loaded
+    from monitor.tables import print_comparison
+
+    first, second = (loaded(one) for one in configs)
+    with _lines(jsonl) as write, _progress() as progress:
+
+        def emit(line: dict[str, Any]) -> None:
+            if write is not None:
+                write(json.dumps(line))
+
+        found = compare((first, second), paths, model=model, emit=emit, progress=progress)
+    if as_json:
+        print(json.dumps(found.document()))
+    elif str(jsonl) != "-":
+        print_comparison(found, (first.name, second.name))
 
 
 @command.command()

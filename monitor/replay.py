@@ -54,6 +54,12 @@ def replay(
     progress: Progress | None = None,
 ) -> list[Outcome]:
     """Send ``paths`` through each model (or the named one); ``emit`` gets one object per finding and model."""
+    one = chosen_of(config, model)
+    return [_one(one, paths, fingerprint(config), emit, watch, progress)]
+
+
+def chosen_of(config: Config, model: str | None) -> Model:
+    """The model that a log belongs to; `ConfigError` if that is not clear, or it cannot be replayed."""
     chosen = [one for one in config.models if model in (None, one.name)]
     if not chosen:
         names = ", ".join(one.name for one in config.models)
@@ -67,7 +73,7 @@ def replay(
         raise ConfigError(
             [f"models.{chosen[0].name}.columns.time: a stored log has no other clock; name its time, or use pane.rows"]
         )
-    return [_one(chosen[0], paths, fingerprint(config), emit, watch, progress)]
+    return chosen[0]
 
 
 def _one(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from monitor.fitted import Fitted
+
+if TYPE_CHECKING:
+    from monitor.compare_runs import Comparison, Episode
 
 Row = dict[str, Any]
 
@@ -102,6 +106,38 @@ def sentence(line: Row) -> str:
         f"{line['model']}: {line['rows']:,} rows, {line['panes']:,} panes, {line['findings']} findings, "
         f"discarded: {discarded}, {line['seconds_cpu']} CPU s"
     )
+
+
+def print_comparison(found: Comparison, names: tuple[str, str]) -> None:
+    """Alarms of two configurations side by side."""
+    console = Console(width=None if Console().is_terminal else 160)
+    for key, name, outcome in zip("AB", names, found.outcomes, strict=True):
+        console.print(f"{key} = {name}: {sentence(outcome.as_dict())}", markup=False, highlight=False)
+    table = Table(title="Pages and tickets of both", title_justify="left")
+    for heading in ("", "units", "A", "B", "B later by"):
+        table.add_column(heading, overflow="fold")
+    for pair in found.pairs:
+        sides = (pair.a, pair.b)
+        named = dict.fromkeys(unit["unit"] for side in sides if side is not None for unit in side.line["units"])
+        where = "both" if all(sides) else "only A" if pair.a is not None else "only B"
+        units = ", ".join(list(named)[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
+        table.add_row(where, units, *(_alarm(side, timed=found.timed) for side in sides), _later(pair.later, found))
+    console.print(table)
+    if not found.pairs:
+        console.print("neither would have raised an alarm", markup=False)
+
+
+def _alarm(side: Episode | None, *, timed: bool) -> str:
+    if side is None:
+        return ""
+    when = datetime.fromtimestamp(side.raised, UTC).isoformat(" ", "seconds") if timed else f"row {side.raised:,.0f}"
+    return f"{side.line['severity']}, pane {side.line['pane']}, {when}"
+
+
+def _later(later: float | None, found: Comparison) -> str:
+    if later is None:
+        return ""
+    return f"{later:+,.0f} {'s' if found.timed else 'rows'}"
 
 
 def _unit(unit: Row) -> str:
