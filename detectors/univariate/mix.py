@@ -1,0 +1,77 @@
+"""Change of the mix: the shares of the strata themselves, window against reference.
+
+Question: H0: within each hour the window's rows come from the strata in the reference's shares; H1: in others.
+Statistic: G = 2 sum over strata of n ln(n / (N s)) + m ln(m / (M s)), N and M the hour's rows in window and reference,
+s the stratum's share of both together; strata of fewer than five expected rows on either side are counted with the
+hour's largest one.
+Null law: chi-square with a degree of freedom for each further stratum of an hour; counts of dependent rows are divided
+by tau. How many rows an hour has is no matter of the mix: a window of ten hours never has the week's.
+Sees / blind to: tenants, countries or versions that grow, shrink, appear or vanish; blind to what their rows say.
+Cost: O(C). Source: Wilks 1938 (the G-test).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from detectors.maths import tails
+from detectors.types import FloatArray, IntArray
+
+_LEAST_EXPECTED = 5.0
+
+
+class MixChange(NamedTuple):
+    """The test's answer, and the strata's part in it.
+
+    ``share`` and ``expected`` are each stratum's share of the window and what the reference lets expect in the same
+    hours, ``z`` the difference in standard errors (NaN where there is nothing to compare), ``(c,)`` each.
+    """
+
+    statistic: float
+    df: int
+    log_p: float
+    share: FloatArray
+    expected: FloatArray
+    z: FloatArray
+
+
+def mix_change(window: IntArray, reference: IntArray, cell: IntArray | None = None, tau: float = 1.0) -> MixChange:
+    """Compare the rows by stratum ``(c,)`` of window and reference; ``cell (c,)`` numbers the hours of the strata."""
+    hour = np.zeros(len(window), np.int64) if cell is None else cell
+    counts = np.stack([window, reference]) / tau
+    total = _by(hour, counts)
+    both = (total.min(axis=0) > 0)[hour]
+    pooled = _share(counts.sum(axis=0), total.sum(axis=0)[hour])
+    statistic, df = _g(np.where(both, counts, 0.0), hour, np.where(both, total[:, hour] * pooled, 0.0))
+    ours = total[0][hour]
+    expected = ours * _share(counts[1], total[1][hour])
+    spread = pooled * (1 - pooled) * ours * (1 + _share(ours, total[1][hour]))
+    z = np.divide(counts[0] - expected, np.sqrt(spread), out=np.full(len(hour), np.nan), where=both & (spread > 0))
+    log_p = float(tails.chi2(np.array([statistic]), np.array([float(df)]))[0]) if df else 0.0
+    everyone = max(counts[0].sum(), 1e-300)
+    return MixChange(statistic, df, log_p, counts[0] / everyone, expected / everyone, z)
+
+
+def _g(counts: FloatArray, hour: IntArray, hoped: FloatArray) -> tuple[float, int]:
+    """G and its degrees of freedom; ``counts`` and ``hoped`` are ``(2, c)``."""
+    least = hoped.min(axis=0)
+    order = np.lexsort((-least, hour))
+    first = np.flatnonzero(np.diff(hour[order], prepend=-1))
+    largest = np.zeros(int(hour.max(initial=0)) + 1, np.int64)
+    largest[hour[order[first]]] = order[first]
+    group = np.where(least >= _LEAST_EXPECTED, np.arange(len(hour)), largest[hour])
+    seen, sure = (_by(group, part, len(hour)) for part in (counts, hoped))
+    part = seen * np.log(np.divide(seen, sure, out=np.ones_like(seen), where=seen > 0))
+    groups = np.unique(group[least > 0])
+    return float(2 * part.sum()), len(groups) - len(np.unique(hour[groups]))
+
+
+def _by(group: IntArray, counts: FloatArray, size: int = 0) -> FloatArray:
+    """Sums ``(2, groups)`` of counts ``(2, c)``."""
+    return np.array([np.bincount(group, row, size) for row in counts])
+
+
+def _share(part: FloatArray, whole: FloatArray) -> FloatArray:
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
