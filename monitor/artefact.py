@@ -1,8 +1,8 @@
-"""The measured reference on disk: a folder of four files, portable, without pickle, verified when read.
+"""The measured reference on disk: a folder of five files, portable, without pickle, verified when read.
 
 `manifest.json` holds the format version, the SHA-256 of the other files, the plan and all names; `arrays.npz` the
-numbers; `vocabularies.arrow` and `sample.arrow` are Arrow IPC files. A folder is written beside its place and renamed
-into it, so that a reader sees a whole one.
+numbers; `views.npz` the encoders and samples of the joint views; `vocabularies.arrow` and `sample.arrow` are Arrow IPC
+files. A folder is written beside its place and renamed into it, so that a reader sees a whole one.
 """
 
 from __future__ import annotations
@@ -24,18 +24,22 @@ import numpy as np
 import pyarrow as pa
 
 from detectors.grid import BINS, CELLS, SLOTS, Grid
-from detectors.types import Reference, Summary
-from monitor.errors import ReferenceError_
+from detectors.multivariate.encode import ColumnsEncoder, VectorEncoder
+from detectors.strata import Strata
+from detectors.types import Reference, Sample, Summary, View
+from monitor import arrays as npz
+from monitor.errors import ReferenceError_, StoreError
 from monitor.fitted import Fitted, Segments
 from monitor.schema import Plan
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the files change their meaning; a reader refuses other numbers."""
 MANIFEST = "manifest.json"
-_ARRAYS, _WORDS, _SAMPLE = "arrays.npz", "vocabularies.arrow", "sample.arrow"
-_FILES = (_ARRAYS, _WORDS, _SAMPLE)
+_ARRAYS, _VIEWS, _WORDS, _SAMPLE = "arrays.npz", "views.npz", "vocabularies.arrow", "sample.arrow"
+_FILES = (_ARRAYS, _VIEWS, _WORDS, _SAMPLE)
 _GRID = ("centre", "scale", "lut", "edges", "centres", "used", "open_vocabulary", "ordered")
-_SUMMARY = ("numeric", "codes", "missing", "nonfinite", "new", "faults", "sums")
+_SUMMARY = ("numeric", "codes", "missing", "nonfinite", "new", "faults", "sums", "mix")
+_ENCODERS: dict[str, type[ColumnsEncoder | VectorEncoder]] = {"columns": ColumnsEncoder, "vector": VectorEncoder}
 
 
 def write(fitted: Fitted, directory: Path | str) -> None:
@@ -45,6 +49,7 @@ def write(fitted: Fitted, directory: Path | str) -> None:
         raise ReferenceError_(f"{target}: is not empty and not an artefact; choose another folder for the artefact")
     contents = {
         _ARRAYS: _pack(fitted),
+        _VIEWS: _pack_views(fitted.reference.views),
         _WORDS: _ipc(_words(fitted)),
         _SAMPLE: _ipc(fitted.sample),
     }
@@ -75,6 +80,8 @@ def load(directory: Path | str) -> Fitted:
             numeric_names=tuple(manifest["numeric"]),
             code_names=tuple(manifest["categorical"]),
             labels=tuple(tuple(names) for names in manifest["labels"]),
+            vectors=tuple((str(name), int(length)) for name, length in manifest["vectors"]),
+            strata=() if plan.strata is None else plan.strata.names,
             **{name: arrays[f"grid_{name}"] for name in _GRID},
         )
         rows, created = int(manifest["rows"]), float(manifest["created"])
@@ -89,7 +96,10 @@ def load(directory: Path | str) -> Fitted:
         sample = _batch(contents[_SAMPLE])
     with _blame(folder / MANIFEST):
         segments = _segments(grid.id, manifest["segments"], arrays)
-    reference = Reference(grid, summary, arrays["tau"], arrays["tau_missing"])
+        strata = _strata(grid, plan, manifest["strata_rows"], arrays)
+    with _blame(folder / _VIEWS):
+        views = _unpack_views(manifest["views"], npz.unpack(contents[_VIEWS]))
+    reference = Reference(grid, summary, arrays["tau"], arrays["tau_missing"], strata, views)
     return Fitted(plan, reference, vocabularies, sample, rows, created, notes, segments)
 
 
@@ -100,6 +110,47 @@ def _segments(grid_id: str, listed: list[list[Any]], arrays: dict[str, Any]) -> 
         parts = {name: arrays[f"segments_{name}"][i] for name in _SUMMARY}
         found.setdefault(str(column), {})[str(value)] = Summary(grid_id, int(rows), **parts)
     return found
+
+
+def _strata(grid: Grid, plan: Plan, rows: list[int], arrays: dict[str, Any]) -> Strata | None:
+    if plan.strata is None:
+        return None
+    parts = [
+        Summary(grid.id, int(number), **{name: arrays[f"strata_{name}"][i] for name in _SUMMARY})
+        for i, number in enumerate(rows)
+    ]
+    if len(parts) != len(grid.strata):
+        raise ValueError("a stratum is missing")
+    return Strata(tuple(parts), plan.strata.parents, np.isin(grid.names, plan.strata.columns), plan.strata.hours)
+
+
+def _pack_views(views: tuple[View, ...]) -> bytes:
+    """Encoders and samples, not compressed: numbers like these hardly shrink."""
+    arrays: dict[str, Any] = {}
+    for i, view in enumerate(views):
+        if not isinstance(view.encoder, (ColumnsEncoder, VectorEncoder)):
+            raise TypeError(f"view {view.name} has an encoder that cannot be stored: {type(view.encoder).__name__}")
+        arrays |= {f"{i}/encoder/{name}": array for name, array in view.encoder._asdict().items()}
+        arrays |= {f"{i}/sample/{name}": array for name, array in view.sample._asdict().items()}
+    return npz.pack(arrays)
+
+
+def _unpack_views(listed: list[dict[str, Any]], arrays: dict[str, Any]) -> tuple[View, ...]:
+    views = []
+    for i, said in enumerate(listed):
+        kind = _ENCODERS[said["kind"]]
+        encoder = kind(**{name: arrays[f"{i}/encoder/{name}"] for name in kind._fields})
+        sample = Sample(**{name: arrays[f"{i}/sample/{name}"] for name in Sample._fields})
+        if sample.rows.shape != (len(sample.run), len(encoder.unit)) or len(sample.strata) != len(sample.run):
+            raise ValueError("encoder and sample do not belong together")
+        units = tuple(int(unit) for unit in said["units"])
+        views.append(View(str(said["name"]), encoder, sample, int(said["run"]), units, float(said["tau"])))
+    return tuple(views)
+
+
+def _view_said(view: View) -> dict[str, Any]:
+    kind = next(name for name, encoder in _ENCODERS.items() if isinstance(view.encoder, encoder))
+    return {"name": view.name, "kind": kind, "run": view.run, "units": list(view.units), "tau": view.tau}
 
 
 def _listed(fitted: Fitted) -> list[tuple[str, str, Summary]]:
@@ -119,6 +170,9 @@ def _manifest(fitted: Fitted, contents: dict[str, bytes]) -> dict[str, Any]:
         "numeric": list(grid.numeric_names),
         "categorical": list(grid.code_names),
         "labels": [list(names) for names in grid.labels],
+        "vectors": [list(vector) for vector in grid.vectors],
+        "strata_rows": [one.rows for one in fitted.reference.strata.parts] if fitted.reference.strata else [],
+        "views": [_view_said(view) for view in fitted.reference.views],
         "segments": [[column, value, one.rows] for column, value, one in _listed(fitted)],
         "plan": fitted.plan.document(),
     }
@@ -130,6 +184,10 @@ def _pack(fitted: Fitted) -> bytes:
     arrays |= {f"summary_{name}": getattr(reference.summary, name) for name in _SUMMARY}
     if segments := [one for _, _, one in _listed(fitted)]:
         arrays |= {f"segments_{name}": np.stack([getattr(one, name) for one in segments]) for name in _SUMMARY}
+    if reference.strata is not None:
+        arrays |= {
+            f"strata_{name}": np.stack([getattr(one, name) for one in reference.strata.parts]) for name in _SUMMARY
+        }
     out = io.BytesIO()
     np.savez_compressed(out, tau=reference.tau, tau_missing=reference.tau_missing, **arrays)
     return out.getvalue()
@@ -170,6 +228,7 @@ def _fits(grid: Grid, arrays: dict[str, Any]) -> bool:
         "grid_centre": (p,), "grid_scale": (p,), "grid_used": (p,), "grid_lut": (p, CELLS),
         "grid_edges": (p, BINS + 1), "grid_centres": (p, BINS), "grid_open_vocabulary": (q,), "grid_ordered": (q,),
         "summary_numeric": (p, SLOTS), "summary_codes": (q, grid.slots), "summary_sums": (p, 2),
+        "summary_mix": (len(grid.strata),),
     }  # fmt: skip
     units = ("summary_missing", "summary_nonfinite", "summary_new", "summary_faults", "tau", "tau_missing")
     shapes |= dict.fromkeys(units, (p + q,))
@@ -256,7 +315,7 @@ def _blame(path: Path) -> Iterator[None]:
     """Turn whatever a damaged part provokes into a `ReferenceError_` with its file."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, IndexError, EOFError, zipfile.BadZipFile, OSError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, EOFError, zipfile.BadZipFile, OSError, StoreError) as error:
         raise _damaged(path, f"{type(error).__name__} while reading it") from None
 
 

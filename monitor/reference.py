@@ -1,81 +1,112 @@
-"""Measure a reference: two passes over its rows (and a look at their order), in memory that does not grow with them.
+"""Measure a reference: some passes over its rows, in memory that does not grow with them.
 
 Pass one surveys values (`monitor.survey`); from it come the plan, the vocabularies and the scale of every numeric
 column. Pass two decodes the rows as production will and counts them on the float grid; the bins, and with them the
-reference's own summary, follow from these counts. The look at the order tells how far rows depend on their neighbours.
+reference's own summary, follow from these counts. Where there are segments or a season, one more pass sums up theirs
+(`monitor.parted_reference`). The first rows, in the order of time, tell how far rows depend on their neighbours; last
+comes the sample for the joint views (`monitor.joint_reference`), from these same rows if that is all there are.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from detectors.grid import BINS, CELLS, SLOTS, Grid, bins_of_cells, centre_and_scale
 from detectors.parts import count_cells, merge, summarise, zero
 from detectors.sequential.dependence import MOST_BATCHES, autocorrelation_time, base_rows
+from detectors.strata import Strata
 from detectors.types import Block, FloatArray, IntArray, Reference, Summary
 from monitor.decode import Decoder
-from monitor.errors import ReferenceError_
-from monitor.fitted import Fitted, Segments
+from monitor.errors import ConfigError, ReferenceError_
+from monitor.fitted import Fitted
+from monitor.joint_reference import Measured, views_of
+from monitor.parted_reference import parted
+from monitor.passes import Batches, decoded, taken, together
 from monitor.schema import ColumnPlan, Kind, Plan, Roles, build, check_roles
+from monitor.sections import Season
+from monitor.strata import plan_of, tally
 from monitor.survey import Progress, Survey, Vocabulary, WiderSchema
 
-Batches = Callable[[], Iterator[pa.RecordBatch]]
 FEW_ROWS = 1_000
 """Below this the reference's own error is larger than most shifts; said, not refused."""
-_MATRIX_VALUES = 1 << 22
-"""Numeric values decoded at a time: bounds memory for tables of thousands of columns."""
 _COLUMNS_AT_ONCE = 64
 _ORDER_BYTES = 128 << 20
 _EVENTS_A_UNIT = 31
 """At most 15 categories and 15 cuts are asked of a column (see `detectors.sequential.events`), and if it is missing."""
 
 
-MOST_SEGMENTS = 1000
-"""Values of a segment column that get a reference of their own, in the order in which they are met."""
-SEGMENT_ROWS = 50
-"""Fewer reference rows than this are no reference: the segment's rows are judged in the whole only."""
-
-
 def fit(
     batches_factory: Batches,
     roles: Roles,
     *,
+    season: Season | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Fitted:
     """Measure the reference whose rows every call of ``batches_factory`` gives again, from the first.
 
-    Raises `ConfigError` if the roles do not fit its columns, `ReferenceError_` if there are no rows.
+    Raises `ConfigError` if the roles or the season do not fit its columns, `ReferenceError_` if there are no rows.
     """
     tell = progress or (lambda _name, _rows: None)
+    season = season or Season()
     survey = _survey(batches_factory, roles, seed, tell)
-    plan = build(survey.schema, roles, survey.facts())
+    _check_season(season, roles, survey.schema)
+    facts = survey.facts()
+    plan = build(survey.schema, roles, facts)
     if not plan.numeric and not plan.categorical:
         raise ReferenceError_("the reference has no column to monitor; `columns.ignore` and the roles take all of them")
     words = survey.vocabularies(plan.categorical, frozenset(roles.categorical + roles.segments))
     vocabularies = {name: word.values for name, word in words.items()}
     grid = _provisional(plan, words)
     sample = survey.sample.batch()
+    rows = Decoder(plan, grid, vocabularies).decode(sample).block
     with np.errstate(over="ignore"):  # differences of values near 1e308
-        centre, scale = centre_and_scale(Decoder(plan, grid, vocabularies).decode(sample).block.numeric)
+        centre, scale = centre_and_scale(rows.numeric)
     grid = dataclasses.replace(grid, centre=centre, scale=scale)
-    grid, summary = _measure(batches_factory, Decoder(plan, grid, vocabularies), grid, tell)
+    seen = Counter[tuple[str, ...]]()
+    grid, summary = _measure(batches_factory, Decoder(plan, grid, vocabularies), grid, seen, tell)
     if summary.rows != survey.rows:
         raise ReferenceError_(
             f"the reference had {survey.rows} rows at first and {summary.rows} later; fit it when nothing writes to it"
         )
-    tau, tau_missing = _dependence(batches_factory, Decoder(plan, grid, vocabularies), grid, summary)
-    plan, notes = _remarks(plan, grid, summary)
-    reference = Reference(grid, summary, tau, tau_missing)
-    segments = _segments(batches_factory, Decoder(plan, grid, vocabularies), grid) if roles.segments else {}
-    return Fitted(plan, reference, vocabularies, sample, summary.rows, clock(), notes, segments)
+    counts = summary.numeric.size + summary.codes.size
+    plan = dataclasses.replace(plan, strata=plan_of(roles.segments, seen, season.by, season.timezone, counts))
+    grid = dataclasses.replace(grid, strata=() if plan.strata is None else plan.strata.names)
+    lean, full = grid, dataclasses.replace(grid, vectors=tuple((n, facts[n].length) for n in plan.embeddings))
+    summary = dataclasses.replace(summary, grid_id=full.id)
+    reader, whole_reader = Decoder(plan, lean, vocabularies), Decoder(plan, full, vocabularies)
+    segments, strata = parted(batches_factory, reader, plan, full) if plan.strata else ({}, None)
+    if strata is not None:
+        summary = dataclasses.replace(summary, mix=strata.rows.astype(np.int64))
+    fits = summary.rows * _bytes_a_row(full) <= _ORDER_BYTES
+    first = _first_rows(batches_factory, whole_reader if fits else reader, full, summary.rows)
+    tau, tau_missing = _dependence(first, full, summary, strata)
+    views, remarks = views_of(
+        Measured(plan, full, summary, rows, tau),
+        first if first.rows == summary.rows and (fits or not full.vectors) else None,
+        batches_factory,
+        whole_reader,
+        np.random.default_rng(seed),
+    )
+    plan, notes = _remarks(plan, full, summary)
+    reference = Reference(full, summary, tau, tau_missing, strata, views)
+    return Fitted(plan, reference, vocabularies, sample, summary.rows, clock(), (*notes, *remarks), segments)
+
+
+def _bytes_a_row(grid: Grid) -> int:
+    return 8 * len(grid.names) + 4 * sum(length for _, length in grid.vectors)
+
+
+def _check_season(season: Season, roles: Roles, schema: pa.Schema) -> None:
+    if season.by != "none" and (roles.time is None or roles.time not in schema.names):
+        raise ConfigError([f"season.by: {season.by} needs the time of each row; name its column under columns.time"])
 
 
 def _survey(batches: Batches, roles: Roles, seed: int, tell: Progress) -> Survey:
@@ -116,20 +147,18 @@ def _provisional(plan: Plan, words: Mapping[str, Vocabulary]) -> Grid:
     )
 
 
-def _blocks(batches: Batches, decoder: Decoder, columns: int) -> Iterator[Block]:
-    rows = max(1, _MATRIX_VALUES // max(columns, 1))
-    for batch in batches():
-        for start in range(0, batch.num_rows, rows):
-            yield decoder.decode(batch.slice(start, rows)).block
-
-
-def _measure(batches: Batches, decoder: Decoder, grid: Grid, tell: Progress) -> tuple[Grid, Summary]:
-    """Second pass: the final grid and the reference's summary on it."""
+def _measure(
+    batches: Batches, decoder: Decoder, grid: Grid, seen: Counter[tuple[str, ...]], tell: Progress
+) -> tuple[Grid, Summary]:
+    """Second pass: the bins and the reference's summary on them; ``seen`` counts the combinations of segments."""
     p = len(grid.numeric_names)
     cells = np.zeros((p, CELLS), np.int64)
     low, high = np.full(p, np.inf), np.full(p, -np.inf)
     summary = zero(grid)
-    for block in _blocks(batches, decoder, len(grid.names)):
+    for piece in decoded(batches, decoder, len(grid.names)):
+        block = piece.block
+        if piece.segments:
+            tally(list(piece.segments.values()), seen)
         summary = merge(summary, summarise(grid, block))
         _count(cells, block.numeric.T, grid, low, high)
         tell("measure", summary.rows)
@@ -146,30 +175,6 @@ def _measure(batches: Batches, decoder: Decoder, grid: Grid, tell: Progress) -> 
     return grid, dataclasses.replace(summary, grid_id=grid.id, numeric=counts)
 
 
-def _segments(batches: Batches, decoder: Decoder, grid: Grid) -> Segments:
-    """Another pass where there are segments: each value's own rows, for a segment is compared with itself."""
-    found: dict[str, dict[str, Summary]] = {}
-    rows = max(1, _MATRIX_VALUES // len(grid.names))
-    for batch in batches():
-        for start in range(0, batch.num_rows, rows):
-            decoded = decoder.decode(batch.slice(start, rows))
-            for column, labels in decoded.segments.items():
-                values = found.setdefault(column, {})
-                for code in np.unique(labels.codes[labels.codes >= 0]):
-                    value = labels.values[code]
-                    if value in values or len(values) < MOST_SEGMENTS:
-                        part = _some(decoded.block, np.flatnonzero(labels.codes == code))
-                        values[value] = merge(values.get(value, zero(grid)), summarise(grid, part))
-    return {
-        column: {value: one for value, one in values.items() if one.rows >= SEGMENT_ROWS}
-        for column, values in found.items()
-    }
-
-
-def _some(block: Block, rows: NDArray[np.int64]) -> Block:
-    return Block(block.numeric[rows], block.codes[rows], np.zeros_like(block.faults))
-
-
 def _count(cells: IntArray, columns: FloatArray, grid: Grid, low: FloatArray, high: FloatArray) -> None:
     """Add the cell counts and extremes of finite values, some columns at a time to spare memory."""
     for first in range(0, len(columns), _COLUMNS_AT_ONCE):
@@ -180,47 +185,34 @@ def _count(cells: IntArray, columns: FloatArray, grid: Grid, low: FloatArray, hi
         np.maximum(high[some], columns[some].max(axis=1, where=finite, initial=-np.inf), out=high[some])
 
 
-def _dependence(batches: Batches, decoder: Decoder, grid: Grid, summary: Summary) -> tuple[FloatArray, FloatArray]:
-    """Autocorrelation times from the first rows: in the order of their time if they have one, else of the files."""
-    size = base_rows(summary.rows)
+def _first_rows(batches: Batches, decoder: Decoder, grid: Grid, rows: int) -> Block:
+    """The first rows, in the order of their time if they have one, else of the files.
+
+    With their vectors only if these fit into memory for all ``rows``: then all of them are in it.
+    """
     columns = len(grid.names)
+    size = base_rows(rows)
     most = min(
         MOST_BATCHES * size, _ORDER_BYTES // (8 * columns), _ORDER_BYTES * size // (16 * _EVENTS_A_UNIT * columns)
     )
-    whole = _in_time(_first_rows(_blocks(batches, decoder, columns), most))
-    pieces = (_rows(whole, start, start + size) for start in range(0, whole.rows - size + 1, size))
-    return autocorrelation_time(grid, summary, (summarise(grid, piece) for piece in pieces))
-
-
-def _first_rows(blocks: Iterator[Block], most: int) -> Block:
-    """At most ``most`` rows as one block."""
     held: list[Block] = []
-    rows = 0
-    for block in blocks:
-        held.append(_rows(block, 0, most - rows))
-        rows += held[-1].rows
-        if rows >= most:
+    room = most
+    for piece in decoded(batches, decoder, columns + sum(length for _, length in grid.vectors)):
+        held.append(taken(piece.block, slice(0, room)))
+        room -= held[-1].rows
+        if room <= 0:
             break
-    times = [block.time for block in held if block.time is not None]
-    return Block(
-        np.asfortranarray(np.concatenate([block.numeric for block in held])),
-        np.asfortranarray(np.concatenate([block.codes for block in held])),
-        held[0].faults,
-        np.concatenate(times) if times else None,
-    )
-
-
-def _in_time(block: Block) -> Block:
-    """The rows in the order of their time: a file that is sorted by something else would look dependent."""
+    block = together(held)
     if block.time is None or not np.isfinite(block.time).any():
         return block
-    order = np.argsort(block.time, kind="stable")  # absent times go last
-    return Block(block.numeric[order], block.codes[order], block.faults, block.time[order])
+    return taken(block, np.argsort(block.time, kind="stable"))  # absent times go last
 
 
-def _rows(block: Block, start: int, end: int) -> Block:
-    time = None if block.time is None else block.time[start:end]
-    return Block(block.numeric[start:end], block.codes[start:end], np.zeros_like(block.faults), time)
+def _dependence(first: Block, grid: Grid, summary: Summary, strata: Strata | None) -> tuple[FloatArray, FloatArray]:
+    """Autocorrelation times from rows in their order."""
+    size = base_rows(summary.rows)
+    pieces = (taken(first, slice(start, start + size)) for start in range(0, first.rows - size + 1, size))
+    return autocorrelation_time(grid, summary, (summarise(grid, piece) for piece in pieces), strata)
 
 
 def _remarks(plan: Plan, grid: Grid, summary: Summary) -> tuple[Plan, tuple[str, ...]]:
@@ -228,7 +220,7 @@ def _remarks(plan: Plan, grid: Grid, summary: Summary) -> tuple[Plan, tuple[str,
     unit = {name: i for i, name in enumerate(grid.names)}
     columns = tuple(
         dataclasses.replace(c, note="; ".join(filter(None, (c.note, _remark(c, unit[c.name], grid, summary)))))
-        if c.monitored
+        if c.name in unit
         else c
         for c in plan.columns
     )

@@ -77,6 +77,11 @@ class StrataPlan:
         return tuple(" | ".join(filter(None, (segment, hour))) for segment in segments for hour in hours)
 
     @property
+    def hours(self) -> IntArray:
+        """The cell of the week of each stratum."""
+        return np.tile(np.arange(self.cells), len(self.names) // self.cells)
+
+    @property
     def parents(self) -> IntArray:
         """The wider group of each stratum: its segment; without segments the hour of the day, or the sort of day.
 

@@ -14,7 +14,7 @@ import pytest
 from detectors.grid import ABOVE, BELOW
 from detectors.parts import merge, summarise, zero
 from detectors.types import MISSING_CODE, NEW_CODE
-from monitor import reference
+from monitor import passes
 from monitor.decode import Decoder
 from monitor.errors import ConfigError, ReferenceError_
 from monitor.fitted import Fitted
@@ -189,7 +189,7 @@ def test_no_rows_are_an_error_with_a_fix(table: pa.Table) -> None:
 
 
 def test_two_thousand_columns_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reference, "_MATRIX_VALUES", 100_000)
+    monkeypatch.setattr(passes, "MATRIX_VALUES", 100_000)
     rng = np.random.default_rng(5)
     fitted = measure({f"x{i}": rng.normal(size=200) for i in range(2000)})
     assert len(fitted.plan.numeric) == 2000

@@ -1,0 +1,144 @@
+"""The joint views of a reference: encoders, and a sample of its rows in runs of neighbours, encoded.
+
+Which runs are kept of a reference that is larger than the sample is decided by a hash of their number. An embedding's
+axes are found on runs that are never in the sample: rows vary more along axes that were fitted to them than later ones
+do, and a test would call that drift.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.grid import Grid
+from detectors.multivariate.encode import Encoder, columns_encoder, vector_encoder
+from detectors.multivariate.samples import Chooser, mixed, run_rows, window_sample
+from detectors.types import Block, FloatArray, IntArray, Sample, SingleArray, Summary, View
+from monitor.decode import Decoder
+from monitor.passes import Batches, decoded, taken
+from monitor.schema import Plan
+
+MOST_ROWS = 20_000
+"""Rows of a view's sample."""
+MOST_VALUES = 1 << 23
+"""Encoded values of all views (32 MB), and values of the vectors on which axes are found."""
+AXES_ROWS = 8_192
+"""Vectors on which the axes of an embedding are found, at most."""
+LEAST_RUNS = 40
+"""With fewer complete runs in the sample there are no joint views."""
+TAU_QUANTILE = 0.9
+"""Runs are long enough for this share of the columns."""
+_RESERVED = 4
+"""Every so many runs, by hash, one is for the axes of embeddings alone."""
+COLUMNS, SCORES = "columns", "scores"
+
+
+class Measured(NamedTuple):
+    """What the fit knows when it comes to the views; ``rows`` are a sample of the reference, decoded."""
+
+    plan: Plan
+    grid: Grid
+    summary: Summary
+    rows: Block
+    tau: FloatArray
+
+
+class _Raw(NamedTuple):
+    """Vectors as they are."""
+
+    unit: IntArray
+    vector: int
+
+    def encode(self, block: Block) -> SingleArray:
+        return block.vectors[self.vector]
+
+
+def views_of(
+    measured: Measured, whole: Block | None, batches: Batches, decoder: Decoder, rng: np.random.Generator
+) -> tuple[tuple[View, ...], tuple[str, ...]]:
+    """The views, and sentences on those that cannot be. ``whole``: the whole reference in order, if it is in memory."""
+    tau = float(np.quantile(measured.tau, TAU_QUANTILE)) if len(measured.tau) else 1.0
+    run = run_rows(tau)
+    split = bool(measured.grid.vectors)
+
+    def blocks() -> Iterator[Block]:
+        width = len(measured.grid.names) + sum(length for _, length in measured.grid.vectors)
+        if whole is not None:
+            yield whole
+        else:
+            yield from (piece.block for piece in decoded(batches, decoder, width))
+
+    encoders = _of_columns(measured) | (_of_vectors(measured.grid, blocks(), run, rng) if split else {})
+    if not encoders:
+        return (), ()
+    width = sum(len(encoder.unit) for encoder in encoders.values())
+    rows = min(MOST_ROWS, MOST_VALUES // width)
+    keeper = Chooser(tuple(encoders.values()), run, rows // run)
+    kept = _kept(keeper, blocks(), reserved=False if split else None)
+    samples = [window_sample([sample], run) for sample in kept]
+    if len(samples[0].run) < LEAST_RUNS * run:
+        return (), (_too_few(run, tau, split=split),)
+    return tuple(
+        View(name, encoder, sample, run, tuple(np.unique(encoder.unit[encoder.unit >= 0]).tolist()), tau)
+        for (name, encoder), sample in zip(encoders.items(), samples, strict=True)
+    ), ()
+
+
+def _too_few(run: int, tau: float, *, split: bool) -> str:
+    rows = LEAST_RUNS * run * (_RESERVED if split else 1) // (_RESERVED - 1 if split else 1)
+    return (
+        f"The reference has too few rows to look at columns together: with an autocorrelation time of {tau:.1f} rows "
+        f"it takes about {rows:,}."
+    )
+
+
+def _of_columns(measured: Measured) -> dict[str, Encoder]:
+    """Encoders over all columns and over the model's answers, where two or more of them vary."""
+    plan, grid, summary, rows, _ = measured
+    encoders: dict[str, Encoder] = {}
+    every = columns_encoder(grid, summary, rows)
+    if len(np.unique(every.unit)) >= 2:
+        encoders[COLUMNS] = every
+    answers = [grid.names.index(name) for name in (plan.roles.prediction, plan.roles.score) if name in grid.names]
+    if len(answers) >= 2 and min(answers) < len(grid.numeric_names):
+        scores = columns_encoder(grid, summary, rows, np.array(answers))
+        if len(np.unique(scores.unit)) >= 2:
+            encoders[SCORES] = scores
+    return encoders
+
+
+def _of_vectors(grid: Grid, blocks: Iterable[Block], run: int, rng: np.random.Generator) -> dict[str, Encoder]:
+    """Encoders of the embeddings, from the runs that are reserved for them."""
+    raw = tuple(_Raw(np.full(length, -1), i) for i, (_, length) in enumerate(grid.vectors))
+    rows = min(AXES_ROWS, MOST_VALUES // sum(length for _, length in grid.vectors))
+    kept = _kept(Chooser(raw, run, max(rows // run, 1)), blocks, reserved=True)
+    found: dict[str, Encoder] = {}
+    for i, (name, _) in enumerate(grid.vectors):
+        encoder = vector_encoder(i, kept[i].rows, rng)
+        if encoder is not None:
+            found[f"{name} (embedding)" if name in (COLUMNS, SCORES) else name] = encoder
+    return found
+
+
+def _kept(keeper: Chooser, blocks: Iterable[Block], *, reserved: bool | None) -> tuple[Sample, ...]:
+    """Samples of what the keeper keeps of all rows (None), of the reserved runs only, or of all but those."""
+    kept, number = keeper.empty(), 0
+    for block in blocks:
+        numbers = np.arange(number, number + block.rows)
+        number += block.rows
+        some = block
+        if reserved is not None:
+            mine = _is_reserved(numbers // keeper.run) == reserved
+            some, numbers = taken(block, mine), numbers[mine]
+        if len(numbers):
+            kept = keeper.add(kept, [some], numbers, some)
+    return kept.samples
+
+
+def _is_reserved(run: IntArray) -> NDArray[np.bool_]:
+    """By the low bits of the hash: the keeper looks at the high ones."""
+    marked: NDArray[np.bool_] = mixed(run.view(np.uint64)) % np.uint64(_RESERVED) == 0
+    return marked
