@@ -60,8 +60,11 @@ def city_block(x: Rows, y: Rows) -> Rows:
 def euclidean(x: Rows, y: Rows) -> Rows:
     """Distances ``(n, m)`` in the 2-norm."""
     centre = y.mean(axis=0)
-    exponent = extended(x, centre)[0] @ extended(y, centre)[1].T
-    distances: Rows = np.sqrt(np.maximum(-2 * exponent, 0))
+    left, right = extended(x, centre)[0], extended(y, centre)[1]
+    squared = -2 * (left @ right.T)
+    longest = max(-float(left[:, -2].min(initial=0)), -float(right[:, -1].min(initial=0)))
+    squared[squared <= 16 * np.finfo(squared.dtype).eps * longest] = 0  # what cancellation leaves of equal rows
+    distances: Rows = np.sqrt(squared)
     return distances
 
 
