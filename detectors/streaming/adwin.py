@@ -5,8 +5,8 @@ after it.
 Statistic: over all cuts between buckets, the difference of the means against
 sqrt(2/m var ln(2/d)) + 2/(3m) ln(2/d), d = delta / ln(width), 1/m = 1/(n0 - l + 1) + 1/(n1 - l + 1), l =
 ``min_window_length``. While a cut passes, the oldest bucket is dropped; that is an alarm.
-Null law: each check of each width alarms with probability at most about delta; the paper's bound is for values in
-[0, 1]. It is loose: the measured run length (tests.bench streaming) is far longer. No guarantee for an endless stream.
+Null law: one check alarms with probability at most about delta, by the paper's bound for values in [0, 1]; none for an
+endless stream. Measured run length (tests.bench streaming): about 2,000,000 observations, independent, normal or 0/1.
 Sees / blind to: lasting shifts of mean in either direction; thrifty with false alarms and so slow. Blind to changes of
 shape. It looks once in ``clock`` observations, and not before ``grace_period``. While it sheds the past it may alarm
 several times for one change.
@@ -75,10 +75,12 @@ class Adwin:
 
     def update(self, state: AdwinState, x: FloatArray) -> Step:
         """Take in observations ``(n, u)``, ``clock`` at a time."""
+        if not x.size:
+            return scan.nothing(state, x.shape[1])
         packed = scan.pack(np.asarray(x, np.float64))
         waited = state.waited.astype(np.int64)
         line, length = _joined(state.waiting, waited, packed.x.T, packed.counts)
-        alarms, none, first = np.zeros(len(length)), np.zeros(len(length)), np.full(len(length), np.nan)
+        _, alarms, none, first = scan.nothing(state, len(length))
         full = length // self.clock
         if full.any():
             inner = _Histogram(state.buckets.astype(np.int64), np.stack([state.total, state.spread]))
@@ -163,6 +165,8 @@ def _drop_oldest(it: _Histogram, columns: IntArray) -> None:
 
 def _joined(a: FloatArray, held: IntArray, b: FloatArray, more: IntArray) -> tuple[FloatArray, IntArray]:
     """The first ``held (c,)`` entries of ``a (..., c, i)`` and then ``b (..., c, j)``, and the number of entries."""
+    if (held == held[0]).all():  # the usual case: columns fill in step, only dropped buckets set them apart
+        return np.concatenate([a[..., : held[0]], b], axis=-1), held + more
     line = np.concatenate([a, b], axis=-1)
     at = np.arange(line.shape[-1])
     source = at + np.where(at >= held[:, None], a.shape[-1] - held[:, None], 0)
@@ -172,6 +176,11 @@ def _joined(a: FloatArray, held: IntArray, b: FloatArray, more: IntArray) -> tup
 
 def _window(line: FloatArray, start: IntArray, width: int, length: IntArray) -> FloatArray:
     """``width`` entries of ``line (..., c, k)`` from ``start (c,)`` on, zeros from ``length (c,)`` on."""
+    if (start == start[0]).all() and (length == length[0]).all():
+        same = np.zeros((*line.shape[:-1], width))
+        some = line[..., start[0] : min(start[0] + width, length[0])]
+        same[..., : some.shape[-1]] = some
+        return same
     at = start[:, None] + np.arange(width)
     source = np.minimum(at, line.shape[-1] - 1).reshape((1,) * (line.ndim - 2) + at.shape)
     return np.where(at < length[:, None], np.take_along_axis(line, source, axis=-1), 0.0)

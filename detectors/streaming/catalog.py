@@ -27,3 +27,6 @@ CLASSICAL: dict[str, Callable[[], Streaming]] = {
     "hddm_w": HddmW,
 }
 """``values`` detectors first, then those of ``errors``, which take the 0/1 stream of a model's errors."""
+
+VALUES = tuple(name for name, make in CLASSICAL.items() if make().kind == "values")
+"""Those that take real values; the others need the outcome stream of a model's errors."""

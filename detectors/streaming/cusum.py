@@ -3,8 +3,8 @@
 Question: H0: observations have mean 0 and standard deviation 1. H1: the mean moved by about 2k.
 Statistic: C+ <- max(0, C+ + x - k) and C- <- max(0, C- - x - k); alarm when either passes h; both begin anew at zero.
 Null law: mean run length 465 at k = 0.5, h = 5 for independent normal observations with exactly known mean and standard
-deviation (Lucas and Crosier 1982); measured in tests.bench streaming. No guarantee for other laws: dependence, or a
-reference of few rows, shortens it without limit.
+deviation (Lucas and Crosier 1982); measured: 459 (tests.bench streaming). No guarantee for other laws: dependence, or
+a reference of few rows, shortens it without limit.
 Sees / blind to: the quickest there is to find a shift of 2k; blind to changes of shape and to shifts well below k.
 Cost: two running sums and minima a column and observation.
 Source: Page 1954; Lucas and Crosier 1982; Montgomery, Introduction to Statistical Quality Control, section 9.1.

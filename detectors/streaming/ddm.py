@@ -3,9 +3,10 @@
 Question: H0: a model's error rate does not rise. H1: it rose.
 Statistic: p + s, with p the error rate since the start and s = sqrt(p (1 - p) / n), against the p and s at which p + s
 was least. Warning above p_min + 2 s_min, alarm above p_min + 3 s_min; the column begins anew.
-Null law: none given; p_min is a minimum over time, so the false-alarm rate of one look is not that of three standard
-deviations. The run length is measured (tests.bench streaming), no guarantee. Where the first ``warm_start``
-observations hold no error, s_min is 0 and the next error alarms.
+Null law: none given, no guarantee; p_min is a minimum over time, so the false-alarm rate of one look is not that of
+three standard deviations. Measured run length (tests.bench streaming): 25,000 independent observations with an error
+rate of 0.2, in streams of 10,000; most alarms come soon after a start. Where the first ``warm_start`` observations hold
+no error, s_min is 0 and the next error alarms.
 Sees / blind to: abrupt rises of the error rate soon after a start; later the long memory of p delays it in proportion
 to the rows seen. Blind to falls. Dependent errors (bursts) alarm at once.
 Cost: two running sums and a running minimum a column and observation.

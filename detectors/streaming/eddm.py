@@ -3,8 +3,9 @@
 Question: H0: the distance between a model's errors does not shrink. H1: it did.
 Statistic: (p + 2 s) / (p + 2 s)_max, with p and s the mean and standard deviation of the number of observations between
 errors. Warning below ``alpha``, alarm below ``beta``, looked at when an error comes; the column begins anew.
-Null law: none given; the ratio to a running maximum falls below any beta sooner or later. The run length is measured
-(tests.bench streaming), no guarantee: it is the shortest of all detectors here.
+Null law: none given; the ratio to a running maximum falls below any beta sooner or later. No guarantee. Measured
+run length (tests.bench streaming): 450 independent observations with an error rate of 0.2, in streams of 10,000; after
+a long life without alarm it is longer.
 Sees / blind to: slow rises of a small error rate; blind to falls. Silent until ``warm_start`` errors have come.
 Cost: three running sums and two maxima a column and observation.
 Source: Baena-Garcia et al. 2006, section 3. Parameters and their defaults as in river.

@@ -3,7 +3,7 @@
 Question: H0: observations have mean 0 and standard deviation 1. H1: the mean moved, either way.
 Statistic: z <- (1 - lambda) z + lambda x from z = 0; alarm when |z| > L sqrt(lambda / (2 - lambda)), z begins anew.
 Null law: mean run length 500 at lambda = 0.1, L = 2.814 for independent normal observations with exactly known mean and
-standard deviation (Lucas and Saccucci 1990); measured in tests.bench streaming. No guarantee for other laws.
+standard deviation (Lucas and Saccucci 1990); measured: 502 (tests.bench streaming). No guarantee for other laws.
 Sees / blind to: small lasting shifts of mean, nearly as quickly as CUSUM; blind to changes of shape.
 Cost: three operations a column and observation.
 Source: Roberts 1959; Lucas and Saccucci 1990, table 3.

@@ -4,7 +4,8 @@ Question: H0: the mean of values in [0, 1] does not rise (two-sided: does not mo
 Statistic: with exponential weights, the mean since the cut minus the mean up to the cut, the cut being the moment of
 the least upper McDiarmid bound; bound sqrt((b1 + b2) / 2 ln(1 / confidence)), b the sums of squared weights.
 Null law: one look at one fixed cut alarms with probability at most ``drift_confidence``; there are as many looks as
-observations, so this bounds no run length. It is measured (tests.bench streaming).
+observations, so this bounds no run length. Measured run length (tests.bench streaming): 16,000 independent observations
+with an error rate of 0.2.
 Sees / blind to: abrupt rises, within about 1 / ``lambda_val`` observations; blind to shifts that the noise of so short
 a memory hides. Needs values in [0, 1] and independent ones.
 Cost: a fading sum and a running minimum a column and observation.

@@ -4,8 +4,8 @@ Question: H0: the last ``stat_size`` observations and ``stat_size`` drawn from t
 one law. H1: they have not.
 Statistic: two-sample Kolmogorov-Smirnov distance; alarm where it passes 0.1 and its exact p-value is at most ``alpha``.
 After an alarm only the newest ``stat_size`` observations are kept.
-Null law: exact for one look (continuous values); looks overlap and there are as many as observations, so the run length
-is a few times 1 / alpha. It is measured (tests.bench streaming), no guarantee.
+Null law: exact for one look (continuous values); looks overlap and there are as many as observations, so this bounds no
+run length. Measured run length (tests.bench streaming): 710 independent normal observations.
 Sees / blind to: large abrupt changes of any kind; blind to what 30 observations cannot tell from the 70 before them,
 so to every slow change. Silent for the first ``window_size`` observations.
 Cost: a sort of 2 ``stat_size`` values a column and observation, by far the dearest here.

@@ -4,7 +4,8 @@ A numeric column gives the mean of its scaled, clipped values, a categorical one
 category, both minus the reference's and divided by the standard deviation that means of so many rows have, rows being
 worth 1/tau each. Without drift an observation has mean 0 and standard deviation 1, but for the reference's own error: a
 reference of m rows puts all panes of n rows off by about sqrt(n tau / m) in the same direction. CUSUM, EWMA and
-Page-Hinkley find that too; keep n well below m / 100.
+Page-Hinkley find that too; keep n well below m / 100. Strata are not looked at: a changed mix or a daily cycle moves
+the means, and these detectors will say so.
 
 This is for detectors of kind ``values``. Those of kind ``errors`` take the 0/1 stream of a model's errors row by row,
 which the agent does not have without labels: they are reached from Python, through `detectors.streaming.catalog`.

@@ -3,7 +3,7 @@
 Question: H0: the mean of a column is constant. H1: it rose (fell, or either).
 Statistic: m_t = alpha m_(t-1) + x_t - mean_t - delta, and m_t minus its minimum so far; mirrored for a fall. Alarm
 above ``threshold``; the column begins anew.
-Null law: none given; the run length is measured (tests.bench streaming), no guarantee.
+Null law: none given, no guarantee. Measured run length (tests.bench streaming): 1,700 independent normal observations.
 Sees / blind to: lasting changes of mean, scaled to observations of standard deviation 1; the default threshold of 50
 needs 50 units of evidence and so never finds quickly. Slow ramps are absorbed by the running mean. Silent for the first
 ``min_instances`` observations after a start.

@@ -69,12 +69,16 @@ def row_of(packed: Packed, position: FloatArray) -> FloatArray:
     return np.where(known, packed.row[at, np.arange(len(at))], np.nan)
 
 
+def nothing(state: State, units: int) -> Step:
+    """No alarm, no warning."""
+    return Step(state, np.zeros(units), np.zeros(units), np.full(units, np.nan))
+
+
 def run(detector: Recursion, state: State, x: FloatArray) -> Step:
     """Update the state with ``x (n, u)``, stretch by stretch."""
     packed = pack(np.asarray(x, np.float64))
     units = x.shape[1]
-    began = type(state)(*(field.copy() for field in state))
-    told = Step(began, np.zeros(units), np.zeros(units), np.full(units, np.nan))
+    told = nothing(type(state)(*(field.copy() for field in state)), units)
     for start in range(0, len(x), ROWS):
         left = np.clip(packed.counts - start, 0, ROWS)
         if left.any():

@@ -180,6 +180,13 @@ def test_update_changes_neither_state_nor_observations(name: str) -> None:
 
 
 @EVERY
+def test_no_columns_and_no_rows_are_no_news(name: str) -> None:
+    detector = CLASSICAL[name]()
+    assert detector.update(detector.start(0), np.zeros((3, 0))).alarms.shape == (0,)
+    assert same(detector.update(detector.start(2), np.zeros((0, 2))).state, detector.start(2))
+
+
+@EVERY
 def test_names_are_the_keys(name: str) -> None:
     assert CLASSICAL[name]().name == name
 
