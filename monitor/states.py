@@ -18,29 +18,44 @@ from detectors.decide.incidents import Incident
 from detectors.decide.pages import PageState
 from detectors.decide.tickets import TicketState
 from detectors.sequential.recursion import Recursion
+from detectors.types import Reference
 from monitor.arrays import pack, unpack
+from monitor.classical import ClassicalState
 from monitor.engine import Engine, Pane, StreamState
-from monitor.windows import Panes, arrays_of, summary_of
+from monitor.moving import Moving
+from monitor.windows import Panes, arrays_of, arrays_of_samples, samples_of, summary_of
 
 Arrays = dict[str, NDArray[Any]]
 
 
 def pack_pane(pane: Pane) -> bytes:
     """One judged pane."""
-    return pack({**arrays_of(pane.summary), "span": np.array([pane.number, pane.start, pane.end])})
+    span = np.array([pane.number, pane.start, pane.end])
+    return pack({**arrays_of(pane.summary), **arrays_of_samples(pane.samples), "span": span})
 
 
 def unpack_pane(grid_id: str, blob: bytes) -> Pane:
     """Inverse of `pack_pane`."""
     arrays = unpack(blob)
     number, start, end = (float(value) for value in arrays["span"])
-    return Pane(int(number), start, end, summary_of(grid_id, arrays))
+    return Pane(int(number), start, end, summary_of(grid_id, arrays), samples_of(arrays))
 
 
-def pack_stream(state: StreamState, panes: Panes, first_time: float, late: int, lengths: NDArray[np.float64]) -> bytes:
+def pack_stream(
+    state: StreamState,
+    panes: Panes,
+    first_time: float,
+    late: int,
+    lengths: NDArray[np.float64],
+    moving: Moving | None = None,
+) -> bytes:
     """Everything of one stream but the panes of its window."""
     arrays: Arrays = {f"panes/{name}": part for name, part in panes.state().items()}
-    for family, states in (("detector", state.detectors), ("back", state.back)):
+    if moving is not None:
+        arrays |= {f"moving/{name}": part for name, part in moving.state().items()}
+    joint = {str(i): one for i, one in enumerate(state.joint)}
+    families = {"detector": state.detectors, "back": state.back, "joint": joint, "classical": state.classical.states}
+    for family, states in families.items():
         for name, parts_ in states.items():
             arrays.update({f"{family}/{name}/{i}": part for i, part in enumerate(parts_)})
     document = {
@@ -48,6 +63,7 @@ def pack_stream(state: StreamState, panes: Panes, first_time: float, late: int, 
         "ticket_owners": [[unit, owner] for unit, owner in state.ticket_owners.items()],
         "incident": list(state.incident),
         "late": late,
+        "quiet": dict(state.classical.quiet),
     }
     arrays |= {
         "latched": state.pages.latched,
@@ -73,6 +89,11 @@ def unpack_stream(
     merged = reduce(parts.merge, (pane.summary for pane in window)) if window else None
     state = StreamState(
         detectors={name: _filled(state, arrays, f"detector/{name}") for name, state in fresh.detectors.items()},
+        joint=tuple(_filled(one, arrays, f"joint/{i}") for i, one in enumerate(fresh.joint)),
+        classical=ClassicalState(
+            {name: _filled(one, arrays, f"classical/{name}") for name, one in fresh.classical.states.items()},
+            document["quiet"],
+        ),
         back={name: Recursion(*_filled(state, arrays, f"back/{name}")) for name, state in fresh.back.items()},
         pages=PageState(arrays["latched"]),
         tickets=TicketState(arrays["level"]),
@@ -85,6 +106,16 @@ def unpack_stream(
         merged=merged,
     )
     return state, float(arrays["first_time"][0]), int(document["late"]), arrays["lengths"]
+
+
+def moved(blob: bytes, moving: Moving | None) -> Reference | None:
+    """The reference in force, where it moves and has moved; ``moving`` is restored in place."""
+    arrays = {} if moving is None else unpack(blob)
+    stored = {name.removeprefix("moving/"): part for name, part in arrays.items() if name.startswith("moving/")}
+    if moving is None or not stored:
+        return None
+    moving.restore(stored)
+    return moving.reference()
 
 
 def _filled(state: Any, arrays: Arrays, prefix: str) -> Any:

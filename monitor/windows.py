@@ -5,19 +5,25 @@ passed its end; later rows for it are counted as late and never re-open it. Time
 (years away) are discarded one by one; when most rows of a sustained stretch disagree with the watermark, the clock has
 been set back, and the stream follows it. Panes are numbered in the order in which they close; empty ones are not
 judged.
+
+With views a pane keeps rows, too: runs of neighbours by their number in the stream, chosen by a hash of the run's
+number and encoded, so that neither batches nor checkpoints decide which ones. Only rows that are kept are encoded.
 """
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors import parts
 from detectors.grid import Grid
-from detectors.types import Block, FloatArray, IntArray, Summary
+from detectors.multivariate.samples import Kept, chooser
+from detectors.types import Block, FloatArray, IntArray, Sample, Summary, View
 from monitor.engine import Pane
 
 FOLD_ROWS = 4096
@@ -39,12 +45,14 @@ class PaneRule(NamedTuple):
 
 @dataclass(slots=True)
 class _Open:
-    """An open pane: a summary of the rows folded so far, and rows that wait."""
+    """An open pane: a summary of the rows folded so far, those kept of them, and rows that wait, with their numbers."""
 
     start: float
     end: float
     summary: Summary | None = None
+    kept: Kept | None = None
     waiting: list[Block] = field(default_factory=list)
+    numbers: list[IntArray] = field(default_factory=list)
     waiting_rows: int = 0
 
     @property
@@ -62,9 +70,11 @@ class Discards(NamedTuple):
 class Panes:
     """The panes of one stream."""
 
-    def __init__(self, grid: Grid, rule: PaneRule) -> None:
-        """Begin before the first row."""
+    def __init__(self, grid: Grid, rule: PaneRule, views: Sequence[View] = (), rows: int = 0) -> None:
+        """Begin before the first row; of each pane about ``rows`` rows are kept for every view."""
         self._grid, self._rule = grid, rule
+        self._chooser = chooser(views, rows) if views else None
+        self._arrived = 0
         self._open: dict[int, _Open] = {}
         self.watermark = -np.inf
         self.latest = -np.inf
@@ -85,6 +95,9 @@ class Panes:
         """
         if block.rows == 0:
             return [], Discards(0, 0)
+        if self._chooser is None and block.vectors:
+            block = dataclasses.replace(block, vectors=())  # nobody will look at them
+        self._arrived += block.rows
         if block.time is None:
             time = np.full(block.rows, arrival)
         else:
@@ -109,6 +122,7 @@ class Panes:
 
     def _by_count(self, block: Block, time: FloatArray, size: int) -> list[Pane]:
         closed, first = [], 0
+        number = self._arrived - block.rows
         self.latest = max(self.latest, float(time.max()))
         self.watermark = self.latest
         while first < block.rows:
@@ -117,7 +131,7 @@ class Panes:
             part = slice(first, last)
             pane.start = min(pane.start, float(time[part].min()))
             pane.end = max(pane.end, float(time[part].max()))
-            self._hold(pane, rows_of(block, part))
+            self._hold(pane, rows_of(block, part), np.arange(number + first, number + last))
             if pane.rows >= size:
                 closed.append(self._close(0))
             first = last
@@ -135,10 +149,12 @@ class Panes:
             times = time[good]
             top = float(np.quantile(times, _ADVANCE_QUANTILE, method="lower")) if times.size > 1 else float(times[0])
             self.latest = max(self.latest, top)
+            numbers = np.arange(self._arrived - block.rows, self._arrived)
             for key in np.unique(index[good]):
                 pane = self._open.setdefault(int(key), _Open(float(key * seconds), float((key + 1) * seconds)))
                 mine = good & (index == key)
-                self._hold(pane, block if mine.all() else rows_of(block, np.flatnonzero(mine)))
+                some = block if mine.all() else rows_of(block, np.flatnonzero(mine))
+                self._hold(pane, some, numbers[mine])
             self.watermark = max(self.watermark, top - self._rule.lateness)
             closed += self._close_ended()
         return closed, Discards(int(late.sum()), int(far.sum()))
@@ -165,23 +181,29 @@ class Panes:
         self._closed_before = max(self._closed_before, limit)
         return [self._close(key) for key in ended]
 
-    def _hold(self, pane: _Open, block: Block) -> None:
+    def _hold(self, pane: _Open, block: Block, numbers: IntArray) -> None:
         pane.waiting.append(block)
+        pane.numbers.append(numbers)
         pane.waiting_rows += block.rows
         if pane.waiting_rows >= FOLD_ROWS:
             self._fold(pane)
 
     def _fold(self, pane: _Open) -> Summary:
         if pane.waiting:
-            summary = parts.summarise(self._grid, joined(pane.waiting))
+            whole = joined(pane.waiting)
+            summary = parts.summarise(self._grid, whole)
             pane.summary = summary if pane.summary is None else parts.merge(pane.summary, summary)
-            pane.waiting, pane.waiting_rows = [], 0
+            if self._chooser is not None:
+                kept = self._chooser.empty() if pane.kept is None else pane.kept
+                pane.kept = self._chooser.add(kept, pane.waiting, np.concatenate(pane.numbers), whole)
+            pane.waiting, pane.numbers, pane.waiting_rows = [], [], 0
         return parts.zero(self._grid) if pane.summary is None else pane.summary
 
     def _close(self, key: int) -> Pane:
         pane = self._open.pop(key)
         self.number += 1
-        return Pane(self.number, pane.start, pane.end, self._fold(pane))
+        summary = self._fold(pane)
+        return Pane(self.number, pane.start, pane.end, summary, () if pane.kept is None else pane.kept.samples)
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Everything as arrays, for a checkpoint. Waiting rows are folded first, which changes no later number."""
@@ -189,12 +211,18 @@ class Panes:
         summaries = [self._fold(self._open[key]) for key in keys]
         arrays: dict[str, NDArray[np.generic]] = {
             "clock": np.array([self.watermark, self.latest, self.number, self._astray]),
+            "arrived": np.array([self._arrived], np.int64),
             "closed_before": np.array([self._closed_before], np.int64),
             "keys": np.array(keys, np.int64),
             "spans": np.array([[self._open[key].start, self._open[key].end] for key in keys]).reshape(-1, 2),
         }
-        for position, summary in enumerate(summaries):
+        for position, (key, summary) in enumerate(zip(keys, summaries, strict=True)):
             arrays.update({f"open{position}/{name}": part for name, part in arrays_of(summary).items()})
+            kept = self._open[key].kept
+            if kept is not None:
+                arrays.update(
+                    {f"open{position}/{name}": part for name, part in arrays_of_samples(kept.samples).items()}
+                )
         return arrays
 
     def restore(self, arrays: dict[str, NDArray[np.generic]]) -> None:
@@ -203,11 +231,19 @@ class Panes:
         self.watermark, self.latest = watermark, latest
         self.number, self._astray = int(number), int(astray)
         self._closed_before = int(arrays["closed_before"][0])
+        self._arrived = int(arrays["arrived"][0])
         self._open = {}
         for position, key in enumerate(arrays["keys"]):
             start, end = (float(value) for value in arrays["spans"][position])
-            summary = summary_of(self._grid.id, _below(arrays, f"open{position}/"))
-            self._open[int(key)] = _Open(start, end, summary)
+            mine = _below(arrays, f"open{position}/")
+            self._open[int(key)] = _Open(start, end, summary_of(self._grid.id, mine), self._kept(samples_of(mine)))
+
+    def _kept(self, samples: tuple[Sample, ...]) -> Kept | None:
+        """What was kept of a pane; nothing if the views have become others."""
+        encoders = () if self._chooser is None else self._chooser.encoders
+        if not samples or [one.rows.shape[1] for one in samples] != [len(encoder.unit) for encoder in encoders]:
+            return None
+        return Kept(samples[0].run, samples[0].strata, tuple(one.rows for one in samples))
 
 
 def _impossible(time: FloatArray) -> NDArray[np.bool_]:
@@ -226,11 +262,18 @@ def rows_of(block: Block, rows: slice | IntArray) -> Block:
         for unit in np.flatnonzero(block.faults):  # rare, and every fault falls into exactly one part of a partition
             number = int(block.faults[unit])
             faults[unit] = inside[((np.arange(number) + 0.5) * block.rows / number).astype(np.int64)].sum()
-    return Block(block.numeric[rows], block.codes[rows], faults, None if block.time is None else block.time[rows])
+    return Block(
+        block.numeric[rows],
+        block.codes[rows],
+        faults,
+        None if block.time is None else block.time[rows],
+        tuple(vectors[rows] for vectors in block.vectors),
+        None if block.strata is None else block.strata[rows],
+    )
 
 
 def joined(blocks: list[Block]) -> Block:
-    """One block with the rows of all, column-major."""
+    """One block with what a summary needs of all rows, column-major: neither times nor vectors."""
     if len(blocks) == 1:
         return blocks[0]
     n = sum(block.rows for block in blocks)
@@ -241,10 +284,16 @@ def joined(blocks: list[Block]) -> Block:
         numeric[at : at + block.rows] = block.numeric
         codes[at : at + block.rows] = block.codes
         at += block.rows
-    return Block(numeric, codes, np.sum([block.faults for block in blocks], axis=0))
+    strata = [block.strata for block in blocks if block.strata is not None]
+    return Block(
+        numeric,
+        codes,
+        np.sum([block.faults for block in blocks], axis=0),
+        strata=np.concatenate(strata) if strata else None,
+    )
 
 
-_PARTS: tuple[str, ...] = ("numeric", "codes", "missing", "nonfinite", "new", "faults", "sums")
+_PARTS: tuple[str, ...] = ("numeric", "codes", "missing", "nonfinite", "new", "faults", "sums", "mix")
 
 
 def arrays_of(summary: Summary) -> dict[str, NDArray[np.generic]]:
@@ -262,6 +311,20 @@ def summary_of(grid_id: str, arrays: dict[str, NDArray[np.generic]]) -> Summary:
     """Inverse of `arrays_of`."""
     kept = {name: arrays[name].astype(np.float64 if name == "sums" else np.int64) for name in _PARTS}
     return Summary(grid_id=grid_id, rows=int(arrays["rows"][0]), **kept)  # type: ignore[arg-type]  # dtypes by name
+
+
+def arrays_of_samples(samples: Sequence[Sample]) -> dict[str, NDArray[np.generic]]:
+    """The samples of one pane as arrays: they share the numbers of the runs and the strata."""
+    if not samples:
+        return {}
+    rows: dict[str, NDArray[np.generic]] = {f"sample{i}": one.rows for i, one in enumerate(samples)}
+    return {"run": samples[0].run, "strata": samples[0].strata, **rows}
+
+
+def samples_of(arrays: Mapping[str, NDArray[Any]]) -> tuple[Sample, ...]:
+    """Inverse of `arrays_of_samples`; none if there are none among the arrays."""
+    number = sum(name.startswith("sample") for name in arrays)
+    return tuple(Sample(arrays[f"sample{i}"], arrays["run"], arrays["strata"]) for i in range(number))
 
 
 def _below(arrays: dict[str, NDArray[np.generic]], prefix: str) -> dict[str, NDArray[np.generic]]:

@@ -49,18 +49,12 @@ class Chooser(NamedTuple):
         return Kept(np.zeros(0, np.int64), np.zeros(0, np.int32), rows)
 
     def add(self, kept: Kept, blocks: Sequence[Block], number: IntArray, whole: Block | None = None) -> Kept:
-        """Take in the pane's next rows, ``number (n,)`` ascending and above all earlier ones, as blocks of n together.
+        """Take in the pane's next n >= 1 rows: blocks, with ``number (n,)`` ascending and above all earlier ones.
 
         ``whole`` is the same rows as one block (its vectors are not looked at), where it has been made already.
         """
-        run = number // self.run
-        both = np.concatenate([kept.run, run])
-        first = np.flatnonzero(np.diff(both, prepend=-1))
-        hashes = mixed(both[first].view(np.uint64))
-        chosen = np.ones(len(both), bool)
-        if len(first) > self.runs:
-            few = hashes <= np.partition(hashes, self.runs - 1)[self.runs - 1]
-            chosen = np.repeat(few, np.diff(first, append=len(both)))
+        both = np.concatenate([kept.run, number // self.run])
+        chosen = self._chosen(both)
         old, new = chosen[: len(kept.run)], np.flatnonzero(chosen[len(kept.run) :])
         rows = kept.rows if old.all() else tuple(part[old] for part in kept.rows)
         if not len(new):
@@ -74,6 +68,17 @@ class Chooser(NamedTuple):
                 np.concatenate([part, encoder.encode(block)]) for part, encoder in zip(rows, self.encoders, strict=True)
             ),
         )
+
+    def _chosen(self, run: IntArray) -> NDArray[np.bool_]:
+        """Rows of the runs of least hash; ``run`` is ascending."""
+        index = np.zeros(len(run), np.int64)
+        change = run[1:] != run[:-1]
+        np.cumsum(change, out=index[1:])
+        if index[-1] < self.runs:
+            return np.ones(len(run), bool)
+        hashes = mixed(run[np.concatenate(([0], np.flatnonzero(change) + 1))].view(np.uint64))
+        chosen: NDArray[np.bool_] = (hashes <= np.partition(hashes, self.runs - 1)[self.runs - 1])[index]
+        return chosen
 
 
 def chooser(views: Sequence[View], rows: int) -> Chooser:
