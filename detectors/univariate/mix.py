@@ -2,10 +2,12 @@
 
 Question: H0: within each hour the window's rows come from the strata in the reference's shares; H1: in others.
 Statistic: G = 2 sum over strata of n ln(n / (N s)) + m ln(m / (M s)), N and M the hour's rows in window and reference,
-s the stratum's share of both together; strata of fewer than five expected rows on either side are counted with the
-hour's largest one.
-Null law: chi-square with a degree of freedom for each further stratum of an hour; counts of dependent rows are divided
-by tau. How many rows an hour has is no matter of the mix: a window of ten hours never has the week's.
+s the stratum's share of both together. Strata of fewer than five expected rows on either side are counted as one, of
+all hours together, beside all others: by G or by Pearson's sum of (n - N s)^2 / (N s), whichever is less, since the
+former is too large where hardly any row comes and the latter where one does.
+Null law: chi-square with a degree of freedom for each further stratum of an hour, and one for the rare ones; counts of
+dependent rows are divided by tau. How many rows an hour has is no matter of the mix: a window of ten hours never has
+the week's.
 Sees / blind to: tenants, countries or versions that grow, shrink, appear or vanish; blind to what their rows say.
 Cost: O(C). Source: Wilks 1938 (the G-test).
 """
@@ -44,7 +46,7 @@ def mix_change(window: IntArray, reference: IntArray, cell: IntArray | None = No
     total = _by(hour, counts)
     both = (total.min(axis=0) > 0)[hour]
     pooled = _share(counts.sum(axis=0), total.sum(axis=0)[hour])
-    statistic, df = _g(np.where(both, counts, 0.0), hour, np.where(both, total[:, hour] * pooled, 0.0))
+    statistic, df = _g(np.where(both, counts, 0.0), np.where(both, total[:, hour] * pooled, 0.0), hour)
     ours = total[0][hour]
     expected = ours * _share(counts[1], total[1][hour])
     spread = pooled * (1 - pooled) * ours * (1 + _share(ours, total[1][hour]))
@@ -54,23 +56,29 @@ def mix_change(window: IntArray, reference: IntArray, cell: IntArray | None = No
     return MixChange(statistic, df, log_p, counts[0] / everyone, expected / everyone, z)
 
 
-def _g(counts: FloatArray, hour: IntArray, hoped: FloatArray) -> tuple[float, int]:
-    """G and its degrees of freedom; ``counts`` and ``hoped`` are ``(2, c)``."""
-    least = hoped.min(axis=0)
-    order = np.lexsort((-least, hour))
-    first = np.flatnonzero(np.diff(hour[order], prepend=-1))
-    largest = np.zeros(int(hour.max(initial=0)) + 1, np.int64)
-    largest[hour[order[first]]] = order[first]
-    group = np.where(least >= _LEAST_EXPECTED, np.arange(len(hour)), largest[hour])
-    seen, sure = (_by(group, part, len(hour)) for part in (counts, hoped))
-    part = seen * np.log(np.divide(seen, sure, out=np.ones_like(seen), where=seen > 0))
-    groups = np.unique(group[least > 0])
-    return float(2 * part.sum()), len(groups) - len(np.unique(hour[groups]))
+def _g(counts: FloatArray, hoped: FloatArray, hour: IntArray) -> tuple[float, int]:
+    """The statistic and its degrees of freedom; observed and expected rows are ``(2, c)``."""
+    often = hoped.min(axis=0) >= _LEAST_EXPECTED
+    some, where = counts[:, often], hour[often]
+    total = _by(where, some)
+    statistic = _deviance(some, total[:, where] * _share(some.sum(axis=0), total.sum(axis=0)[where]))
+    df = int(often.sum()) - len(np.unique(where))
+    rest = hoped[:, ~often].sum(axis=1)
+    if not (often.any() and rest.all()):
+        return statistic, df
+    everyone = counts.sum(axis=1)
+    seen = counts[:, ~often].sum(axis=1)
+    seen, rest = np.stack([seen, everyone - seen]), np.stack([rest, everyone - rest])
+    return statistic + min(_deviance(seen, rest), float((_share((seen - rest) ** 2, rest)).sum())), df + 1
 
 
-def _by(group: IntArray, counts: FloatArray, size: int = 0) -> FloatArray:
+def _deviance(seen: FloatArray, hoped: FloatArray) -> float:
+    return float(2 * (seen * np.log(np.divide(seen, hoped, out=np.ones_like(seen), where=seen > 0))).sum())
+
+
+def _by(group: IntArray, counts: FloatArray) -> FloatArray:
     """Sums ``(2, groups)`` of counts ``(2, c)``."""
-    return np.array([np.bincount(group, row, size) for row in counts])
+    return np.array([np.bincount(group, row) for row in counts], np.float64)
 
 
 def _share(part: FloatArray, whole: FloatArray) -> FloatArray:
