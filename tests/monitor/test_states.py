@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from monitor import states
+from monitor.decode import Decoder
 from monitor.errors import StoreError
 from monitor.report import Report
 from monitor.streams import ModelStreams
+from monitor.windows import PaneRule, Panes
 from tests.monitor.streams_bench import model, rows, streams
 
 BATCHES = [
@@ -73,8 +75,22 @@ def test_pane_survives_its_bytes() -> None:
     (pane,) = it.streams["all"].closed
     again = states.unpack_pane(it.engine.reference.grid.id, states.pack_pane(pane))
     assert (again.number, again.start, again.end) == (pane.number, pane.start, pane.end)
-    for name in ("numeric", "codes", "missing", "nonfinite", "new", "faults", "sums"):
+    for name in ("numeric", "codes", "missing", "nonfinite", "new", "faults", "sums", "mix"):
         np.testing.assert_array_equal(getattr(again.summary, name), getattr(pane.summary, name))
+
+
+def test_samples_of_a_pane_survive_its_bytes() -> None:
+    it = streams()
+    views = it.fitted.reference.views
+    panes = Panes(it.engine.reference.grid, PaneRule(None, 100, 0.0), views * 2, 50)
+    block = Decoder(it.fitted.plan, it.engine.reference.grid, it.fitted.vocabularies).decode(BATCHES[0]).block
+    for pane in panes.add(block, 0.0)[0]:
+        again = states.unpack_pane(it.engine.reference.grid.id, states.pack_pane(pane))
+        assert len(again.samples) == 2 * len(views)
+        for one, other in zip(pane.samples, again.samples, strict=True):
+            for a, b in ((one.rows, other.rows), (one.run, other.run), (one.strata, other.strata)):
+                assert a.dtype == b.dtype
+                np.testing.assert_array_equal(a, b)
 
 
 def test_equal_states_give_equal_bytes() -> None:

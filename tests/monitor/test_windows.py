@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from detectors import parts, simulate
-from detectors.types import Block, Reference, Summary
+from detectors.multivariate.encode import Encoder, columns_encoder, vector_encoder
+from detectors.multivariate.samples import cut, mixed
+from detectors.types import Block, Reference, Summary, View
 from monitor.engine import Pane
 from monitor.windows import FOLD_ROWS, PaneRule, Panes, arrays_of, joined, rows_of, summary_of
 
@@ -171,6 +173,97 @@ def test_summary_survives_its_arrays(measured: Reference) -> None:
     assert again.numeric.dtype == np.int64
     large = dataclasses.replace(measured.summary, rows=2**40, numeric=measured.summary.numeric * 2**30)
     np.testing.assert_array_equal(summary_of("", arrays_of(large)).numeric, large.numeric)
+
+
+def _vector_rows(n: int, seed: int, time: NDArray[np.float64] | None = None) -> Block:
+    rng = np.random.default_rng(seed)
+    vectors = (rng.standard_normal((n, 40)).astype(np.float32),)
+    return dataclasses.replace(_rows(n, seed, time), vectors=vectors, strata=rng.integers(0, 3, n).astype(np.int32))
+
+
+@pytest.fixture(scope="module")
+def views(measured: Reference) -> tuple[View, ...]:
+    """Runs of 16 rows, of all columns and of an embedding."""
+    rows = _vector_rows(500, 0)
+    vectors = vector_encoder(0, rows.vectors[0], np.random.default_rng(0), most=10)
+    assert vectors is not None
+    encoders: tuple[Encoder, ...] = (columns_encoder(measured.grid, measured.summary, rows), vectors)
+    return tuple(View(name, one, cut(one, rows, 16), 16, (), 1.0) for name, one in zip("ab", encoders, strict=True))
+
+
+def _same_samples(a: Pane, b: Pane) -> bool:
+    return len(a.samples) == len(b.samples) and all(
+        x.dtype == y.dtype and np.array_equal(x, y)
+        for one, other in zip(a.samples, b.samples, strict=True)
+        for x, y in ((one.rows, other.rows), (one.run, other.run), (one.strata, other.strata))
+    )
+
+
+@given(sizes=st.lists(st.integers(0, 700), max_size=6))
+def test_kept_rows_do_not_depend_on_how_rows_were_batched(
+    measured: Reference, views: tuple[View, ...], sizes: list[int]
+) -> None:
+    rows = _vector_rows(sum(sizes), 3)
+    panes, closed, at = Panes(measured.grid, PaneRule(None, 200, 0), views, 60), [], 0
+    for size in sizes:
+        closed += panes.add(rows_of(rows, slice(at, at + size)), 0.0)[0]
+        at += size
+    for pane in closed:
+        first = 200 * (pane.number - 1)
+        number = np.arange(first, first + 200)
+        least = sorted(set((number // 16).tolist()), key=lambda run: mixed(np.array([run], np.uint64))[0])[:4]
+        wanted = number[np.isin(number // 16, least)]
+        for view, sample in zip(views, pane.samples, strict=True):
+            np.testing.assert_array_equal(sample.run, wanted // 16)
+            np.testing.assert_array_equal(sample.rows, view.encoder.encode(rows)[wanted])
+            assert rows.strata is not None
+            np.testing.assert_array_equal(sample.strata, rows.strata[wanted])
+
+
+@given(cut_at=st.integers(1, 11))
+def test_checkpoint_in_the_middle_changes_no_kept_row(
+    measured: Reference, views: tuple[View, ...], cut_at: int
+) -> None:
+    rule = PaneRule(60.0, None, 60.0)
+    straight, before, after = (Panes(measured.grid, rule, views, 60) for _ in range(3))
+    blocks = [_vector_rows(77, seed, START + 40 * seed + np.linspace(0, 70, 77)) for seed in range(12)]
+    wanted = [pane for block in blocks for pane in straight.add(block, 0.0)[0]] + straight.flush()
+    got = [pane for block in blocks[:cut_at] for pane in before.add(block, 0.0)[0]]
+    after.restore({name: array.copy() for name, array in before.state().items()})
+    got += [pane for block in blocks[cut_at:] for pane in after.add(block, 0.0)[0]] + after.flush()
+    assert all(_same_samples(a, b) for a, b in zip(wanted, got, strict=True))
+    assert all(len(pane.samples[0].run) >= 32 for pane in wanted[1:-1])
+    again, still = Panes(measured.grid, rule, views, 60), before.state()
+    again.restore(still)
+    assert all(np.array_equal(part, again.state()[name]) for name, part in still.items())
+
+
+def test_large_panes_of_many_folds_keep_the_runs_of_least_hash(measured: Reference, views: tuple[View, ...]) -> None:
+    panes = Panes(measured.grid, PaneRule(None, 3 * FOLD_ROWS, 0), views, 100)
+    rows = _vector_rows(3 * FOLD_ROWS, 4)
+    closed = [
+        pane for at in range(0, rows.rows, 1000) for pane in panes.add(rows_of(rows, slice(at, at + 1000)), 0.0)[0]
+    ]
+    runs = np.arange(rows.rows // 16)
+    least = np.sort(runs[np.argsort(mixed(runs.astype(np.uint64)))[:7]])
+    assert closed[0].samples[1].run.tolist() == np.repeat(least, 16).tolist()
+    np.testing.assert_array_equal(
+        closed[0].samples[1].rows, views[1].encoder.encode(rows)[(least[:, None] * 16 + np.arange(16)).ravel()]
+    )
+
+
+def test_without_views_nothing_is_kept(measured: Reference, views: tuple[View, ...]) -> None:
+    panes = Panes(measured.grid, PaneRule(None, 100, 0))
+    (pane,) = panes.add(_vector_rows(150, 5), 0.0)[0]
+    assert pane.samples == ()
+    assert not any(name.startswith("open0/sample") for name in panes.state())
+    looking = Panes(measured.grid, PaneRule(None, 100, 0), views, 100)
+    looking.restore(panes.state())
+    assert [len(one.run) for one in looking.add(_vector_rows(50, 6), 0.0)[0][0].samples] == [50, 50]
+    panes.restore(looking.state())
+    looking.add(_vector_rows(50, 7), 0.0)
+    panes.restore(looking.state())
+    assert panes.add(_vector_rows(50, 8), 0.0)[0][0].samples == ()
 
 
 @given(faults=st.integers(0, 1_000), cuts=st.lists(st.integers(0, 1_000), max_size=6))
