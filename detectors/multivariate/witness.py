@@ -48,7 +48,7 @@ class WitnessFixed(NamedTuple):
 
     ``landmarks (L, d + 2)`` extended for the kernel, ``centre (d,)``, ``bandwidth ()``, ``basis (L, D)`` to whitened
     features, ``expected (c + 1, D)`` features of half A by stratum, the last for rows of no known stratum;
-    ``base (m, D)`` features of half B sorted by stratum, ``rows (c,)`` of each; ``tau ()``. D is 0 where the reference
+    ``base (D, m)`` features of half B sorted by stratum, ``rows (c,)`` of each; ``tau ()``. D is 0 where the reference
     has too few rows or is constant.
     """
 
@@ -134,7 +134,7 @@ class Witness:
         base = _features(bare, view.sample.rows[theirs])
         rows = np.bincount(np.repeat(blocks.strata, blocks.rows.shape[1]), minlength=number)
         expected = _by_stratum(_features(bare, learnt), view.sample.strata[mine], number, view.tau)
-        centred = base - expected[-1].astype(np.float32)
+        centred = np.ascontiguousarray((base - expected[-1].astype(np.float32)).T)
         return bare._replace(expected=expected, base=centred, rows=rows.astype(np.float64))
 
     def start(self, fixed: WitnessFixed) -> WitnessState:
@@ -183,7 +183,7 @@ class Witness:
     def _pane(self, fixed: WitnessFixed, direction: FloatArray, features: SingleArray, strata: IntArray) -> _Pane:
         """Ramps along directions ``(h, D)``, placed by half B."""
         turn = direction.astype(np.float32)
-        base = turn @ fixed.base.T
+        base = turn @ fixed.base
         edge = ramps.edges(base)
         mix = ramps.mixes(strata, len(fixed.rows))
         about = ramps.expected(ramps.heights(base, edge), fixed.rows, mix, float(fixed.tau))
