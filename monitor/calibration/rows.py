@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 
 from detectors import parts
-from detectors.strata import Strata
 from detectors.types import Block, IntArray, Reference, Summary
 from monitor.decode import Decoder
 from monitor.fitted import Fitted
@@ -88,7 +87,7 @@ def as_sampled(reference: Reference, rows: Rows) -> Reference:
         mine = [np.flatnonzero(block.strata == code) for code in range(len(strata.parts))]
         pieces = [_scaled(parts.summarise(grid, rows_of(block, one)), factor) for one in mine]
         kept = tuple(new if new.rows else old for new, old in zip(pieces, strata.parts, strict=True))
-        strata = Strata(kept, strata.parent, strata.free)
+        strata = dataclasses.replace(strata, parts=kept)
     summary = _scaled(parts.summarise(grid, block), factor)
     return dataclasses.replace(reference, summary=summary, strata=strata)
 

@@ -42,6 +42,8 @@ _DISCRETE = 0.05
 _ATOM = 0.05
 """A value of a continuous column that this share of the rows has exactly stays where it is."""
 _SPIKE_SD = 10.0
+_END = 0.03
+"""How far from the end of a column's values the value lies to which probability mass is moved."""
 
 
 class Shift(NamedTuple):
@@ -118,6 +120,19 @@ class Injector:
         return found
 
     @cached_property
+    def _ends(self) -> tuple[FloatArray, FloatArray]:
+        """A usual value near one end of each numeric column, and the share of the rows that lies on its other side."""
+        value, reach = np.full(len(self.sd), np.nan), np.ones(len(self.sd))
+        for j in range(len(self.sd)):
+            x = self.sample.numeric[:, j]
+            x = x[np.isfinite(x)]
+            if x.size:
+                low, high = np.quantile(x, _END, method="nearest"), np.quantile(x, 1 - _END, method="nearest")
+                sides = ((float((x < high).mean()), high), (float((x > low).mean()), low))
+                reach[j], value[j] = max(sides)
+        return value, np.maximum(reach, _END)
+
+    @cached_property
     def _rarest(self) -> CodeArray:
         """Each categorical column's least frequent known category, ``(q,)``."""
         counts = parts.summarise(self.grid, self.sample).codes
@@ -131,6 +146,8 @@ class Injector:
         numeric, codes = np.zeros(p, bool), np.zeros(q, bool)
         if kind in {"mean", "scale", "spike"}:
             numeric = self.sd > 0
+        elif kind == "mass":
+            numeric, codes = self.sd > 0, several
         elif kind == "mix":
             codes = several
         elif kind == "new category":
@@ -164,7 +181,7 @@ class Injector:
         if coded.size:
             hit = rng.random((n, len(coded))) < size
             single = NEW_CODE if kind == "new category" else MISSING_CODE
-            to = self._rarest[coded] if kind == "mix" else np.full(len(coded), single, np.int32)
+            to = self._rarest[coded] if kind in {"mix", "mass"} else np.full(len(coded), single, np.int32)
             codes = codes.copy(order="F")
             codes[:, coded] = np.where(hit, to, codes[:, coded])
         return dataclasses.replace(block, numeric=numeric, codes=codes)
@@ -172,6 +189,9 @@ class Injector:
     def _moved(
         self, x: FloatArray, columns: NDArray[np.int64], kind: str, size: float, rng: np.random.Generator
     ) -> FloatArray:
+        if kind == "mass":
+            end, reach = self._ends
+            return np.where(rng.random(x.shape) < size / reach[columns], end[columns], x)
         middle, sd = self.middle[columns], self.sd[columns]
         if kind in {"spike", "missing"}:
             value = middle + _SPIKE_SD * sd if kind == "spike" else np.nan

@@ -12,7 +12,7 @@ from monitor.config import Model
 from monitor.errors import ConfigError
 from monitor.fitted import Fitted
 
-_MOST_VALUES = 240_000
+MOST_VALUES = 240_000
 """Values of a simulated pane: larger panes are simulated in parts, which costs as much a row and less a pane."""
 _LEAST_ROWS, _MOST_ROWS = 200, 20_000
 
@@ -52,8 +52,8 @@ class Traffic:
         return None if self.pane_seconds is None or not np.isfinite(panes) else panes * self.pane_seconds
 
 
-def traffic_of(model: Model, fitted: Fitted, rate: float | None) -> Traffic:
-    """``rate`` in rows a second; None takes the reference's own, if its rows have times.
+def traffic_of(model: Model, fitted: Fitted, rate: float | None, *, most_values: int = MOST_VALUES) -> Traffic:
+    """``rate`` in rows a second; None takes the reference's own, if its rows have times. ``most_values`` of a part.
 
     `ConfigError` where panes are cut by time and nothing tells how many rows they have.
     """
@@ -67,7 +67,7 @@ def traffic_of(model: Model, fitted: Fitted, rate: float | None) -> Traffic:
         rows = max(round(rate * every), 1)
     rows = rows or 1
     seconds = every if every is not None else rows / rate if rate else None
-    most = int(np.clip(_MOST_VALUES // max(len(fitted.reference.grid.names), 1), _LEAST_ROWS, _MOST_ROWS))
+    most = int(np.clip(most_values // max(len(fitted.reference.grid.names), 1), _LEAST_ROWS, _MOST_ROWS))
     length = model.run_length
     if seconds is not None:
         length = max(length, run_length(model.alarms.false_alarms, seconds))
