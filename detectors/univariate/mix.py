@@ -3,8 +3,7 @@
 Question: H0: within each hour the window's rows come from the strata in the reference's shares; H1: in others.
 Statistic: G = 2 sum over strata of n ln(n / (N s)) + m ln(m / (M s)), N and M the hour's rows in window and reference,
 s the stratum's share of both together. Strata of fewer than five expected rows on either side are counted as one, of
-all hours together, beside all others: by G or by Pearson's sum of (n - N s)^2 / (N s), whichever is less, since the
-former is too large where hardly any row comes and the latter where one does.
+all hours together: by G, or by the binomial law of how many of them lie in the window where that is less sure.
 Null law: chi-square with a degree of freedom for each further stratum of an hour, and one for the rare ones; counts of
 dependent rows are divided by tau. How many rows an hour has is no matter of the mix: a window of ten hours never has
 the week's.
@@ -17,6 +16,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy import special
 
 from detectors.maths import tails
 from detectors.types import FloatArray, IntArray
@@ -68,8 +68,15 @@ def _g(counts: FloatArray, hoped: FloatArray, hour: IntArray) -> tuple[float, in
         return statistic, df
     everyone = counts.sum(axis=1)
     seen = counts[:, ~often].sum(axis=1)
-    seen, rest = np.stack([seen, everyone - seen]), np.stack([rest, everyone - rest])
-    return statistic + min(_deviance(seen, rest), float((_share((seen - rest) ** 2, rest)).sum())), df + 1
+    alike = _deviance(np.stack([seen, everyone - seen]), np.stack([rest, everyone - rest]))
+    return statistic + min(alike, _of_binomial(float(seen[0]), float(seen.sum()), float(rest[0] / rest.sum()))), df + 1
+
+
+def _of_binomial(hits: float, rows: float, chance: float) -> float:
+    """The chi-square value (one degree of freedom) of a binomial count's two-sided p-value."""
+    upper = special.betainc(hits, rows - hits + 1, chance) if hits > 0 else 1.0
+    lower = special.betaincc(hits + 1, rows - hits, chance) if hits < rows else 1.0
+    return float(special.chdtri(1, min(2 * min(upper, lower), 1.0)))
 
 
 def _deviance(seen: FloatArray, hoped: FloatArray) -> float:
