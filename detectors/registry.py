@@ -5,6 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from detectors.multivariate.classifier import ClassifierTwoSample
+from detectors.multivariate.conditional import ConditionalShift
+from detectors.multivariate.correlation import CorrelationChange
+from detectors.multivariate.cross_mmd import CrossMMD
+from detectors.multivariate.energy import EnergyDistance
+from detectors.multivariate.joint import JointDefault
+from detectors.multivariate.mmd import ExactMMD
+from detectors.multivariate.nystroem import SpectralNystroem
+from detectors.multivariate.pca import PCAReconstruction
+from detectors.multivariate.protocol import JointEDetector, JointTest
+from detectors.multivariate.random_features import RandomFeatureMMD
+from detectors.multivariate.witness import Witness
 from detectors.sequential.e_ks import EKS
 from detectors.sequential.rates import COUNTERS, Rate
 from detectors.types import Detector, EDetector
@@ -48,6 +60,26 @@ SEQUENTIAL: dict[str, Callable[[Tolerances], EDetector]] = {
     "e_type_fault": lambda tolerances: Rate("type_fault", tolerances.fault),
 }
 """E-detectors: they page."""
+
+JOINT: dict[str, Callable[[Tolerances], JointTest]] = {
+    "joint_min_p": lambda _: JointDefault(),
+    "spectral_mmd": lambda _: SpectralNystroem(),
+    "mmd_fuse": lambda _: ExactMMD(),
+    "cross_mmd": lambda _: CrossMMD(),
+    "random_feature_mmd": lambda _: RandomFeatureMMD(),
+    "correlation_change": lambda _: CorrelationChange(),
+    "energy_distance": lambda _: EnergyDistance(),
+    "classifier_two_sample": lambda _: ClassifierTwoSample(),
+    "pca_reconstruction": lambda _: PCAReconstruction(),
+    "conditional_shift": lambda _: ConditionalShift(),
+}
+"""Two-sample tests on the views of a window: they see what only shows jointly, and open tickets."""
+
+
+def WITNESS(tolerances: Tolerances) -> JointEDetector:  # noqa: N802 - an entry of the catalogue, like its neighbours
+    """The joint e-detector: it pages."""
+    return Witness(tolerances.shift)
+
 
 CATALOG: dict[str, Callable[[Tolerances], Detector]] = {**WINDOWED, **SEQUENTIAL}
 """Every detector by name."""

@@ -18,9 +18,6 @@ from detectors.streaming.observe import observations
 from detectors.streaming.protocol import Streaming
 from detectors.types import IntArray, Reference, Summary
 
-VALUES = tuple(name for name, make in CLASSICAL.items() if make().kind == "values")
-"""Those that take real values; the others need the outcome stream of a model's errors."""
-
 
 class Notes(NamedTuple):
     """Detectors that alarmed with the units of each, failures and seconds by detector."""
@@ -39,7 +36,7 @@ class ClassicalState(NamedTuple):
 
 @dataclass(frozen=True)
 class Classical:
-    """``names`` of `VALUES`; ``hold`` in panes."""
+    """``names`` of `catalog.VALUES`; ``hold`` in panes."""
 
     names: tuple[str, ...]
     reference: Reference

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainSerializer, PlainValidator, ValidationError, ValidationInfo
+from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, ValidationError, ValidationInfo
 
 from monitor.budget import Budget, parse, run_length
 from monitor.errors import ConfigError
 from monitor.listeners import HTTP_ADDRESS, Flight, Http, Source, Telemetry, clashes
 from monitor.quantities import Address, duration
-from monitor.sections import Alarms, Columns, Joint, Moving, Pane, Season, Window
+from monitor.sections import Alarms, Columns, Joint, Moving, Pane, Season, Window, streaming_detectors
 from monitor.strict import Duration, Fault, Names, RelativePath, Size, Strict, faults_of, unknown
 from monitor.yaml_text import read_yaml, write_yaml
 
@@ -88,7 +88,9 @@ class Model(Strict):
     joint: Joint = Joint()
     season: Season = Season()
     moving: Moving = Moving()
-    streaming: Names = Field(default=(), description="classical streaming detectors to run as well, by name")
+    streaming: Annotated[Names, AfterValidator(streaming_detectors)] = Field(
+        default=(), description="classical streaming detectors to run as well, by name"
+    )
     max_segments: int = Field(default=20, ge=0, le=1000, description="streams per segment column at most")
     top_features: int = Field(default=20, ge=0, le=1000, description="features exported to Prometheus at most")
 

@@ -71,7 +71,7 @@ class Moving:
         return dataclasses.replace(fixed, summary=summary, strata=None, views=views, ruler=ruler)
 
     def _view(self, i: int, view: View) -> View:
-        return dataclasses.replace(view, sample=window_sample(list(self._parts), i, view.run))
+        return dataclasses.replace(view, sample=window_sample((one.samples[i] for one in self._parts), view.run))
 
     def _joined(self, part: Part, pane: Part) -> Part:
         stride = part.stride

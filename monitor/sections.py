@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field
 
 from monitor.budget import parse
-from monitor.strict import BudgetText, Duration, Fault, Names, Strict
+from monitor.strict import BudgetText, Duration, Fault, Names, Strict, unknown
 
 TIMES = Literal["none", "hour_of_day", "weekday_hour", "hour_of_week"]
 """How a season is cut: into 1, 24, 48 or 168 references."""
+
+
+def _known(kind: str, names: tuple[str, ...], known: Iterable[str]) -> tuple[str, ...]:
+    """The names as they are, if there are such detectors."""
+    for name in names:
+        if name not in known:
+            raise ValueError(unknown(kind, name, known))
+    return names
+
+
+def _joint_tests(names: tuple[str, ...]) -> tuple[str, ...]:
+    from detectors.registry import JOINT  # the detectors' tables cost half a second: only where one is named
+
+    return names if names == ("joint_min_p",) else _known("joint test", names, JOINT)
+
+
+def streaming_detectors(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Classical streaming detectors that work on values; the default is none."""
+    if not names:
+        return names
+    from detectors.streaming.catalog import VALUES
+
+    return _known("streaming detector", names, VALUES)
 
 
 def _zone(name: str) -> str:
@@ -103,6 +126,9 @@ class Joint(Strict):
 
     enabled: bool = Field(default=True, description="look at columns together, at scores and at embeddings")
     rows: int = Field(default=4096, ge=256, le=1_000_000, description="rows of a window that joint tests look at")
+    tests: Annotated[Names, AfterValidator(_joint_tests)] = Field(
+        default=("joint_min_p",), description="window tests of the joint layer, by name"
+    )
 
 
 class Season(Strict):

@@ -22,6 +22,7 @@ from monitor.config import Model
 from monitor.decode import Decoded, Decoder, Labels
 from monitor.engine import Engine, Pane, StreamState
 from monitor.fitted import Fitted
+from monitor.moving import Moving
 from monitor.report import Report
 from monitor.samples import RowSample
 from monitor.windows import PaneRule, Panes, rows_of
@@ -45,6 +46,7 @@ class Stream:
     panes: Panes
     state: StreamState
     sample: RowSample
+    moving: Moving | None = None
     first_time: float = float("nan")
     closed: list[Pane] = field(default_factory=list)
     late: int = 0
@@ -74,15 +76,21 @@ class ModelStreams:
     ) -> None:
         """Measure nothing yet: streams begin with their first row. ``timed`` says that times of rows mean seconds."""
         self.model, self.fitted = model, fitted
+        reference = fitted.reference
+        if not model.joint.enabled:
+            reference = dataclasses.replace(reference, views=())
         self.engine = Engine(
             model=model.name,
-            reference=fitted.reference,
+            reference=reference,
             tolerances=Tolerances(model.alarms.smallest_shift, model.alarms.smallest_fault),
             window_panes=model.window.panes,
             hold=model.hold,
             config_id=config_id,
             timer=timer,
+            tests=model.joint.tests,
+            streaming=model.streaming,
         )
+        self._sample_rows = -(-model.joint.rows // model.window.panes)
         self._segment_engines: dict[tuple[str, str], Engine] = {}
         self._decoder = Decoder(fitted.plan, fitted.reference.grid, fitted.vocabularies)
         self._rule = PaneRule(model.pane.every, model.pane.rows, model.pane.wait)
@@ -95,7 +103,7 @@ class ModelStreams:
 
     def prepare(self) -> None:
         """Do now what the first pane would wait for: fit every detector."""
-        _ = self.engine.weight, self.engine.return_bets, self.engine.baseline.maps
+        _ = self.engine.weight, self.engine.return_bets, self.engine.baseline.maps, self.engine.joint.fixed_tests
 
     def feed(self, batch: pa.RecordBatch, version: str, arrival: float) -> Fed:
         """Take one batch; ``version`` is the sender's word for rows without a version column."""
@@ -183,7 +191,9 @@ class ModelStreams:
             return self.engine
         column, _, value = segment.partition("=")
         if (column, value) not in self._segment_engines:
-            own = dataclasses.replace(self.fitted.reference, summary=self.fitted.segments[column][value])
+            whole = self.fitted.reference
+            seasons = whole.strata if self.model.season.by != "none" else None
+            own = dataclasses.replace(whole, summary=self.fitted.segments[column][value], strata=seasons, views=())
             self._segment_engines[column, value] = dataclasses.replace(self.engine, reference=own)
         return self._segment_engines[column, value]
 
@@ -195,7 +205,8 @@ class ModelStreams:
         if one is None:
             grid = self.fitted.reference.grid
             engine = self._engine(name)
-            one = Stream(name, engine, Panes(grid, self._rule), engine.start(), RowSample(name))
+            panes = Panes(grid, self._rule, engine.reference.views, self._sample_rows)
+            one = Stream(name, engine, panes, engine.start(), RowSample(name), self._mover(engine))
             self.streams[name] = one
             self._shares = max(self._shares, len(self.streams))
         return one
@@ -228,9 +239,21 @@ class ModelStreams:
             )
             one.closed = [*one.closed[-self.model.window.panes :], pane]
             one.last = report
+            self._move(one, pane)
             one.joint |= report.joint
             reports.append(report)
         return reports
+
+    def _mover(self, engine: Engine) -> Moving | None:
+        rule = self.model.moving
+        return Moving(engine.reference, rule.panes, rule.steps, self.model.window.panes) if rule.panes else None
+
+    def _move(self, one: Stream, pane: Pane) -> None:
+        """Let the reference follow, if it is one that moves."""
+        reference = None if one.moving is None else one.moving.add(pane)
+        if reference is not None:
+            one.engine = dataclasses.replace(one.engine, reference=reference)
+            one.state = dataclasses.replace(one.state, joint=one.engine.joint.start())
 
     def _watch_rate(self, one: Stream, pane: Pane) -> None:
         """A budget in time over panes in rows: count how many panes the period really has, and never fewer again."""
@@ -248,7 +271,9 @@ class ModelStreams:
         """Every stream as one blob, for a checkpoint; the panes of the windows go separately (`Stream.closed`)."""
         lengths = np.array([self._shares, self._length, self._ticket_length])
         return {
-            f"{self.model.name}/{name}": states.pack_stream(one.state, one.panes, one.first_time, one.late, lengths)
+            f"{self.model.name}/{name}": states.pack_stream(
+                one.state, one.panes, one.first_time, one.late, lengths, one.moving
+            )
             for name, one in self.streams.items()
         }
 
@@ -265,6 +290,9 @@ class ModelStreams:
                 continue  # a reference fitted anew, without rows of that segment
             one = self._stream(name)
             kept = [states.unpack_pane(self.engine.reference.grid.id, stored) for stored in panes(key)]
+            moved = states.moved(blob, one.moving)
+            if moved is not None:
+                one.engine = dataclasses.replace(one.engine, reference=moved)
             one.state, one.first_time, one.late, lengths = states.unpack_stream(blob, one.engine, one.panes, kept)
             self._shares = max(self._shares, int(lengths[0]))
             self._length = max(self._length, float(lengths[1]))

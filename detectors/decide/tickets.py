@@ -78,13 +78,16 @@ def decide_joint(
     neither.
     """
     views = len(state.level)
+    if not views:
+        none = np.zeros(0, bool)
+        return state, Tickets(none, none, none, np.zeros(0))
     log_p, over = np.full((2, views), np.nan)
     for one in evidence.values():
         log_p = np.fmin(log_p, one.log_p + np.log(len(evidence)))
         over = np.fmin(over, relevance(one.effect, one.effect_low, tolerance) + np.log(len(evidence)))
     with np.errstate(invalid="ignore"):
-        large = over < np.log(level / max(views, 1))
-        differs = log_p <= np.log(max(level / max(views, 1), NOTABLE))
+        large = over < np.log(level / views)
+        differs = log_p <= np.log(max(level / views, NOTABLE))
         quiet = log_p > _UNREMARKABLE
     return _latched(state, log_p, ~busy & large, ~busy & differs & ~large, quiet)
 

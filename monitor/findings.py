@@ -1,0 +1,144 @@
+"""Verdicts become findings: what is one sentence, what is another, and which alarm it belongs to.
+
+Pure, like the engine that calls it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.decide.incidents import joins
+from detectors.decide.pages import Alarm
+from detectors.types import Evidence, FloatArray
+from monitor.report import Culprit, Finding, triage_of
+
+if TYPE_CHECKING:
+    from monitor.engine import Pane, StreamState
+
+NAMED = 20
+"""Culprits listed in one finding; the strongest first."""
+
+Measure = Callable[[int, int, int], Culprit]
+"""(row of the e-detector, unit, age in panes) -> the culprit with its size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the rules look at in one pane; ``log_e`` is ``(rows of e-detectors, units and views)``."""
+
+    stream: str
+    pane: Pane
+    evidence: Mapping[str, Evidence]
+    log_e: FloatArray
+    since: FloatArray
+    threshold: float
+
+    def age(self, row: int, unit: int) -> int:
+        """Panes since the evidence began, at least the present one."""
+        age = self.since[row, unit]
+        return max(int(age), 1) if np.isfinite(age) else 1
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """What every finding of an engine has in common.
+
+    ``rows`` are the e-detectors by name; ``mixing`` marks the units whose change is one of the traffic's mix.
+    """
+
+    model: str
+    config_id: str
+    grid_id: str
+    hold: int
+    rows: tuple[str, ...]
+    mixing: NDArray[np.bool_]
+
+    def alarm(
+        self, state: StreamState, context: Context, alarm: Alarm, weight: FloatArray, measure: Measure
+    ) -> tuple[list[Finding], dict[tuple[int, int], str]]:
+        """One finding per kind of trouble, the strongest first, and who owns which latch afterwards."""
+        culprits = sorted(
+            ((int(row), int(unit)) for row, unit in np.argwhere(alarm.culprits)),
+            key=lambda at: -context.log_e[at] - np.log(weight[at]),
+        )
+        groups: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        for row, unit in culprits:
+            groups.setdefault(self._kind(context, row, unit), []).append((row, unit))
+        found: list[Finding] = []
+        owners = dict(state.owners)
+        head = ""
+        for (triage, subject), members in groups.items():
+            age = context.age(*members[0])
+            units = tuple(measure(row, unit, age) for row, unit in members[:NAMED])
+            if not found and self._joins(state, context, units, age):
+                head = state.incident.id
+            mode = "common_corruption" if triage == "data_fault" else "distributional_shift"
+            severity = "ticket" if head else "page"
+            found.append(self.finding(state, context, units, (mode, triage, subject), severity, alarm.log_e, age, head))
+            head = head or found[0].id
+            owners.update(dict.fromkeys(members, found[-1].id))
+        return found, owners
+
+    def _kind(self, context: Context, row: int, unit: int) -> tuple[str, str]:
+        """Triage, and whether the finding is about the data or about the mix of the traffic."""
+        mix = unit < len(self.mixing) and self.mixing[unit] and self.rows[row] == "e_ks"
+        return triage_of(self.rows[row], context.log_e[0, unit]), "mix" if mix else "data"
+
+    def _joins(self, state: StreamState, context: Context, units: Sequence[Culprit], age: int) -> bool:
+        """Views show what a column shows as well, a little later: while its page is open that is no news."""
+        still_open = state.incident.id in state.owners.values()
+        if still_open and all(unit.index >= len(self.mixing) for unit in units):
+            return True
+        return joins(
+            state.incident,
+            pane=context.pane.number,
+            onset=context.pane.number - age + 1,
+            effect=largest(units),
+            hold=self.hold,
+            still_open=still_open,
+        )
+
+    def finding(
+        self,
+        state: StreamState,
+        context: Context,
+        units: tuple[Culprit, ...],
+        kind: tuple[str, str, str],
+        severity: str,
+        log_e: float,
+        age: int,
+        joined: str = "",
+    ) -> Finding:
+        """``kind`` is failure mode, triage and subject; ``age`` in panes."""
+        pane = context.pane
+        mode, triage, subject = kind
+        return Finding(
+            model=self.model,
+            stream=context.stream,
+            time=pane.end,
+            pane=pane.number,
+            failure_mode=mode,
+            triage=triage,
+            subject=subject,
+            severity=severity,
+            detector=units[0].detector,
+            units=units,
+            log_e=log_e,
+            threshold=context.threshold,
+            since_pane=pane.number - age + 1,
+            since_time=float(state.starts[-min(age, len(state.starts))]),
+            rows=sum(one.summary.rows for one in state.panes[-age:]),
+            grid_id=self.grid_id,
+            config_id=self.config_id,
+            joins=joined,
+        )
+
+
+def largest(units: Sequence[Culprit]) -> float:
+    """The largest effect that is known."""
+    return max((unit.effect for unit in units if np.isfinite(unit.effect)), default=0.0)

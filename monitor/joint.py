@@ -1,0 +1,222 @@
+"""The joint layer of one stream: tests that see what no single column shows, on each view of the rows.
+
+Pure, like the engine that calls it. The witness e-detector takes in every pane and pages inside the engine's budget;
+the window tests run once a window and open tickets. A view whose detector fails keeps its state, is named in
+``failures``, and the others go on. Permutations are seeded by the reference and the pane, so that a pane judged again
+gives the same numbers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.multivariate import attribution, nystroem
+from detectors.multivariate.bins import bins_of
+from detectors.multivariate.conditional import ConditionalShift
+from detectors.multivariate.joint import COMPONENTS, JointDefault, direction
+from detectors.multivariate.protocol import JointEDetector, JointTest, Outcome, Step
+from detectors.registry import JOINT, WITNESS, Tolerances
+from detectors.types import Evidence, FloatArray, Reason, Reference, Sample, SingleArray, View
+from monitor.report import Culprit
+
+MORE_DRAWS = 3000
+"""Permutations of the second look that a small p-value gets: the first look's could not show it to be notable."""
+_SMALL = 0.02
+_NAN = float("nan")
+
+
+class Told(NamedTuple):
+    """Evidence of the views, one entry of each array a view, by detector; failures and seconds by detector."""
+
+    evidence: dict[str, Evidence]
+    failures: dict[str, str]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class JointLayer:
+    """The fixed part: every view of the reference, measured by the witness and by the window tests asked for."""
+
+    reference: Reference
+    tolerances: Tolerances
+    names: tuple[str, ...]
+    timer: Callable[[], float]
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        """The views, in the order of the evidence."""
+        return self.reference.views
+
+    @cached_property
+    def witness(self) -> JointEDetector:
+        """The joint detector that pages."""
+        return WITNESS(self.tolerances)
+
+    @cached_property
+    def tests(self) -> dict[str, JointTest]:
+        """The window tests."""
+        return {name: JOINT[name](self.tolerances) for name in self.names}
+
+    @cached_property
+    def fixed(self) -> tuple[Any, ...]:
+        """What the witness measured on each view."""
+        return tuple(self.witness.fit(view, self._rng(i, 0)) for i, view in enumerate(self.views))
+
+    @cached_property
+    def fixed_tests(self) -> dict[str, tuple[Any, ...]]:
+        """What each test measured on each view."""
+        return {
+            name: tuple(it.fit(view, self._rng(i, 0)) for i, view in enumerate(self.views))
+            for name, it in self.tests.items()
+        }
+
+    def _rng(self, view: int, pane: int) -> np.random.Generator:
+        return np.random.default_rng([zlib.crc32(self.reference.grid.id.encode()), view, pane])
+
+    def start(self) -> tuple[Any, ...]:
+        """No evidence yet."""
+        return tuple(self.witness.start(fixed) for fixed in self.fixed)
+
+    def score(self, states: tuple[Any, ...], fresh: Sequence[Sample]) -> tuple[tuple[Any, ...], Told]:
+        """Take in the rows of a pane."""
+        if not self.views:
+            return states, Told({}, {}, {})
+        name, moved, steps, failures = self.witness.name, list(states), [], {}
+        began = self.timer()
+        for i, (view, fixed, sample) in enumerate(zip(self.views, self.fixed, fresh, strict=True)):
+            try:
+                moved[i], step = self.witness.score(fixed, states[i], sample)
+            except Exception as fault:  # noqa: BLE001 - whatever it is, the other views and detectors go on
+                failures[name] = f"view {view.name}: {type(fault).__name__}: {fault}"
+                step = Step(_NAN, _NAN, _NAN, _NAN, 0)
+            steps.append(step)
+        return tuple(moved), Told({name: _of_steps(name, steps)}, failures, {name: self.timer() - began})
+
+    def test(self, samples: Sequence[Sample], pane: int) -> Told:
+        """Judge a full window with every test."""
+        told = Told({}, {}, {})
+        for name, it in self.tests.items() if self.views else ():
+            outcomes = []
+            began = self.timer()
+            for i, (view, sample) in enumerate(zip(self.views, samples, strict=True)):
+                try:
+                    outcome = self._judge(it, self.fixed_tests[name][i], view, sample, self._rng(i, pane))
+                except Exception as fault:  # noqa: BLE001 - whatever it is, the other views and tests go on
+                    told.failures[name] = f"view {view.name}: {type(fault).__name__}: {fault}"
+                    outcome = Outcome(_NAN, _NAN, 0, Reason.FAILED)
+                outcomes.append(outcome)
+            told.evidence[name] = _of_outcomes(name, outcomes)
+            told.seconds[name] = self.timer() - began
+        return told
+
+    def culprit(self, view: int, sample: Sample, log_e: float, unit: int, pane: int) -> Culprit:
+        """A view of which the rows of a ``sample`` differ: by how much, and in which columns together."""
+        it, name = self.views[view], self.views[view].name
+        fixed, conditional = self._attributing[view]
+        bins = bins_of(it, sample)
+        if bins.few:
+            return _unsized(name, unit, log_e)
+        rng = self._rng(view, pane)
+        outcome = self._default.score(fixed, it, sample, rng)
+        effect, low, high = (outcome.extra[key] for key in ("effect", "effect_low", "effect_high"))
+        members: tuple[int, ...] = ()
+        if it.units:
+            component = COMPONENTS[int(outcome.extra["strongest"])]
+            columns = attribution.columns(fixed, conditional, it, sample, bins, component, rng)
+            members = attribution.named(columns, attribution.pairs(fixed, it, sample, bins), component)
+        names = self.reference.grid.names
+        shown = "*".join(names[member] for member in members) or name
+        detector = self.witness.name if np.isfinite(log_e) else self._default.name
+        return Culprit(shown, unit, detector, log_e, "ks_distance", effect, low, high, _NAN, _NAN, members)
+
+    def telling(self, view: int, sample: Sample) -> Callable[[SingleArray], FloatArray]:
+        """How much rows of the view look like those of the sample rather than the reference's: the witness function."""
+        it = self.views[view]
+        fixed, _ = self._attributing[view]
+        way = direction(fixed, it, sample, bins_of(it, sample), slice(None))
+        return lambda rows: nystroem.witness(way, rows)
+
+    @cached_property
+    def _default(self) -> JointDefault:
+        return JointDefault()
+
+    @cached_property
+    def _attributing(self) -> tuple[tuple[Any, Any], ...]:
+        """What naming the columns takes; measured with the first finding unless the default test runs anyway."""
+        name = self._default.name
+        fixed = self.fixed_tests.get(name) or tuple(
+            self._default.fit(view, self._rng(i, 0)) for i, view in enumerate(self.views)
+        )
+        score = ConditionalShift()
+        more = (score.fit(view, self._rng(i, 0)) for i, view in enumerate(self.views))
+        return tuple(zip(fixed, more, strict=True))
+
+    def _judge(self, it: JointTest, fixed: Any, view: View, sample: Sample, rng: np.random.Generator) -> Outcome:
+        """Look, and look again with more permutations where the first look says little less than never."""
+        outcome = it.score(fixed, view, sample, rng)
+        if not outcome.log_p < np.log(_SMALL):
+            return outcome
+        patient: Any = it
+        if "draws" in {one.name for one in dataclasses.fields(patient)}:
+            patient = dataclasses.replace(patient, draws=MORE_DRAWS)
+        again: Outcome = patient.score(fixed, view, sample, rng)
+        return again
+
+    def alarmed(
+        self, states: tuple[Any, ...], culprits: NDArray[np.bool_], spent: NDArray[np.bool_]
+    ) -> tuple[Any, ...]:
+        """Hold the direction of the culprits ``(v,)``; evidence that was spent, or cannot name anything, is dropped."""
+        moved = list(states)
+        for i, fixed in enumerate(self.fixed):
+            if culprits[i]:
+                moved[i] = self.witness.alarmed(fixed, states[i])
+            elif spent[i]:
+                moved[i] = self.witness.recovered(fixed, states[i])
+        return tuple(moved)
+
+    def recovered(self, states: tuple[Any, ...], marked: NDArray[np.bool_]) -> tuple[Any, ...]:
+        """Begin anew where a view is back ``(v,)``."""
+        every = zip(self.fixed, states, marked, strict=True)
+        return tuple(self.witness.recovered(fixed, one) if back else one for fixed, one, back in every)
+
+
+def _unsized(name: str, unit: int, log_e: float) -> Culprit:
+    """A view with too few rows since the onset to say more."""
+    return Culprit(name, unit, "e_witness", log_e, "ks_distance", _NAN, _NAN, _NAN, _NAN, _NAN)
+
+
+def _of_steps(name: str, steps: Sequence[Step]) -> Evidence:
+    log_e, since, effect, back, n = (np.array(part, np.float64) for part in zip(*steps, strict=True))
+    nothing = np.full(len(steps), np.nan)
+    reason = np.where(np.isnan(log_e), Reason.FEW_ROWS, Reason.OK).astype(np.int8)
+    return Evidence(
+        name, "ks_distance", effect, effect, nothing, nothing, nothing, log_e, n, reason, {"since": since, "back": back}
+    )
+
+
+def _of_outcomes(name: str, outcomes: Sequence[Outcome]) -> Evidence:
+    def extra(key: str) -> FloatArray:
+        return np.array([one.extra.get(key, np.nan) for one in outcomes])
+
+    every = {key for one in outcomes for key in one.extra} - {"effect", "effect_low", "effect_high"}
+    return Evidence(
+        detector=name,
+        effect_name="ks_distance",
+        statistic=np.array([one.statistic for one in outcomes]),
+        effect=extra("effect"),
+        effect_low=extra("effect_low"),
+        effect_high=extra("effect_high"),
+        log_p=np.array([one.log_p for one in outcomes]),
+        log_e=np.full(len(outcomes), np.nan),
+        n=np.array([one.n for one in outcomes], np.float64),
+        reason=np.array([one.reason for one in outcomes], np.int8),
+        extra={key: extra(key) for key in sorted(every)},
+    )

@@ -1,0 +1,93 @@
+"""Verdicts once a full window, and notes: what opens a ticket, what is only put on record. Pure.
+
+Columns and joint views share the budget of false tickets. What a column shows by itself the views show as well, so that
+views are not heard while a column has something open.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from detectors.decide import tickets
+from detectors.types import FloatArray, IntArray
+from monitor.findings import NAMED, Context
+from monitor.joint import Told
+from monitor.report import Finding, Recovered, window_culprit
+
+if TYPE_CHECKING:
+    from monitor.engine import Engine, StreamState
+
+JOINT_SHARE = 0.25
+"""Share of the joint tests in the budget of false tickets, where there are any."""
+_SHIFT = ("distributional_shift", "shift", "data")
+
+
+def of_window(
+    engine: Engine, state: StreamState, context: Context, level: float
+) -> tuple[StreamState, list[Finding], list[Recovered], Told]:
+    """Judge the window if it is full and due; ``level`` is the chance of a false ticket that it may cost."""
+    number, u, v = context.pane.number, len(engine.names), engine.views
+    if number % engine.window_panes or len(state.panes) < engine.window_panes:
+        return state, [], [], Told({}, {}, {})
+    # a page's own panes, still in the window after it has recovered, are no news either
+    busy = (state.pages.latched > 0).any(axis=0) | (number - state.released < engine.window_panes)
+    share = JOINT_SHARE if v else 0.0
+    tolerance = engine.tolerances.shift
+    open_ = state.tickets.level
+    columns, verdict = tickets.decide(
+        tickets.TicketState(open_[:u]),
+        context.evidence,
+        tolerance=tolerance,
+        level=level * (1 - share),
+        busy=busy[:u],
+    )
+    told = engine.joint.test([engine.sample(state.panes, i) for i in range(v)], number)
+    known = np.full(v, busy.any() or (columns.level > 0).any())
+    views, joint = tickets.decide_joint(
+        tickets.TicketState(open_[u:]), told.evidence, tolerance=tolerance, level=level * share, busy=known
+    )
+    state = dataclasses.replace(state, tickets=tickets.TicketState(np.concatenate([columns.level, views.level])))
+    state, found, quiet = _tell(engine, state, context, tickets.together(verdict, joint))
+    return state, found, quiet, told
+
+
+def note(engine: Engine, state: StreamState, context: Context, name: str, units: IntArray) -> Finding:
+    """A classical detector's alarm."""
+    size = context.evidence.get("mean_change")
+    named = tuple(window_culprit(engine.names[unit], int(unit), size, name) for unit in units[:NAMED])
+    return engine.writer.finding(state, context, named, _SHIFT, "info", float("nan"), 1)
+
+
+def _tell(
+    engine: Engine, state: StreamState, context: Context, verdict: tickets.Tickets
+) -> tuple[StreamState, list[Finding], list[Recovered]]:
+    """Findings of a verdict, and what it closes."""
+    found: list[Finding] = []
+    owners = dict(state.ticket_owners)
+    for severity, marked in (("ticket", verdict.tickets), ("info", verdict.notes)):
+        for unit in np.flatnonzero(marked):
+            one = _finding(engine, state, context, int(unit), severity, verdict.log_p)
+            owners[int(unit)] = one.id
+            found.append(one)
+    ended = [int(unit) for unit in np.flatnonzero(verdict.recovered)]
+    closed = tuple(sorted(owners.pop(unit) for unit in ended if unit in owners))
+    state = dataclasses.replace(state, ticket_owners=owners)
+    if not closed:
+        return state, found, []
+    names = tuple(engine.name(unit) for unit in ended)
+    return state, found, [Recovered(closed, names, context.pane.number, context.pane.end)]
+
+
+def _finding(
+    engine: Engine, state: StreamState, context: Context, unit: int, severity: str, log_p: FloatArray
+) -> Finding:
+    view = unit - len(engine.names)
+    if view >= 0:
+        sample = engine.sample(state.panes, view)
+        culprit = engine.joint.culprit(view, sample, float("nan"), unit, context.pane.number)
+    else:
+        culprit = window_culprit(engine.names[unit], unit, context.evidence.get("total_variation"))
+    return engine.writer.finding(state, context, (culprit,), _SHIFT, severity, -float(log_p[unit]), len(state.panes))
