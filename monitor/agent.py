@@ -17,8 +17,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from detectors.registry import CATALOG
 from monitor import log
+from monitor.calibration.selfcheck import Selfcheck
 from monitor.clock import Clock
 from monitor.config import Config, Model
 from monitor.envelope import Delivery, batches
@@ -26,7 +26,7 @@ from monitor.errors import ConfigError, StoreError
 from monitor.evidence import histograms, pack_evidence
 from monitor.intake import Intake
 from monitor.limits import Limits
-from monitor.metrics import histogram
+from monitor.metrics import Histogram, histogram
 from monitor.report import Finding, Report
 from monitor.states import pack_pane
 from monitor.store import Checkpoint, FindingRow, FindingState, PaneRow, Store
@@ -34,6 +34,9 @@ from monitor.streams import Fed
 from monitor.watched import Act, References, Watched
 
 FINDINGS_FILE = "findings.jsonl"
+CHECK_PANES = 10
+"""Resampled panes judged at a time: a few milliseconds each."""
+SEED = 0
 _TAKE_SECONDS = 0.1
 _CROWDED = 0.5
 """Share of the spool that is in use before a checkpoint comes out of turn."""
@@ -70,7 +73,7 @@ class Agent:
         self._log = log.get("agent")
         self._limits = limits_of(config)
         self.checkpoint_seconds = histogram("driftwarden_checkpoint_duration_seconds")
-        self.detector_seconds = {name: histogram("driftwarden_detector_duration_seconds") for name in CATALOG}
+        self.detector_seconds: dict[str, Histogram] = {}
         self.references = References(self.folder, clock)
         self.models = {model.name: self.watch(model, config) for model in config.models}
 
@@ -122,9 +125,10 @@ class Agent:
         """What evidence depends on: the ruler and the tolerances."""
         if watched.streams is None:
             return ""
-        alarms = watched.model.alarms
+        model, alarms = watched.model, watched.model.alarms
         ruler = watched.streams.fitted.reference.grid.id
-        return f"{ruler}/{alarms.smallest_shift}/{alarms.smallest_fault}/{watched.model.window.panes}"
+        told = (alarms.smallest_shift, alarms.smallest_fault, model.window.panes, model.joint, model.moving)
+        return "/".join([ruler, *(str(one) for one in (*told, model.streaming))])
 
     def halt(self) -> None:
         """End the loop after the delivery at hand, whatever else waits."""
@@ -245,6 +249,8 @@ class Agent:
         for report in reports:
             watched.tally.judged(report, self.clock.now())
             for name, seconds in report.seconds.items():
+                if name not in self.detector_seconds:
+                    self.detector_seconds[name] = histogram("driftwarden_detector_duration_seconds")
                 self.detector_seconds[name].observe(seconds)
             for name, why in report.failures.items():
                 self._log.error("detector failed", model=watched.model.name, detector=name, error=why)
@@ -350,6 +356,16 @@ class Agent:
                 file.write(text)
         except OSError as error:
             self._log.error("findings file cannot be written", error=error.strerror)
+
+    def check_itself(self) -> None:
+        """Judge some resampled panes of every model that wants it."""
+        for watched in self.models.values():
+            if watched.streams is None or not watched.model.selfcheck:
+                continue
+            if watched.check is None:
+                watched.check = Selfcheck(watched.model, watched.streams.fitted, SEED, engine=watched.streams.engine)
+            watched.check.step(CHECK_PANES)
+            watched.tally.figures = watched.check.figures()
 
     def retain(self) -> None:
         """Forget findings closed longer ago than the retention time."""

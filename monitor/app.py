@@ -39,7 +39,8 @@ RETENTION_SECONDS = 3600.0
 MEMORY_SECONDS = 30.0
 DRAIN_SECONDS = 15.0
 HALT_SECONDS = 5.0
-_TASKS = ("idle", "snapshot", "checkpoint", "retention", "memory")
+CHECK_SECONDS = 10.0
+_TASKS = ("idle", "snapshot", "checkpoint", "retention", "memory", "selfcheck")
 
 
 def serve(path: Path, signals: Signals) -> int:
@@ -160,6 +161,7 @@ class Running:
             (_TASKS[2], config.store.checkpoint, self.agent.checkpoint),
             (_TASKS[3], RETENTION_SECONDS, self.agent.retain),
             (_TASKS[4], MEMORY_SECONDS, memory.release),
+            (_TASKS[5], CHECK_SECONDS, self.agent.check_itself),
         )
         for name, seconds, task in work:
             self._scheduler.add(name, seconds, partial(self.agent.post, task))

@@ -91,6 +91,7 @@ class Model(Strict):
     streaming: Annotated[Names, AfterValidator(streaming_detectors)] = Field(
         default=(), description="classical streaming detectors to run as well, by name"
     )
+    selfcheck: bool = Field(default=True, description="measure false alarms and delay on resampled rows all the time")
     max_segments: int = Field(default=20, ge=0, le=1000, description="streams per segment column at most")
     top_features: int = Field(default=20, ge=0, le=1000, description="features exported to Prometheus at most")
 
@@ -116,8 +117,14 @@ class Model(Strict):
 
     @classmethod
     def cross(cls, raw: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator[Fault]:
-        """A budget must leave room for more than two panes between alarms."""
+        """A budget must leave room for more than two panes between alarms; a reference moves or has seasons."""
         pane, alarms = raw.get("pane"), raw.get("alarms")
+        season, moving, columns = (raw.get(key) or {} for key in ("season", "moving", "columns"))
+        if isinstance(season, Mapping) and season.get("by", "none") != "none":
+            if isinstance(moving, Mapping) and moving.get("panes"):
+                yield ("moving", "panes"), "a reference that moves has no seasons; remove it or season.by"
+            if isinstance(columns, Mapping) and not columns.get("time"):
+                yield ("season", "by"), "needs the time of each row; name it under columns.time, or remove it"
         every = pane.get("every") if isinstance(pane, Mapping) else "60s"
         for key in ("false_alarms", "false_tickets"):
             if not isinstance(alarms, Mapping) or key not in alarms:

@@ -202,6 +202,19 @@ METRICS: tuple[Metric, ...] = (
     _gauge("driftwarden_reference_rows", _MODEL, "Rows of the reference."),
     _gauge("driftwarden_reference_columns", (*_MODEL, "kind"), "Monitored columns of the reference by kind."),
     _gauge("driftwarden_reference_created_timestamp_seconds", _MODEL, "When the reference was measured."),
+    _counter(
+        "driftwarden_selfcheck_false_alarms_total",
+        _MODEL,
+        "Pages raised on undrifted rows, resampled from the reference and judged beside the traffic.",
+    ),
+    _counter("driftwarden_selfcheck_panes_total", _MODEL, "Undrifted panes that the agent judged to check itself."),
+    _counter(
+        "driftwarden_selfcheck_injected_shifts_total",
+        _MODEL,
+        "Shifts of twice the smallest one that matters, injected into resampled rows.",
+    ),
+    _counter("driftwarden_selfcheck_found_shifts_total", _MODEL, "Injected shifts that would have paged in time."),
+    _gauge("driftwarden_selfcheck_delay_panes", _MODEL, "Median panes from an injected shift to its page."),
     _counter("driftwarden_rebaselines_total", _MODEL, "References replaced by an explicit, recorded re-baseline."),
     # Clockwork and state.
     _counter("driftwarden_checkpoints_total", (), "Attempts to write a checkpoint."),

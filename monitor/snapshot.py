@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
-from detectors.registry import CATALOG
 from monitor.agent import Agent
 from monitor.config import fingerprint
 from monitor.exposition import Exposition
@@ -74,7 +73,7 @@ class Board:
         return {
             "model": tuple(agent.models),
             "source": sources,
-            "detector": tuple(CATALOG),
+            "detector": tuple({name for one in agent.models.values() if one.streams for name in one.streams.detectors}),
             "task": self._tasks,
             "driftwarden_discarded_rows_total.reason": REASONS,
             "driftwarden_ingest_refused_requests_total.reason": REFUSALS,

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from detectors.registry import Tolerances
+from detectors.registry import CATALOG, Tolerances
 from detectors.types import Block, Evidence
 from monitor import states
 from monitor.config import Model
@@ -135,6 +135,13 @@ class ModelStreams:
     def flush(self) -> list[Report]:
         """Judge what is open: the end of a replay."""
         return [report for one in self.streams.values() for report in self._judge(one, one.panes.flush())]
+
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        """Every detector that runs, by name."""
+        engine = self.engine
+        joint = (engine.joint.witness.name, *engine.tests) if engine.views else ()
+        return (*CATALOG, *joint, *engine.streaming)
 
     @property
     def run_length(self) -> float:

@@ -18,6 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from monitor import artefact, memory
+from monitor.calibration.selfcheck import Selfcheck
 from monitor.clock import Clock
 from monitor.config import Config, Model, fingerprint
 from monitor.errors import StoreError
@@ -50,6 +51,7 @@ class Watched:
     streams: ModelStreams | None = None
     learner: Learner | None = None
     act: Act | None = None
+    check: Selfcheck | None = None
     tally: ModelTally = field(default_factory=ModelTally)
     last_rows: float = 0.0
     types: pa.Schema | None = None
@@ -101,6 +103,7 @@ class References:
             self._record(watched, watched.act, fitted)
         begun = self._begin(watched.model, fitted, config)
         watched.streams, watched.types, watched.learner, watched.act = begun.streams, begun.types, None, None
+        watched.check = None
         learner.forget()
         memory.release()
         return rest, True

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from monitor.calibration.shifts import Injector, Shift
 from monitor.calibration.traffic import traffic_of
 from monitor.config import Model
 from monitor.engine import Engine
+from monitor.figures import Figures
 from monitor.fitted import Fitted
 from monitor.streams import ModelStreams
 
@@ -36,19 +36,6 @@ _LEAST_MASS = 0.02
 _DELAYS = 1000
 _MOST_VALUES = 60_000
 """Values of a simulated pane: a slice must not keep a batch waiting."""
-
-
-class Figures(NamedTuple):
-    """Totals so far; ``delay_panes`` is the median over the last injections, inf if most were not found in time.
-
-    NaN before the first injection has ended.
-    """
-
-    false_alarms: int
-    null_panes: int
-    detected: int
-    injected: int
-    delay_panes: float
 
 
 class Selfcheck:

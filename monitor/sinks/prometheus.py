@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from detectors.registry import CATALOG, SEQUENTIAL
+from detectors.registry import SEQUENTIAL
 from detectors.types import FloatArray
+from monitor.figures import Figures
 from monitor.metrics import Histogram, Snapshot, Value, histogram
 from monitor.report import Report
 from monitor.streams import Fed, ModelStreams, Stream
@@ -37,6 +38,7 @@ class ModelTally:
     runs: dict[str, int] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
     findings: dict[tuple[str, str], int] = field(default_factory=dict)
+    figures: Figures | None = None
     recovered: int = 0
     rebaselined: int = 0
     violations: dict[str, int] = field(default_factory=dict)
@@ -90,6 +92,7 @@ def of_model(streams: ModelStreams, tally: ModelTally, open_findings: Mapping[st
     made.put("driftwarden_smallest_shift", streams.model.alarms.smallest_shift)
     made.put("driftwarden_reference_rows", streams.fitted.rows)
     made.put("driftwarden_reference_created_timestamp_seconds", streams.fitted.created)
+    _selfcheck(made, tally.figures)
     made.put("driftwarden_findings_recovered_total", tally.recovered)
     made.put("driftwarden_rebaselines_total", tally.rebaselined)
     made.put("driftwarden_type_faults_total", tally.type_faults)
@@ -97,7 +100,7 @@ def of_model(streams: ModelStreams, tally: ModelTally, open_findings: Mapping[st
     grid = streams.fitted.reference.grid
     for kind, number in (("numeric", len(grid.numeric_names)), ("categorical", len(grid.code_names))):
         made.put("driftwarden_reference_columns", number, kind)
-    for detector in CATALOG:
+    for detector in streams.detectors:
         made.put("driftwarden_detector_runs_total", tally.runs.get(detector, 0), detector)
         made.put("driftwarden_detector_failures_total", tally.failures.get(detector, 0), detector)
     for (severity, triage), number in tally.findings.items():
@@ -120,6 +123,18 @@ class _Maker:
 
     def put(self, metric: str, value: Value, *labels: str) -> None:
         self.snapshot.setdefault(metric, []).append(((*self._labels, *labels), value))
+
+
+def _selfcheck(made: _Maker, figures: Figures | None) -> None:
+    """What the agent measured of itself."""
+    if figures is None:
+        return
+    made.put("driftwarden_selfcheck_false_alarms_total", figures.false_alarms)
+    made.put("driftwarden_selfcheck_panes_total", figures.null_panes)
+    made.put("driftwarden_selfcheck_injected_shifts_total", figures.injected)
+    made.put("driftwarden_selfcheck_found_shifts_total", figures.detected)
+    if np.isfinite(figures.delay_panes):
+        made.put("driftwarden_selfcheck_delay_panes", figures.delay_panes)
 
 
 def _stream(made: _Maker, streams: ModelStreams, one: Stream, tally: ModelTally) -> int:
