@@ -89,13 +89,13 @@ def pairs(rows: Rows, rng: np.random.Generator) -> Rows:
 
 
 def geometric(distances: NDArray[np.floating], number: int) -> FloatArray:
-    """Bandwidths ``(number,)`` from half the 5 % quantile to twice the 95 % quantile, in equal ratios."""
+    """Bandwidths ``(number,)`` from half the 5 % quantile to the 95 % quantile, in equal ratios."""
     low, _, high = spread(distances)
-    return np.geomspace(low / 2, 2 * high, number)
+    return np.geomspace(low / 2, high, number)
 
 
 def linear(distances: NDArray[np.floating], number: int) -> FloatArray:
-    """The same range in equal steps, as MMD-FUSE has it."""
+    """Bandwidths from half the 5 % quantile to twice the 95 % quantile in equal steps, as MMD-FUSE has it."""
     low, _, high = spread(distances)
     return np.linspace(low / 2, 2 * high, number)
 

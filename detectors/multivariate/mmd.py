@@ -1,9 +1,10 @@
 """Exact-kernel MMD with binned permutations, aggregated over kernels: MMD-FUSE and the largest z, and both.
 
 Question: H0: the window's rows are exchangeable with the reference's, bin by bin (within a stratum).
-Statistic: unbiased MMD^2 of ten Gaussian and ten Laplace kernels. FUSE: log mean exp of n (n - 1) MMD^2 / s, s^2 being
-the mean square of the kernel matrix; this is nearly a maximum and favours small bandwidths. Max z: the largest MMD^2 in
-permutation deviations; this favours wide ones. The smaller p-value of both counts.
+Statistic: MMD^2 of ten Gaussian and ten Laplace kernels. FUSE: log mean exp of n (n - 1) MMD^2 / s, unbiased, s^2 being
+the mean square of the kernel matrix; this is nearly a maximum and favours small bandwidths. Max z: the largest log
+MMD^2 in permutation deviations (with self terms, so that it is positive); this favours wide ones. The smaller p-value
+of both counts.
 Null law: exact: bins are permuted, both forms and their combination over the same permutations.
 Sees / blind to: as `nystroem`, better on smooth changes of high frequency, at few rows; blind to what a sample of some
 hundred rows does not show.
@@ -24,13 +25,15 @@ from numpy.typing import NDArray
 from detectors.multivariate import kernels
 from detectors.multivariate.bins import Bins, bins_of, half_a, thinned
 from detectors.multivariate.kernels import Rows
-from detectors.multivariate.permutation import labels, min_p, rank_p, standardised_max
+from detectors.multivariate.permutation import labels, min_p, quadratic, rank_p, standardised_max
 from detectors.multivariate.protocol import Outcome
 from detectors.types import FloatArray, IntArray, Reason, Sample, View
 
 MOST_CITY_BLOCK = 128
 """Dimensions beyond which Laplace kernels take the 2-norm: city-block distances are no matrix product."""
 PANEL_ROWS = 512
+TINY = 1e-12
+"""Squared distances below this are rounding."""
 
 
 class MMDFixed(NamedTuple):
@@ -113,6 +116,13 @@ def unbiased(gram: NDArray[np.floating], contrast: FloatArray, size: int, strata
     return result
 
 
+def log_distance(gram: NDArray[np.floating], contrast: FloatArray, size: int) -> FloatArray:
+    """Log of the biased MMD^2 ``(draws + 1,)``: a squared length, self terms included; they are 1 a row."""
+    whole = quadratic(np.asarray(gram, np.float64) / size**2, contrast) + np.square(contrast).sum(axis=0) / size
+    logs: FloatArray = np.log(np.maximum(whole, TINY))
+    return logs
+
+
 def mmd_squared(sums: FloatArray, n: int, m: int) -> FloatArray:
     """Unbiased MMD^2 from rows (1'K1, 1'KV, V'KV) ``(3, b)``, n signs of a column of V being +1 and m being -1."""
     a, b, c = sums
@@ -159,7 +169,7 @@ def _judge(fixed: MMDFixed, rows: Rows, size: int, contrast: FloatArray, strata:
     lines = np.stack([unbiased(gram, contrast, size, strata) for gram in made.sums])
     inside = int((contrast[:, 0] > 0).sum())
     fused = fuse(lines, made.squares, size * min(inside, len(strata) - inside))
-    largest = standardised_max(lines)
+    largest = standardised_max(np.stack([log_distance(gram, contrast, size) for gram in made.sums]))
     p, each = min_p(np.stack([fused, largest]))
     extra = {"log_p_fuse": float(np.log(each[0])), "log_p_max": float(np.log(each[1]))}
     return Outcome(float(largest[0]), float(np.log(p)), inside * size, extra=extra)

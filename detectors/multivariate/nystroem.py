@@ -3,7 +3,7 @@
 Question: H0: the window's rows are exchangeable with the reference's, bin by bin (within a stratum).
 Statistic: kernel values at L landmarks, for several bandwidths; means of bins; their difference between window and
 reference, rotated to the principal axes of the reference's features and weighted 1 / (l + ridge * sum l) for several
-ridges, and unweighted; squared length. The largest standardised one over bandwidths and ridges counts.
+ridges, and unweighted; log squared length. The largest standardised one over bandwidths and ridges counts.
 Null law: exact: bins are permuted. Landmarks, bandwidths and axes come from reference half A (or, with two samples,
 from the pooled rows without their labels), the tested bins from half B.
 Sees / blind to: any change of the joint law at the scales of the bandwidths; least power where the change is finer
@@ -32,6 +32,10 @@ SMALLEST = 1e-5
 """Directions of the landmarks' own Gram matrix below this share of the largest are noise."""
 LEAST = 1e-7
 """Variance of all features together below which the rows are constant: rounding of float32 kernel values."""
+
+
+TINY = 1e-30
+"""Squared lengths below this are 0: constant rows."""
 
 
 class Features(NamedTuple):
@@ -133,12 +137,16 @@ def bin_means(features: Features, rows: SingleArray, bins: IntArray) -> SingleAr
 
 
 def statistics(features: Features, window: SingleArray, reference: SingleArray, contrast: FloatArray) -> FloatArray:
-    """Squared lengths ``(j (r + 1), draws + 1)`` from bin means ``(j, s_w, L)`` and ``(j, s_r, L)``."""
+    """Log squared lengths ``(j (r + 1), draws + 1)`` from bin means ``(j, s_w, L)`` and ``(j, s_r, L)``.
+
+    The logarithm makes lines comparable in their tails: a few directions vary like chi-squared, many like a normal.
+    """
     lines = [
         weight @ np.square(np.concatenate([inside, outside]).astype(np.float64).T @ contrast)
         for weight, inside, outside in zip(features.weights, window, reference, strict=True)
     ]
-    return np.concatenate(lines)
+    logs: FloatArray = np.log(np.maximum(np.concatenate(lines), TINY))
+    return logs
 
 
 @dataclass(frozen=True, slots=True)
