@@ -20,7 +20,7 @@ from scipy import special
 
 from detectors.multivariate import correlation, energy, nystroem, pca
 from detectors.multivariate.bins import Bins
-from detectors.multivariate.conditional import ConditionalFixed, ConditionalShift, standardised
+from detectors.multivariate.conditional import ConditionalFixed, ConditionalShift, excess
 from detectors.multivariate.joint import COMPONENTS, JointFixed, direction, line
 from detectors.multivariate.permutation import labels
 from detectors.types import FloatArray, IntArray, Sample, SingleArray, View
@@ -38,7 +38,7 @@ Value = Callable[[SingleArray, SingleArray], float]
 
 
 class Column(NamedTuple):
-    """One unit: the share of the statistic that goes with it, and its conditional score in deviations of the null."""
+    """One unit: the share of the statistic that goes with it, and its conditional (Fisher) score beyond the null's."""
 
     unit: int
     drop: float
@@ -77,6 +77,8 @@ def columns(
     rng: np.random.Generator,
 ) -> list[Column]:
     """Every unit of the view, the largest share first; ``component`` is the strongest of the joint test."""
+    if component not in COMPONENTS:
+        raise ValueError(f"`component` is {component!r}, not one of {', '.join(COMPONENTS)}")
     units, scores = _conditional(conditional, view, sample, bins, rng)
     window, reference = _thinned(sample, view, bins, MOST_ROWS[component])
     if component == "correlation_change":
@@ -175,7 +177,7 @@ def _conditional(
     """Units of the view and the conditional score of each."""
     units = np.unique(view.encoder.unit[view.encoder.unit >= 0])
     contrast = labels(bins.window_strata, bins.reference_strata, DRAWS, rng)
-    scores = standardised(ConditionalShift().scores(conditional, view, sample, bins, contrast))[:, 0]
+    scores = excess(ConditionalShift().scores(conditional, view, sample, bins, contrast))
     first = [int(conditional.group[view.encoder.unit == unit][0]) for unit in units]
     return units, scores[first]
 
@@ -195,10 +197,8 @@ def _value(fixed: JointFixed, view: View, sample: Sample, bins: Bins, component:
         return _energy
     if component == "pca_reconstruction":
         return lambda x, y: _pca(fixed.pca, x, y)
-    if component == "spectral_mmd":
-        j, ridge = line(fixed, view, sample, bins)
-        return lambda x, y: _spectral(fixed.spectral.features, j, ridge, x, y)
-    raise ValueError(f"`component` is {component!r}, not one of {', '.join(COMPONENTS)}")
+    j, ridge = line(fixed, view, sample, bins)
+    return lambda x, y: _spectral(fixed.spectral.features, j, ridge, x, y)
 
 
 def _energy(x: SingleArray, y: SingleArray) -> float:

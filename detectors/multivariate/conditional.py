@@ -75,9 +75,9 @@ class ConditionalShift:
             return Outcome(math.nan, math.nan, bins.n, Reason.NOT_APPLICABLE)
         draws = self.draws if len(fixed.group) <= MANY_DIMS else self.draws // 3
         contrast = labels(bins.window_strata, bins.reference_strata, draws, rng)
-        found = standardised(self.scores(fixed, view, sample, bins, contrast))
-        best = found.max(axis=0)
-        dimension = int(np.flatnonzero(fixed.group == found[:, 0].argmax())[0])
+        found = self.scores(fixed, view, sample, bins, contrast)
+        best = standardised(found).max(axis=0)
+        dimension = int(np.flatnonzero(fixed.group == excess(found).argmax())[0])
         extra = {"unit": float(view.encoder.unit[dimension]), "dimension": float(dimension)}
         return Outcome(float(best[0]), math.log(rank_p(best)), bins.n, extra=extra)
 
@@ -130,6 +130,15 @@ def standardised(scores: FloatArray) -> FloatArray:
     out = np.zeros_like(scores)
     np.divide(scores - middle, spread, out=out, where=spread > 1e-12 * np.abs(middle))
     return out
+
+
+def excess(scores: FloatArray) -> FloatArray:
+    """How much of each observed score ``(k,)`` is beyond the mean of its permutations: what names the column.
+
+    Standardised scores decide whether anything moved; of a strong shift they all stand at their largest possible value.
+    """
+    beyond: FloatArray = scores[:, 0] - scores[:, 1:].mean(axis=1)
+    return beyond
 
 
 def _inverse(moments: Moments, target: FloatArray) -> FloatArray:
