@@ -263,7 +263,9 @@ class Agent:
 
     def _open(self, watched: Watched, report: Report, finding: Finding) -> None:
         streams = watched.streams
-        rows = streams.streams[report.stream].sample.table() if streams is not None else pa.table({})
+        rows, telling = pa.table({}), {}
+        if streams is not None:
+            rows, telling = streams.streams[report.stream].sample.table(), streams.telling(report.stream, finding)
         line = finding.as_dict()
         row = FindingRow(
             id=finding.id,
@@ -275,7 +277,7 @@ class Agent:
             severity=finding.severity,
             detector=finding.detector,
             document=json.dumps(line),
-            evidence=pack_evidence(histograms(finding, report.comparison), rows),
+            evidence=pack_evidence(histograms(finding, report.comparison), rows, telling),
         )
         self.open[row.id] = self._pending[row.id] = row
         self._lines.append(line)

@@ -1,19 +1,25 @@
-"""The evidence kept with a finding: before and after of each culprit column, and sampled rows, as Arrow.
+"""The evidence kept with a finding: before and after of each culprit column, and rows, as Arrow.
 
-Histograms are one long table (unit, bin or category, reference and window counts); the rows are a table of their own.
-Both are IPC streams in one archive, read by `unpack_evidence`.
+Histograms are one long table (unit, bin or category, reference and window counts); sampled rows of the stream are a
+table of their own; for a joint finding there are the most telling rows of either side as well. All are IPC streams in
+one archive, read by `unpack_evidence`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 
 from detectors.compare import Comparison
+from detectors.types import FloatArray
 from monitor.arrays import pack, unpack
 from monitor.report import Finding
 
+TELLING = 20
+"""Rows of each side that are kept as the most telling ones."""
 CATEGORIES = 20
 """Categories shown per column: those with the largest change."""
 _SCHEMA = pa.schema(
@@ -31,13 +37,17 @@ _SCHEMA = pa.schema(
 
 def histograms(finding: Finding, comparison: Comparison) -> pa.Table:
     """Reference and window counts of every column that the finding names."""
-    seen: dict[int, pa.Table] = {}
-    p = len(comparison.bins)
-    for culprit in finding.units:
-        if culprit.index not in seen:
-            make = _numeric if culprit.index < p else _categories
-            seen[culprit.index] = make(culprit.unit, culprit.index, comparison)
-    return pa.concat_tables(seen.values())
+    p, names = len(comparison.bins), comparison.reference.grid.names
+    units = dict.fromkeys(unit for culprit in finding.units for unit in culprit.members)
+    tables = [(_numeric if unit < p else _categories)(names[unit], unit, comparison) for unit in units]
+    return pa.concat_tables(tables) if tables else _SCHEMA.empty_table()
+
+
+def most_telling(rows: pa.RecordBatch, witness: FloatArray, *, largest: bool) -> pa.Table:
+    """The rows with the largest (or smallest) values of the witness function, which become the last column."""
+    order = np.argsort(-witness if largest else witness, kind="stable")[:TELLING]
+    table = pa.Table.from_batches([rows]).take(pa.array(order))
+    return table.append_column("witness", pa.array(np.asarray(witness, np.float64)[order]))
 
 
 def _numeric(name: str, unit: int, comparison: Comparison) -> pa.Table:
@@ -94,16 +104,14 @@ def _table(
     return pa.table(columns, schema=_SCHEMA)
 
 
-def pack_evidence(table: pa.Table, rows: pa.Table) -> bytes:
-    """Both tables as one archive of IPC streams."""
-    return pack({"histograms": _stream(table), "rows": _stream(rows)})
+def pack_evidence(table: pa.Table, rows: pa.Table, telling: Mapping[str, pa.Table] | None = None) -> bytes:
+    """The tables as one archive of IPC streams; ``telling`` holds "window" and "reference" for a joint finding."""
+    return pack({name: _stream(one) for name, one in {"histograms": table, "rows": rows, **(telling or {})}.items()})
 
 
-def unpack_evidence(blob: bytes) -> tuple[pa.Table, pa.Table]:
-    """Inverse of `pack_evidence`."""
-    arrays = unpack(blob)
-    tables = [pa.ipc.open_stream(arrays[name].tobytes()).read_all() for name in ("histograms", "rows")]
-    return tables[0], tables[1]
+def unpack_evidence(blob: bytes) -> dict[str, pa.Table]:
+    """Inverse of `pack_evidence`: "histograms", "rows", and for a joint finding "window" and "reference"."""
+    return {name: pa.ipc.open_stream(one.tobytes()).read_all() for name, one in unpack(blob).items()}
 
 
 def _stream(table: pa.Table) -> np.ndarray:

@@ -137,11 +137,17 @@ class JointLayer:
         detector = self.witness.name if np.isfinite(log_e) else self._default.name
         return Culprit(shown, unit, detector, log_e, "ks_distance", effect, low, high, _NAN, _NAN, members)
 
-    def telling(self, view: int, sample: Sample) -> Callable[[SingleArray], FloatArray]:
-        """How much rows of the view look like those of the sample rather than the reference's: the witness function."""
+    def telling(self, view: int, sample: Sample) -> Callable[[SingleArray], FloatArray] | None:
+        """How much rows of the view look like the sample's rather than the reference's: the witness function.
+
+        None where the sample has too few rows.
+        """
         it = self.views[view]
         fixed, _ = self._attributing[view]
-        way = direction(fixed, it, sample, bins_of(it, sample), slice(None))
+        bins = bins_of(it, sample)
+        if bins.few:
+            return None
+        way = direction(fixed, it, sample, bins, slice(None))
         return lambda rows: nystroem.witness(way, rows)
 
     @cached_property

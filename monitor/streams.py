@@ -21,9 +21,10 @@ from monitor import states
 from monitor.config import Model
 from monitor.decode import Decoded, Decoder, Labels
 from monitor.engine import Engine, Pane, StreamState
+from monitor.evidence import most_telling
 from monitor.fitted import Fitted
 from monitor.moving import Moving
-from monitor.report import Report
+from monitor.report import Finding, Report
 from monitor.samples import RowSample
 from monitor.windows import PaneRule, Panes, rows_of
 
@@ -135,6 +136,22 @@ class ModelStreams:
     def flush(self) -> list[Report]:
         """Judge what is open: the end of a replay."""
         return [report for one in self.streams.values() for report in self._judge(one, one.panes.flush())]
+
+    def telling(self, stream: str, finding: Finding) -> dict[str, pa.Table]:
+        """The most telling rows of the stream and of the reference, for a finding about columns together."""
+        one = self.streams[stream]
+        joint = [culprit.index - len(one.engine.names) for culprit in finding.units]
+        view = max(joint)
+        rows = one.sample.table().combine_chunks().to_batches()
+        if view < 0 or not rows:
+            return {}
+        witness = one.engine.joint.telling(view, one.engine.sample(one.state.panes, view))
+        if witness is None:
+            return {}
+        encoder = one.engine.reference.views[view].encoder
+        sides = {"window": rows[0], "reference": self.fitted.sample}
+        values = {side: witness(encoder.encode(self._decoder.decode(some).block)) for side, some in sides.items()}
+        return {side: most_telling(sides[side], values[side], largest=side == "window") for side in sides}
 
     @property
     def detectors(self) -> tuple[str, ...]:

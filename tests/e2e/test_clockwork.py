@@ -83,7 +83,8 @@ def test_finding_is_told_in_the_file_with_its_columns_and_kept_with_evidence(mak
     assert page["since_pane"] == 16
     with Store(agent.folder / "state", SystemClock()) as store:
         (row,) = store.findings(id=page["id"])
-    histogram, rows = unpack_evidence(row.evidence)
+    kept = unpack_evidence(row.evidence)
+    histogram, rows = kept["histograms"], kept["rows"]
     assert set(histogram.column("unit").to_pylist()) >= {"x0"}
     assert rows.num_rows > 0
     assert rows.column_names == ["x0", "x1", "x2", "x3", "kind"]
