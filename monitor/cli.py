@@ -264,6 +264,20 @@ def run(config: Path) -> None:
 
 
 @command.command()
+@_CONFIG
+@click.option("--model", required=True, help="Model whose reference is to be replaced.")
+@click.option("--because", required=True, help="Why the traffic of now is the new normal; it is kept.")
+@click.option("--by", default=lambda: os.environ.get("USER", "operator"), show_default="you", help="Who says so.")
+@click.option("--rows", default=20_000, show_default=True, help="Rows of the new reference.")
+def rebaseline(config: Path, model: str, because: str, by: str, rows: int) -> None:
+    """Tell the running agent to take the next rows of a model for its reference."""
+    from monitor.asking import ask
+    from monitor.config import load
+
+    print(ask(load(config), "/-/rebaseline", {"model": model, "because": because, "by": by, "rows": rows}))
+
+
+@command.command()
 @click.option("--once", is_flag=True, help="Run the log through once, print what was found, and exit.")
 @click.option("--port", default=0, help="Port of /metrics on 127.0.0.1; 0 takes a free one.")
 def demo(port: int, *, once: bool) -> None:

@@ -21,7 +21,8 @@ from pydantic.fields import FieldInfo
 
 from detectors import parts, simulate
 from detectors.compare import Baseline, Comparison
-from detectors.registry import CATALOG, SEQUENTIAL, Tolerances
+from detectors.registry import CATALOG, JOINT, SEQUENTIAL, WITNESS, Tolerances
+from detectors.streaming.catalog import CLASSICAL
 from detectors.types import Detector, Window
 from monitor.cli import command
 from monitor.config import Config
@@ -144,9 +145,20 @@ def detectors() -> str:
     for module, names in families.items():
         words = sections(sys.modules[module].__doc__ or "")
         shown = "<br>".join(f"`{name}` ({effects[name]})" for name in names)
-        layer = "sequential: pages" if names[0] in SEQUENTIAL else "window: explains"
-        rows.append((shown, layer, words["Question"], words["Null law"], words["Sees / blind to"]))
-    return _table(("Detector (its effect)", "Layer", "Question", "Null law", "Sees / blind to"), rows)
+        layer = "columns, sequential: pages" if names[0] in SEQUENTIAL else "columns, window: explains, opens tickets"
+        rows.append((shown, layer, words))
+    rows.append(("`e_witness` (ks distance)", "joint, sequential: pages", _words(WITNESS(Tolerances()))))
+    for name, test in JOINT.items():
+        rows.append((f"`{name}`", "joint, window: explains, opens tickets", _words(test(Tolerances()))))
+    for name, classical in CLASSICAL.items():
+        rows.append((f"`{name}`", "columns, by name only: notes", _words(classical())))
+    head = ("Detector (its effect)", "Layer", "Question", "Null law", "Sees / blind to")
+    return _table(head, [(shown, layer, *(words[key] for key in head[2:])) for shown, layer, words in rows])
+
+
+def _words(detector: object) -> dict[str, str]:
+    """What the file of a detector says."""
+    return sections(sys.modules[type(detector).__module__].__doc__ or "")
 
 
 def sections(docstring: str) -> dict[str, str]:

@@ -144,16 +144,19 @@ def test_detectors_touch_neither_the_world_nor_global_randomness() -> None:
     assert wrong == []
 
 
-def test_the_engine_knows_only_detectors_and_the_report() -> None:
-    path = ROOT / "monitor" / "engine.py"
-    own = [one.names for one in imports(parsed(path)) if one.names[0].startswith("monitor")]
-    assert {names[0] for names in own} == {"monitor.report"}
-    heavy = [
-        one.names[-1]
-        for one in imports(parsed(path))
-        if one.names[0].split(".")[0] in {"pyarrow", "time", "threading", "os"}
-    ]
-    assert heavy == []
+ENGINE = ("engine", "verdicts", "findings", "joint", "classical", "report")
+"""The modules that judge: what they give depends on nothing but what they are given."""
+
+
+def test_the_engine_knows_only_detectors_and_its_pure_neighbours() -> None:
+    for name in ENGINE:
+        path = ROOT / "monitor" / f"{name}.py"
+        every = list(imports(parsed(path)))
+        own = {one.names[-1] if one.names[0] == "monitor" else one.names[0] for one in every}
+        allowed = {f"monitor.{known}" for known in ENGINE}
+        assert {one for one in own if one.startswith("monitor")} <= allowed, name
+        heavy = {"pyarrow", "time", "threading", "os"}
+        assert [one.names[-1] for one in every if one.names[0].split(".")[0] in heavy] == [], name
 
 
 def test_sources_never_import_sinks_nor_the_agent() -> None:
@@ -233,10 +236,13 @@ def test_only_what_is_agreed_stands_at_the_top() -> None:
 
 
 def test_registries_are_literal_and_name_what_exists() -> None:
-    from detectors.registry import CATALOG, Tolerances
+    from detectors.registry import CATALOG, JOINT, Tolerances
+    from detectors.streaming.catalog import CLASSICAL
     from monitor.sources import SOURCES, load
 
     assert {name: make(Tolerances()).name for name, make in CATALOG.items()} == {name: name for name in CATALOG}
+    assert {name: make(Tolerances()).name for name, make in JOINT.items()} == {name: name for name in JOINT}
+    assert {name: make().name for name, make in CLASSICAL.items()} == {name: name for name in CLASSICAL}
     for name in SOURCES:
         assert {"start", "stop"} <= set(dir(load(name)))
 

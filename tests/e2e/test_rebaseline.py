@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 
 import httpx
@@ -23,7 +25,12 @@ def test_rebaseline_ends_the_finding_and_is_kept_with_its_reason_over_a_kill(mak
     agent.wait(lambda: agent.value("driftwarden_findings_open", 'severity="page"') >= 1)
     asked = {"model": "m", "because": "the new tariff is here to stay", "by": "ana", "rows": 3000}
     assert httpx.post(f"{agent.url}/-/rebaseline", json={**asked, "model": "other"}).status_code == 400
-    assert httpx.post(f"{agent.url}/-/rebaseline", json=asked).status_code == 202
+    words = ["--model", "m", "--because", str(asked["because"]), "--by", "ana", "--rows", "3000"]
+    command = [sys.executable, "-m", "monitor", "rebaseline", "--config", str(agent.config), *words]
+    assert "next 3000 rows of m" in subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    wrong = subprocess.run([*command, "--rows", "1"], check=False, capture_output=True, text=True)
+    assert wrong.returncode == 1
+    assert "rows" in wrong.stderr
     for seed in range(10, 16):
         assert agent.post(ipc(table(200, seed, shift=2.0))).status_code == 202
     agent.settled(3200)
