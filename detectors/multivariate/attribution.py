@@ -76,9 +76,11 @@ def columns(
     component: str,
     rng: np.random.Generator,
 ) -> list[Column]:
-    """Every unit of the view, the largest share first; ``component`` is the strongest of the joint test."""
+    """Every unit of the view (none for an embedding), the largest share first; ``component`` is the strongest one."""
     if component not in COMPONENTS:
         raise ValueError(f"`component` is {component!r}, not one of {', '.join(COMPONENTS)}")
+    if not (view.encoder.unit >= 0).any():
+        return []
     units, scores = _conditional(conditional, view, sample, bins, rng)
     window, reference = _thinned(sample, view, bins, MOST_ROWS[component])
     if component == "correlation_change":

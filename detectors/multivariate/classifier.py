@@ -1,7 +1,7 @@
 """Classifier two-sample test: a model that tells the window's rows from the reference's.
 
 Question: H0: window and reference have the same law. H1: a classifier trained on some bins ranks the others.
-Statistic: ridge-penalised logistic regression on random Fourier features of three bandwidths and on the dimensions
+Statistic: ridge-penalised logistic regression on random Fourier features of four bandwidths and on the dimensions
 themselves, trained on the odd bins of the window against half A; area under its ROC curve on the even bins against
 half B, from mid-ranks.
 Null law: exact: held-out bins are permuted (within a stratum); the model never saw them.
@@ -27,8 +27,8 @@ from detectors.multivariate.protocol import Outcome
 from detectors.types import FloatArray, IntArray, Sample, SingleArray, View
 
 FREQUENCIES = 96
-BANDWIDTHS = (0.25, 0.5, 1.0)
-"""Bandwidths of the random features, in median distances."""
+BANDWIDTHS = 4
+"""Bandwidths of the random features, from half the 5 % quantile of distances to twice the 95 % quantile."""
 MOST_ROWS = 4096
 STEPS = 4
 PENALTY = 1.0
@@ -69,8 +69,7 @@ class ClassifierTwoSample:
         strata = view.sample.strata[mine].astype(np.int64) if len(mine) > 1 else np.zeros(len(rows), np.int64)
         centre, scale = rows.mean(axis=0), rows.std(axis=0)
         scale = np.where(scale > 1e-6, scale, 1.0).astype(np.float32)
-        median = kernels.median_heuristic(kernels.pairs(rows, rng))
-        width = median * np.repeat(BANDWIDTHS, FREQUENCIES // len(BANDWIDTHS))
+        width = np.repeat(kernels.geometric(kernels.pairs(rows, rng), BANDWIDTHS), FREQUENCIES // BANDWIDTHS)
         frequencies = (rng.standard_normal((rows.shape[1], len(width))) / width).astype(np.float32)
         some = np.sort(rng.choice(len(rows), min(len(rows), MOST_ROWS), replace=False))
         made = ClassifierFixed(centre, scale, frequencies, rows[:0], strata[:0])
