@@ -30,8 +30,13 @@ class PagingEngine(Engine):
 def paging(engine: Engine, rows: Rows) -> PagingEngine:
     """The same engine for a study: no window ever becomes full."""
     given = {field.name: getattr(engine, field.name) for field in dataclasses.fields(engine) if field.init}
-    given |= {"reference": as_sampled(engine.reference, rows), "window_panes": _ENDLESS}
+    given |= {"reference": as_sampled(engine.reference, rows), "window_panes": _ENDLESS, "tests": (), "streaming": ()}
     return PagingEngine(**given)
+
+
+def without_views(engine: PagingEngine) -> PagingEngine:
+    """The same columns without the joint layer, whose weight must then be taken from the engine that has it."""
+    return dataclasses.replace(engine, reference=dataclasses.replace(engine.reference, views=()))
 
 
 def by_column(engine: Engine, report: Report) -> FloatArray:
@@ -47,15 +52,16 @@ def by_column(engine: Engine, report: Report) -> FloatArray:
 class Stream:
     """One simulated stream; it may begin where another one stands."""
 
-    def __init__(self, engine: Engine, state: StreamState | None = None, number: int = 0) -> None:
-        """Begin anew, or in ``state`` after ``number`` panes."""
-        self._engine = engine
+    def __init__(self, engine: Engine, sample: int, state: StreamState | None = None, number: int = 0) -> None:
+        """Begin anew, or in ``state`` after ``number`` panes; ``sample`` rows of a pane are kept for the views."""
+        self._engine, self._sample = engine, sample
         self.state = engine.start() if state is None else state
         self.number = number
 
     def judge(self, block: Block, threshold: float) -> Report:
         """One pane of exactly the rows given."""
-        (pane,), _ = Panes(self._engine.reference.grid, PaneRule(None, block.rows, 0.0)).add(block, float(self.number))
+        reference, rule = self._engine.reference, PaneRule(None, block.rows, 0.0)
+        (pane,), _ = Panes(reference.grid, rule, reference.views, self._sample).add(block, float(self.number))
         self.number += 1
         pane = dataclasses.replace(pane, number=self.number)
         self.state, report = self._engine.step(self.state, pane, "all", threshold=threshold, ticket_level=0.0)

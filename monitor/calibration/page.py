@@ -9,6 +9,7 @@ from html import escape
 from monitor.calibration import words
 from monitor.calibration.plots import Axis, Mark, Plot, Series, decades
 from monitor.calibration.result import Column, Delay, Result, poisson
+from monitor.calibration.shifts import SIZES
 from monitor.calibration.study import ROWS_UNIT
 
 _KINDS = ("mean", "mix", "scale", "spike", "new category", "missing")
@@ -95,19 +96,21 @@ def _alarms(result: Result) -> Iterator[str]:
     for rung in result.false_alarms.ladder:
         rate = poisson(rung.pages, rung.panes)
         says = f"budget of one in {rung.length:g} panes: {rung.pages} pages in {rung.panes:,} panes"
-        marks.append(Mark(1 / rung.length, max(rate.value, 1e-5), max(rate.low, 1e-5), rate.high, says))
+        value, low = (max(one, 1e-5) for one in (rate.value, rate.low))
+        marks.append(Mark(1 / rung.length, value, low, rate.high, says, hollow=not rung.pages))
     axis = [Axis(1e-5, 0.2, decades(1e-5, 0.2), title) for title in ("pages a pane promised", "measured, with 95 %")]
     says = "Measured rate of false pages against the promised one, for budgets that a short study can test"
     plot = Plot(axis[0], axis[1], [Series("promise", marks)], says, diagonal=True, width=420, height=220)
-    yield f'<figure class="wide">{plot.svg()}<figcaption>{escape(says)}. Below the dashed line the promise is kept.'
-    yield "</figcaption></figure>"
+    yield f'<figure class="wide">{plot.svg()}<figcaption>{escape(says)}. Below the dashed line the'
+    yield " promise is kept; hollow: no page.</figcaption></figure>"
 
 
 def _delays(result: Result) -> Iterator[str]:
     yield "<h2>Delay against the size of a shift, column by column</h2>"
     yield (
         "<p>Across: how much probability mass moved. Up: panes from the onset to the page, median with the 90 % point. "
-        "Hollow: not found in time. Left of the dashed line a shift is tolerated.</p>"
+        "Hollow: not found in time. Left of the dashed line a shift of the values is tolerated; faults (spikes beyond "
+        "the known range, new categories, missing values) have a smaller tolerance of their own.</p>"
     )
     items = (
         f'<li><span class="{_style(kind)}"></span>{escape(words.LABELS[kind])}: {escape(words.MEANINGS[kind])}</li>'
@@ -143,7 +146,8 @@ def _mark(result: Result, one: Delay, x: float) -> Mark:
     seen = f"found in {one.found} of {one.streams} streams" if one.streams else "not simulated: out of reach"
     says = f"{words.LABELS[one.kind]} {words.size(one.kind, one.size)}: {seen}"
     if not math.isfinite(one.median):
-        return Mark(x, 1.4 * result.horizon, 1, 1, says, hollow=True)
+        never = 1.4 * result.horizon
+        return Mark(x, never, never, never, says, hollow=True)
     wall = words.span(result.traffic.seconds(one.median))
     says += f", median {one.median:.0f} panes {wall}"
     high = one.ninety if math.isfinite(one.ninety) else 1.4 * result.horizon
@@ -155,17 +159,24 @@ def _rows(result: Result) -> Iterator[str]:
     if not joint:
         return
     yield "<h2>Shifts of whole rows</h2>"
-    yield "<p>Across: the share of the rows. These show in several columns together, or only there.</p>"
+    yield "<p>Across: the size. These show in several columns together, or only there.</p>"
     yield '<div class="few">'
     for kind in dict.fromkeys(one.kind for one in joint):
         marks = [_mark(result, one, one.size) for one in joint if one.kind == kind]
-        x = Axis(0.08, 1.1, [(0.1, "10 %"), (0.3, "30 %"), (1.0, "100 %")], "share of the rows")
+        x = _sizes_axis(kind)
         by = {words.raised(one) for one in joint if one.kind == kind} - {""}
         plot = Plot(x, _panes_axis(result), [Series("promise", marks)], f"Delay against size: {words.LABELS[kind]}")
         raised = f" Raised by {escape('; '.join(sorted(by)))}." if by else ""
         caption = f"<b>{escape(words.LABELS[kind])}</b>: {escape(words.MEANINGS[kind])}.{raised}"
         yield f"<figure>{plot.svg()}<figcaption>{caption}</figcaption></figure>"
     yield "</div>"
+
+
+def _sizes_axis(kind: str) -> Axis:
+    """Across: all sizes of a joint kind."""
+    sizes = SIZES[kind]
+    ticks = [(size, words.size(kind, size)) for size in sizes]
+    return Axis(0.8 * min(sizes), 1.25 * max(sizes), ticks, "how often" if kind == "row mix" else "share of the rows")
 
 
 def _table(result: Result) -> Iterator[str]:

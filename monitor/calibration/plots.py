@@ -16,7 +16,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 34.0, 8.0, 8.0, 22.0
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One point: a value with its bounds, and what it says. A hollow one lies beyond the axis."""
+    """One point: a value with its bounds, and what it says. A hollow one lies beyond the axis and joins no line."""
 
     x: float
     y: float
@@ -120,7 +120,7 @@ class Plot:
             parts.append(f'<path class="line {one.style}" d="{path}"/>')
         for (x, y), mark in zip(places, one.marks, strict=True):
             (_, bottom), (_, top) = self._at(mark.x, mark.low), self._at(mark.x, mark.high)
-            whisker = "" if mark.hollow else f'<path class="line {one.style}" d="M{x:.1f} {bottom:.1f}V{top:.1f}"/>'
+            whisker = f'<path class="line {one.style}" d="M{x:.1f} {bottom:.1f}V{top:.1f}"/>' if top < bottom else ""
             kind = "hollow" if mark.hollow else "dot"
             parts.append(
                 f"<g><title>{escape(mark.says)}</title>{whisker}"

@@ -52,6 +52,7 @@ class Selfcheck:
         rate = known / every if every is not None else None
         traffic = traffic_of(model, fitted, rate, most_values=_MOST_VALUES)
         self._pane_rows, self._parts, self._threshold = traffic.part_rows, traffic.parts, traffic.threshold
+        self._sample = traffic.part_sample
         self._injector = Injector(self._engine.reference.grid, self._rows.block)
         self._units = np.flatnonzero(self._injector.touches("mass"))
         self._mass = max(TIMES * model.alarms.smallest_shift, _LEAST_MASS)
@@ -73,7 +74,7 @@ class Selfcheck:
     def _for_ever(self) -> Iterator[None]:
         """Undrifted and shifted streams in turn; one pane each time."""
         while True:
-            yield from self._undrifted(Stream(self._engine), self._panes(NULL_PANES))
+            yield from self._undrifted(Stream(self._engine, self._sample), self._panes(NULL_PANES))
             if self._units.size:
                 yield from self._shifted()
                 yield from self._shifted()
@@ -93,7 +94,7 @@ class Selfcheck:
     def _shifted(self) -> Iterator[None]:
         """One injection: found when the model pages."""
         panes = self._panes(WARM_PANES + HORIZON)
-        stream = Stream(self._engine)
+        stream = Stream(self._engine, self._sample)
         yield from self._undrifted(stream, panes[:WARM_PANES])
         unit = int(self._rng.choice(self._units))
         shift, delay = Shift((("mass", self._mass),)), np.inf

@@ -16,10 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import parts
+from detectors import parts, simulate
 from detectors.grid import Grid
 from detectors.types import MISSING_CODE, NEW_CODE, Block, CodeArray, FloatArray
-from monitor.windows import rows_of
 
 SIZES: dict[str, tuple[float, ...]] = {
     "mean": (0.05, 0.1, 0.2, 0.3, 0.5, 1.0),
@@ -30,10 +29,10 @@ SIZES: dict[str, tuple[float, ...]] = {
     "missing": (0.02, 0.05, 0.1, 0.3),
     "correlation": (0.25, 0.5, 1.0),
     "mode drop": (0.1, 0.3, 0.5),
-    "row mix": (0.1, 0.2, 0.4),
+    "row mix": (1.5, 2.0, 4.0),
 }
-"""Kind -> sizes: sd, factor, share of rows (spikes, another category, unheard of, missing, torn apart, a cluster gone,
-rows of one sort coming more often)."""
+"""Kind -> sizes: sd, factor, share of rows (spikes, another category, unheard of, missing, torn apart, a cluster gone),
+and how many times as often rows of one sort come."""
 TOGETHER: tuple[tuple[str, ...], ...] = (("mean", "mix"), ("scale",), ("spike", "new category"), ("missing",))
 """Kinds that can share a stream: no column has two of them."""
 JOINT = ("correlation", "mode drop", "row mix")
@@ -42,6 +41,8 @@ _DISCRETE = 0.05
 _ATOM = 0.05
 """A value of a continuous column that this share of the rows has exactly stays where it is."""
 _SPIKE_SD = 10.0
+_DIRECTIONS, _DIRECTION_ROWS = 4, 2_000
+"""Main directions of an embedding, and the rows that they are found from."""
 _END = 0.03
 """How far from the end of a column's values the value lies to which probability mass is moved."""
 
@@ -205,10 +206,26 @@ class Injector:
         return y
 
     def as_numbers(self, block: Block) -> FloatArray:
-        """Rows as numbers of like size, ``(n, u)``: sd from the mean, and whether the category is the first one."""
+        """Rows as numbers of like size: sd from the mean, the first category or not, main directions of embeddings."""
         sd = np.where(self.sd > 0, self.sd, 1.0)
         z = np.clip(np.nan_to_num((block.numeric - self.middle) / sd), -4, 4)
-        return np.hstack([z, 2.0 * (block.codes == 0)])
+        along = [
+            np.nan_to_num((vectors - middle) @ directions)
+            for vectors, (middle, directions) in zip(block.vectors, self._directions, strict=True)
+        ]
+        return np.hstack([z, 2.0 * (block.codes == 0), *along])
+
+    @cached_property
+    def _directions(self) -> list[tuple[FloatArray, FloatArray]]:
+        """Per embedding its middle ``(d,)`` and its main directions ``(d, k)``, for a standard deviation of one."""
+        found = []
+        for vectors in self.sample.vectors:
+            whole = vectors[np.isfinite(vectors).all(axis=1)][:_DIRECTION_ROWS].astype(np.float64)
+            middle = whole.mean(axis=0) if len(whole) else np.zeros(vectors.shape[1])
+            _, sizes, axes = np.linalg.svd(whole - middle, full_matrices=False)
+            scale = np.sqrt(max(len(whole), 1)) / np.maximum(sizes[:_DIRECTIONS], 1e-12)
+            found.append((middle, axes[:_DIRECTIONS].T * scale))
+        return found
 
     @cached_property
     def mode(self) -> tuple[FloatArray, FloatArray]:
@@ -251,19 +268,14 @@ def _torn(injector: Injector, block: Block, share: float, rng: np.random.Generat
 def _without_mode(injector: Injector, block: Block, share: float, rng: np.random.Generator) -> Block:
     """The rows nearest to one place are gone; others of the same rows come in their stead."""
     place, distances = injector.mode
-    far = ((injector.as_numbers(block) - place) ** 2).sum(axis=1) > np.quantile(distances, share)
-    kept = np.flatnonzero(far)
-    return rows_of(block, kept[rng.integers(0, len(kept), block.rows)]) if kept.size else block
+    near = ((injector.as_numbers(block) - place) ** 2).sum(axis=1) <= np.quantile(distances, share)
+    return block if near.all() else simulate.reweighted(block, near, 0.0, rng)
 
 
-def _more_of_one_sort(injector: Injector, block: Block, share: float, rng: np.random.Generator) -> Block:
-    """A share of the rows is replaced by rows of one sort: a fifth of all, the highest along the main direction."""
+def _more_of_one_sort(injector: Injector, block: Block, odds: float, rng: np.random.Generator) -> Block:
+    """Rows of one sort come more often: a fifth of all, the highest along the main direction."""
     middle, direction, level = injector.main_direction
-    sort = np.flatnonzero((injector.as_numbers(block) - middle) @ direction > level)
-    if not sort.size:
-        return block
-    hit = rng.random(block.rows) < share
-    return rows_of(block, np.where(hit, sort[rng.integers(0, len(sort), block.rows)], np.arange(block.rows)))
+    return simulate.reweighted(block, (injector.as_numbers(block) - middle) @ direction > level, odds, rng)
 
 
 _ROWS: dict[str, Callable[[Injector, Block, float, np.random.Generator], Block]] = {

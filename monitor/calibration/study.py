@@ -16,7 +16,7 @@ import numpy as np
 
 from detectors.types import FloatArray, IntArray
 from monitor.calibration.forecast import Forecast, forecast
-from monitor.calibration.judge import NEVER, PagingEngine, Stream, by_column
+from monitor.calibration.judge import NEVER, PagingEngine, Stream, by_column, without_views
 from monitor.calibration.result import Delay, FalseAlarms, Rung
 from monitor.calibration.rows import Rows
 from monitor.calibration.shifts import Injector, Shift, column_shifts, joint_shifts
@@ -63,6 +63,7 @@ class Study:
     def __init__(self, engine: PagingEngine, rows: Rows, traffic: Traffic, plan: Plan) -> None:
         """Forecast every shift; nothing is simulated yet."""
         self.engine, self.rows, self.traffic, self.plan = engine, rows, traffic, plan
+        self._plain = without_views(engine)
         self.injector = Injector(engine.reference.grid, rows.block)
         self.most = min(plan.horizon * traffic.parts, max(plan.horizon, _MOST_PARTS))
         rng = np.random.default_rng([plan.seed, 0])
@@ -91,16 +92,16 @@ class Study:
         law, rows = self.rows.law(rng), self.traffic.part_rows
         number = WARM_PANES + self.most
         index = self.rows.index(law, number * rows, rng).reshape(number, rows)
-        fork = self._undrifted(index)
+        fork, plain = self._undrifted(index), self._warm(index)
         for shift, foretold in self.forecasts.items():
-            self._tally.delays.setdefault(shift, []).append(self._columns(fork(), index, shift, foretold, rng))
+            self._tally.delays.setdefault(shift, []).append(self._columns(plain(), index, shift, foretold, rng))
         for shift in self.joint:
             self._tally.joint.setdefault(shift, []).append(self._rows(fork(), index, shift, rng))
 
     def _undrifted(self, index: IntArray) -> Callable[[], Stream]:
         """Run the undrifted stream; the result begins streams where it stood after the first panes."""
         tally = self._tally
-        stream, crossed = Stream(self.engine), np.full(len(LENGTHS), np.inf)
+        stream, crossed = Stream(self.engine, self.traffic.part_sample), np.full(len(LENGTHS), np.inf)
         warm = stream.state
         for pane, some in enumerate(index, 1):
             report = stream.judge(self.rows.take(some), self.traffic.threshold)
@@ -110,7 +111,14 @@ class Study:
                 warm = stream.state
         tally.null_panes += len(index)
         tally.crossed.append(crossed)
-        return lambda: Stream(self.engine, warm, WARM_PANES)
+        return lambda: Stream(self.engine, self.traffic.part_sample, warm, WARM_PANES)
+
+    def _warm(self, index: IntArray) -> Callable[[], Stream]:
+        """The same first panes for columns alone, which is cheaper."""
+        stream = Stream(self._plain, 0)
+        for some in index[:WARM_PANES]:
+            stream.judge(self.rows.take(some), NEVER)
+        return lambda: Stream(self._plain, 0, stream.state, WARM_PANES)
 
     def _columns(
         self,

@@ -23,7 +23,7 @@ class Traffic:
 
     ``rate`` (rows a second) and ``pane_seconds`` are None where nothing tells them. ``parts`` is the number of parts
     in which a pane is simulated, ``threshold`` is A in panes of one stream: the run length times the streams that share
-    the budget.
+    the budget. ``pane_sample`` rows of a pane are kept for the joint views.
     """
 
     rate: float | None
@@ -32,11 +32,17 @@ class Traffic:
     parts: int
     run_length: float
     shares: int
+    pane_sample: int
 
     @property
     def part_rows(self) -> int:
         """Rows of a simulated pane."""
         return -(-self.pane_rows // self.parts)
+
+    @property
+    def part_sample(self) -> int:
+        """Rows of a simulated pane that are kept."""
+        return -(-self.pane_sample // self.parts)
 
     @property
     def threshold(self) -> float:
@@ -72,7 +78,8 @@ def traffic_of(model: Model, fitted: Fitted, rate: float | None, *, most_values:
     if seconds is not None:
         length = max(length, run_length(model.alarms.false_alarms, seconds))
     streams = sum(min(len(values), model.max_segments) for values in fitted.segments.values())
-    return Traffic(rate, rows, seconds, -(-rows // most), length, 1 + streams)
+    sample = -(-model.joint.rows // model.window.panes)
+    return Traffic(rate, rows, seconds, -(-rows // most), length, 1 + streams, sample)
 
 
 def reference_rate(fitted: Fitted) -> float | None:

@@ -27,7 +27,7 @@ MEANINGS = {
     "missing": "a share of the values is missing",
     "correlation": "a share of the rows gets each value from another row: columns stay as they were",
     "mode drop": "a cluster that held a share of the rows is gone",
-    "row mix": "a share of the rows comes from one fifth of the population",
+    "row mix": "rows of one sort, a fifth of the population, come so many times as often",
 }
 _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"))
 
@@ -36,7 +36,7 @@ def size(kind: str, value: float) -> str:
     """A shift's size: 0.2 sd, x1.5 or 5 %."""
     if kind == "mean":
         return f"{value:g} sd"
-    return f"x{value:g}" if kind == "scale" else f"{100 * value:g} %"
+    return f"x{value:g}" if kind in {"scale", "row mix"} else f"{100 * value:g} %"
 
 
 def span(seconds: float | None) -> str:

@@ -33,6 +33,8 @@ from tests.monitor import streams_bench as bench
 
 PLAN = Plan(streams=5, horizon=20, seed=3, seconds=math.inf)
 ALARMS = {"false_alarms": "1 per 1000 panes", "smallest_shift": 0.05}
+ALONE = {"enabled": False}
+"""Most tests do without the joint layer: it costs more than all columns of such small models."""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +44,7 @@ def fitted() -> Fitted:
 
 @pytest.fixture(scope="module")
 def result(fitted: Fitted) -> Result:
-    return calibrate(bench.model(alarms=ALARMS), fitted, rate=10.0, plan=PLAN)
+    return calibrate(bench.model(alarms=ALARMS, joint=ALONE), fitted, rate=10.0, plan=PLAN)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +76,9 @@ def test_delay_falls_with_size_and_agrees_with_the_forecast(result: Result) -> N
         assert medians == sorted(medians, reverse=True)
     seen = [one for one in result.delays if one.unit != ROWS_UNIT and 2 <= one.median < 15]
     assert len(seen) > 5
-    assert all(1 / 2.5 < one.median / one.predicted < 2.5 for one in seen)
+    ratios = [one.median / one.predicted for one in seen]  # without noise a shift near the tolerance takes longer
+    assert 0.6 < np.median(ratios) < 1.5
+    assert all(1 / 4 < ratio < 2 for ratio in ratios)
 
 
 def test_delay_is_told_in_rows_and_time_at_the_stated_rate(result: Result) -> None:
@@ -93,20 +97,20 @@ def test_undrifted_streams_keep_the_promise_and_lower_ones(result: Result) -> No
 
 
 def test_without_tolerance_the_ladder_is_climbed_no_faster_than_promised(fitted: Fitted) -> None:
-    settings = bench.model(alarms=ALARMS | {"smallest_shift": 0.0})
+    settings = bench.model(alarms=ALARMS | {"smallest_shift": 0.0}, joint=ALONE)
     source = rows.rows_from(fitted)
     engine = paging(ModelStreams(settings, fitted, config_id="", timer=lambda: 0.0).engine, source)
     study = Study(engine, source, traffic_of(settings, fitted, None), Plan())
-    for study.rounds in range(1, 31):
+    for study.rounds in range(1, 21):
         rng = np.random.default_rng(study.rounds)
         study._undrifted(source.index(source.law(rng), 60 * 200, rng).reshape(60, 200))
     ladder = study.false_alarms().ladder
-    assert ladder[0].panes > 500
+    assert ladder[0].panes > 300
     assert all(poisson(rung.pages, rung.panes).low <= 1 / rung.length for rung in ladder)
 
 
 def test_the_same_seed_gives_the_same_study(fitted: Fitted, result: Result) -> None:
-    again = calibrate(bench.model(alarms=ALARMS), fitted, rate=10.0, plan=PLAN)
+    again = calibrate(bench.model(alarms=ALARMS, joint=ALONE), fitted, rate=10.0, plan=PLAN)
     first, second = ({**one.document(), "seconds_cpu": 0} for one in (result, again))
     assert first == second
 
@@ -245,10 +249,26 @@ def test_joint_injections_leave_columns_or_rows_as_they_were() -> None:
     together = [float(np.corrcoef(block.numeric[:, 0], block.numeric[:, 1])[0][1]) for block in (before, after)]
     assert together[0] > 0.9
     assert abs(together[1]) < 0.1
-    for kind in ("mode drop", "row mix"):
-        before, after = _inject(injector, kind, 0.4)
+    for kind, size in (("mode drop", 0.4), ("row mix", 4.0)):
+        before, after = _inject(injector, kind, size)
         assert {tuple(row) for row in after.numeric} <= {tuple(row) for row in before.numeric}
         assert abs(after.numeric[:, 0].mean() - before.numeric[:, 0].mean()) > 0.1
+
+
+def test_a_broken_correlation_is_found_by_the_joint_detector_alone() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(6_000)
+    batch = pa.RecordBatch.from_pydict({"x": pa.array(x), "y": pa.array(x + 0.1 * rng.standard_normal(6_000))})
+    settings = bench.model(alarms=ALARMS)
+    source = measure_batches([batch], settings)
+    engine = paging(ModelStreams(settings, source, config_id="", timer=lambda: 0.0).engine, rows.rows_from(source))
+    plan = Plan(streams=1, horizon=20, seconds=math.inf)
+    study = Study(engine, rows.rows_from(source), traffic_of(settings, source, None), plan)
+    study.forecasts, study.joint = {}, [Shift((("correlation", 1.0),))]
+    study.run(lambda: 0.0)
+    (found,) = study.delays()
+    assert found.detectable
+    assert dict(found.by) == {engine.rows[-1]: 1}
 
 
 def test_intervals_are_exact() -> None:
@@ -334,7 +354,7 @@ def test_command_refuses_unknown_models_and_panes_without_a_rate(tmp_path: Path)
 
 
 def test_selfcheck_goes_on_in_slices_and_finds_what_it_injects(fitted: Fitted) -> None:
-    whole, sliced = (Selfcheck(bench.model(alarms=ALARMS), fitted, 1) for _ in range(2))
+    whole, sliced = (Selfcheck(bench.model(alarms=ALARMS, joint=ALONE), fitted, 1) for _ in range(2))
     assert math.isnan(whole.figures().delay_panes)
     whole.step(400)
     for _ in range(40):
@@ -348,7 +368,7 @@ def test_selfcheck_goes_on_in_slices_and_finds_what_it_injects(fitted: Fitted) -
 
 
 def test_selfcheck_counts_what_is_not_found(fitted: Fitted) -> None:
-    hopeless = bench.model(pane={"rows": 2}, alarms={"false_alarms": "1 per 1000000 panes"})
+    hopeless = bench.model(pane={"rows": 2}, alarms={"false_alarms": "1 per 1000000 panes"}, joint=ALONE)
     check = Selfcheck(hopeless, fitted, 1)
     check.step(400)
     found = check.figures()
