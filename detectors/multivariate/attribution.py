@@ -132,12 +132,13 @@ def _without_pairs(
 
 
 def pairs(fixed: JointFixed, view: View, sample: Sample, bins: Bins, number: int = 5) -> list[Units]:
-    """Pairs of units whose correlation changed most, one line a pair of units."""
+    """Pairs of units whose correlation changed most, one line a pair of units; none where dimensions have no unit."""
     unit = view.encoder.unit
     found: dict[tuple[int, int], Units] = {}
     for one in correlation.pairs(fixed.correlation, sample, bins, 8 * number):
         first, second = sorted((int(unit[one.i]), int(unit[one.j])))
-        found.setdefault((first, second), Units(first, second, one.reference, one.window, one.log_p))
+        if first >= 0:
+            found.setdefault((first, second), Units(first, second, one.reference, one.window, one.log_p))
     return list(found.values())[:number]
 
 
@@ -153,6 +154,8 @@ def groups(fixed: JointFixed, view: View) -> list[tuple[int, ...]]:
     """Units that move together in the reference: linked by correlations of normal scores beyond `TOGETHER`."""
     unit = view.encoder.unit
     known = np.unique(unit[unit >= 0])
+    if not len(known):
+        return []
     number = np.searchsorted(known, unit)
     linked = np.eye(len(known), dtype=np.bool_)
     i, j = np.nonzero((np.abs(fixed.correlation.r) > TOGETHER) & (unit[:, None] >= 0) & (unit >= 0))

@@ -1,8 +1,8 @@
-"""The default joint test: the smallest p-value of four tests that look for different things, over one set of draws.
+"""The default joint test: the smallest p-value of tests that look for different things, over one set of draws.
 
 Question: H0: window and reference have the same law. H1: they have not.
-Statistic: smallest p of spectral Nystroem MMD, correlation change, energy distance and PCA reconstruction error, each
-column of one label matrix judged among all columns.
+Statistic: smallest p of spectral Nystroem MMD, energy distance, and second moments (the smaller p of correlation change
+and PCA reconstruction error), each column of one label matrix judged among all columns.
 Null law: exact: the observed column is one of ``draws + 1`` exchangeable ones, for the combination too.
 Sees / blind to: modes and shapes (MMD), single broken pairs (correlation), shifts over many columns (energy), changed
 scale of many columns (PCA); what all four are blind to.
@@ -33,6 +33,8 @@ from detectors.multivariate.protocol import Outcome
 from detectors.types import FloatArray, IntArray, Sample, SingleArray, View
 
 COMPONENTS = ("spectral_mmd", "correlation_change", "energy_distance", "pca_reconstruction")
+FAMILY = (0, 1, 2, 1)
+"""Correlation and distance from the centre are both about second moments: together they weigh as one test."""
 BAND_LEVEL = 0.05
 """Chance that the effect's interval misses."""
 ODD = slice(1, None, 2)
@@ -41,16 +43,17 @@ NOISE_ROWS = 2000
 """Rows of half A, at most, that tell how noisy a feature is."""
 
 
-def combined(lines: FloatArray) -> tuple[float, FloatArray]:
-    """Min-p combination of ``lines (k, draws + 1)`` and each line's own p ``(k,)``.
+def combined(lines: FloatArray, family: tuple[int, ...] = FAMILY) -> tuple[float, FloatArray]:
+    """Min-p over families of min-p within: p of ``lines (k, draws + 1)`` and each line's own p ``(k,)``.
 
     Columns of the same smallest p are told apart by their largest standardised line: without that no p-value would be
     below k / (draws + 1).
     """
     p = column_p(lines)
+    within = np.stack([-p[[g == one for g in family]].min(axis=0) for one in sorted(set(family))])
     largest = standardised_max(lines)
-    finer = largest / (1 + 2 * np.abs(largest).max())
-    return rank_p(finer - p.min(axis=0) * lines.shape[1]), p[:, 0]
+    finer = largest / (1 + 2 * np.abs(largest).max()) / lines.shape[1]
+    return rank_p(finer - column_p(within).min(axis=0)), p[:, 0]
 
 
 class Learnt(NamedTuple):

@@ -127,6 +127,16 @@ def test_columns_that_move_together_are_one_group(quiet: Case) -> None:
     ]  # fmt: skip
 
 
+def test_an_embedding_has_rows_to_show_and_no_columns() -> None:
+    case = Case(rows(1, 4000), rows(2, 600, rho=0.1))
+    object.__setattr__(case.view.encoder, "unit", np.full(12, -1))
+    assert case.columns() == []
+    assert case.pairs() == []
+    assert attribution.named([], [], "correlation_change") == ()
+    assert attribution.groups(case.fixed, case.view) == []
+    assert len(attribution.rows(case.fixed, case.view, case.sample, case.bins).window) == 5
+
+
 def test_an_unknown_component_is_refused(quiet: Case) -> None:
     with pytest.raises(ValueError, match="`component` is 'energy', not one of"):
         quiet.columns("energy")
