@@ -27,7 +27,7 @@ def notes(model: Model, rows: Rows, tau: float) -> Iterator[str]:
     )
     if rows.stands_for > number and tau > 2:
         yield (
-            f"The sample holds every {rows.stands_for / number:.0f}th row or so: its neighbours depend on each other "
+            f"The sample holds one row in {rows.stands_for / number:.1f}: its neighbours depend on each other "
             "less than those of production, so the false-alarm figures are on the bright side."
         )
     yield (
