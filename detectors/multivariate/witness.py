@@ -2,8 +2,8 @@
 
 Question: H0: no event of the joint law has moved by more than delta. H1: the stream has left the reference, in a
 direction that its past rows show.
-Statistic: kernel values at L landmarks for three bandwidths, whitened on reference half A (with a ridge). For each of
-two half-lives, the direction is the decayed sum of past rows' features less what A expects of their strata, normalised,
+Statistic: kernel values at L landmarks for three bandwidths, whitened on reference half A. For each of two half-lives
+(with a ridge each) the direction is the decayed sum of past rows' features less what A expects of their strata, normalised,
 fixed before the pane's rows are looked at. Rows of the pane and of half B are projected on it; ramps of the projection
 are bet on (`ramps`): mean over half-lives, ramps and alternatives of Shiryaev-Roberts recursions.
 Null law: E[R_t] <= t: mean run length >= A. The direction knows nothing of half B, so the error of B's means is that
@@ -38,8 +38,10 @@ _R_CAP = 1e280
 HALF_LIVES = np.array([2.0, 10.0])
 """Of the directions, in panes of `PANE_ROWS` rows or more; smaller panes count for less."""
 PANE_ROWS = 100.0
-RIDGE = 3e-4
-"""Of all variance of kernel values: axes with less of it than this count for less."""
+RIDGES = np.array([3e-3, 3e-4])
+"""Of all variance of kernel values, by half-life: axes with less of it count for less. What is learnt from few rows
+must be simple; the last ridge is that of the features.
+"""
 BANDWIDTHS = 3
 """In equal ratios from the 5 % quantile of distances to their median: modes need narrow kernels."""
 FEWEST = 100
@@ -52,15 +54,16 @@ class WitnessFixed(NamedTuple):
     """The feature map and half B under it.
 
     ``landmarks (L, d + 2)`` extended for the kernel, ``centre (d,)``, ``bandwidths (j,)``, ``basis (j L, D)`` to
-    whitened features, ``expected (c + 1, D)`` features of half A by stratum, the last for rows of no known stratum;
-    ``base (D, m)`` features of half B sorted by stratum, ``rows (c,)`` of each; ``tau ()``. D is 0 where the reference
-    has too few rows or is constant.
+    whitened features, ``taming (h, D)`` of them by each half-life's ridge, ``expected (c + 1, D)`` features of half A
+    by stratum, the last for rows of no known stratum; ``base (D, m)`` features of half B sorted by stratum, ``rows
+    (c,)`` of each; ``tau ()``. D is 0 where the reference has too few rows or is constant.
     """
 
     landmarks: SingleArray
     centre: SingleArray
     bandwidths: FloatArray
     basis: SingleArray
+    taming: FloatArray
     expected: FloatArray
     base: SingleArray
     rows: FloatArray
@@ -149,14 +152,14 @@ class Witness:
             state = _follow(fixed, state, pane)
             return state, _said(state, float(pane.moved.max()), rows)
         if state.total.any():
-            pane = self._pane(fixed, _directions(state), features, strata)
+            pane = self._pane(fixed, _directions(fixed, state), features, strata)
             state = _bet(fixed, state, pane)
             moved = float(pane.moved.reshape(-1)[state.r.sum(axis=2).argmax()])
         return _learn(fixed, state, features, strata), _said(state, moved, rows)
 
     def alarmed(self, fixed: WitnessFixed, state: WitnessState) -> WitnessState:
         """Drop the evidence, hold the direction that had most of it, and watch along it for the way back."""
-        return self.start(fixed)._replace(held=_leading(state))
+        return self.start(fixed)._replace(held=_leading(fixed, state))
 
     def recovered(self, fixed: WitnessFixed, state: WitnessState) -> WitnessState:
         """Begin anew."""
@@ -166,7 +169,7 @@ class Witness:
         """How much each row ``(n, d)`` looks like the shifted stream, ``(n,)``: its place along the direction."""
         if not fixed.basis.shape[1]:
             return np.zeros(len(rows), np.float32)
-        direction = _leading(state).astype(np.float32)
+        direction = _leading(fixed, state).astype(np.float32)
         place: SingleArray = (_features(fixed, rows) - fixed.expected[-1].astype(np.float32)) @ direction
         return place
 
@@ -186,7 +189,15 @@ def _silent(view: View) -> WitnessFixed:
     nothing = np.zeros((0, 0), np.float32)
     empty = np.zeros(0, np.float32)
     return WitnessFixed(
-        nothing, empty, np.zeros(0), nothing, np.zeros((2, 0)), nothing, np.zeros(1), np.array(view.tau)
+        nothing,
+        empty,
+        np.zeros(0),
+        nothing,
+        np.zeros((2, 0)),
+        np.zeros((2, 0)),
+        nothing,
+        np.zeros(1),
+        np.array(view.tau),
     )
 
 
@@ -202,6 +213,7 @@ def _map(rows: SingleArray, rng: np.random.Generator, landmarks: int, axes: int,
         centre,
         scales,
         np.zeros((width, 0), np.float32),
+        np.zeros((len(RIDGES), 0)),
         np.zeros((1, 0)),
         np.zeros((0, 0), np.float32),
         np.zeros(1),
@@ -217,9 +229,9 @@ def _map(rows: SingleArray, rng: np.random.Generator, landmarks: int, axes: int,
     total = float(spectrum.sum())
     if total < _LEAST * width:
         return bare
-    most = slice(-axes, None)
-    basis = turn[:, most] / np.sqrt(np.maximum(spectrum[most], 0) + RIDGE * total)
-    return bare._replace(basis=basis.astype(np.float32))
+    ridged = np.maximum(spectrum[-axes:], 0) + RIDGES[:, None] * total
+    basis = turn[:, -axes:] / np.sqrt(ridged[-1])
+    return bare._replace(basis=basis.astype(np.float32), taming=ridged[-1] / ridged)
 
 
 def _values(fixed: WitnessFixed, rows: SingleArray) -> SingleArray:
@@ -256,18 +268,18 @@ def _codes(strata: NDArray[np.integer], number: int) -> IntArray:
     return np.where((strata >= 0) & (strata < number), strata, number).astype(np.int64)
 
 
-def _directions(state: WitnessState) -> FloatArray:
-    length = np.sqrt(np.square(state.total).sum(axis=1, keepdims=True))
-    unit: FloatArray = state.total / np.maximum(length, 1e-300)
+def _directions(fixed: WitnessFixed, state: WitnessState) -> FloatArray:
+    tamed = fixed.taming * state.total
+    unit: FloatArray = tamed / np.maximum(np.sqrt(np.square(tamed).sum(axis=1, keepdims=True)), 1e-300)
     return unit
 
 
-def _leading(state: WitnessState) -> FloatArray:
+def _leading(fixed: WitnessFixed, state: WitnessState) -> FloatArray:
     """The direction held, or else that with most evidence (without any: the slowest)."""
     if state.held.any():
         return state.held
     evidence = state.r.sum(axis=(1, 2))
-    strongest: FloatArray = _directions(state)[int(evidence.argmax()) if evidence.any() else -1]
+    strongest: FloatArray = _directions(fixed, state)[int(evidence.argmax()) if evidence.any() else -1]
     return strongest
 
 
