@@ -26,6 +26,7 @@ from detectors.registry import SEQUENTIAL, WINDOWED, Tolerances
 from detectors.sequential import recovery
 from detectors.sequential.recursion import Recursion
 from detectors.types import Detector, EDetector, Evidence, FloatArray, Reference, Sample, Summary, Window
+from detectors.univariate.mix import MixChange, mix_change
 from monitor import verdicts
 from monitor.classical import Classical, ClassicalState
 from monitor.findings import Context, Writer, largest
@@ -148,7 +149,9 @@ class Engine:
         """Makes findings."""
         strata = self.reference.strata
         mixing = np.zeros(len(self.names), bool) if strata is None else strata.free
-        return Writer(self.model, self.config_id, self.reference.grid.id, self.hold, self.rows, mixing)
+        return Writer(
+            self.model, self.config_id, self.reference.grid.id, self.hold, self.rows, mixing, self.reference.grid.strata
+        )
 
     def start(self) -> StreamState:
         """Begin a stream."""
@@ -182,7 +185,7 @@ class Engine:
         views, told = self.joint.score(state.joint, pane.samples)
         classical, notes = self.classical.step(state.classical, pane.number, pane.summary)
         state = dataclasses.replace(state, detectors=moved, joint=views, classical=classical)
-        context = self._context(stream, pane, evidence, told, threshold)
+        context = self._context(stream, pane, evidence, told, threshold, self._mix(merged))
         mean = pages.mean_log_e(state.pages, context.log_e, self.weight)
         state, found = self._page(state, context, mean)
         if found:  # the culprits count no more
@@ -207,6 +210,7 @@ class Engine:
             findings=tuple(found + noted + heard),
             recovered=tuple(back + quiet),
             joint={**told.evidence, **tested.evidence},
+            mix=context.mix,
             failures=failures,
             seconds=seconds,
         )
@@ -241,7 +245,13 @@ class Engine:
         return evidence, moved, failures, seconds
 
     def _context(
-        self, stream: str, pane: Pane, evidence: Mapping[str, Evidence], told: Told, threshold: float
+        self,
+        stream: str,
+        pane: Pane,
+        evidence: Mapping[str, Evidence],
+        told: Told,
+        threshold: float,
+        mix: MixChange | None,
     ) -> Context:
         u = len(self.names)
         log_e, since = np.full((2, len(self.rows), u + self.views), np.nan)
@@ -250,7 +260,15 @@ class Engine:
             if name in mine:
                 log_e[row, every] = mine[name].log_e
                 since[row, every] = mine[name].extra["since"]
-        return Context(stream, pane, {**evidence, **told.evidence}, log_e, since, float(np.log(threshold)))
+        return Context(stream, pane, {**evidence, **told.evidence}, log_e, since, float(np.log(threshold)), mix)
+
+    def _mix(self, merged: Summary) -> MixChange | None:
+        """How the traffic's mix differs from the reference's; dependent rows count for fewer."""
+        strata = self.reference.strata
+        if strata is None or not merged.mix.any():
+            return None
+        tau = float(self.reference.tau[strata.free].max(initial=1.0))
+        return mix_change(merged.mix, strata.rows.astype(np.int64), strata.cell, tau)
 
     def _page(self, state: StreamState, context: Context, mean: float) -> tuple[StreamState, list[Finding]]:
         if mean < context.threshold:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from detectors.decide.incidents import joins
 from detectors.decide.pages import Alarm
 from detectors.types import Evidence, FloatArray
+from detectors.univariate.mix import MixChange
 from monitor.report import Culprit, Finding, triage_of
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 NAMED = 20
 """Culprits listed in one finding; the strongest first."""
+
+STRATA_NAMED = 5
+"""Strata listed in a finding about the mix."""
 
 Measure = Callable[[int, int, int], Culprit]
 """(row of the e-detector, unit, age in panes) -> the culprit with its size."""
@@ -37,6 +41,7 @@ class Context:
     log_e: FloatArray
     since: FloatArray
     threshold: float
+    mix: MixChange | None = None
 
     def age(self, row: int, unit: int) -> int:
         """Panes since the evidence began, at least the present one."""
@@ -57,6 +62,7 @@ class Writer:
     hold: int
     rows: tuple[str, ...]
     mixing: NDArray[np.bool_]
+    strata: tuple[str, ...] = ()
 
     def alarm(
         self, state: StreamState, context: Context, alarm: Alarm, weight: FloatArray, measure: Measure
@@ -136,7 +142,16 @@ class Writer:
             grid_id=self.grid_id,
             config_id=self.config_id,
             joins=joined,
+            strata=self._changed(context.mix) if subject == "mix" else (),
         )
+
+    def _changed(self, mix: MixChange | None) -> tuple[tuple[str, float, float], ...]:
+        """The strata whose shares changed most, with the share expected and the share now."""
+        if mix is None:
+            return ()
+        moved = np.abs(np.nan_to_num(mix.z))
+        order = np.argsort(-moved, kind="stable")[:STRATA_NAMED]
+        return tuple((self.strata[c], float(mix.expected[c]), float(mix.share[c])) for c in order if moved[c] > 0)
 
 
 def largest(units: Sequence[Culprit]) -> float:

@@ -192,6 +192,11 @@ METRICS: tuple[Metric, ...] = (
         (*_STREAM, "view"),
         "Probability mass that moved jointly in the last full window, at least.",
     ),
+    _gauge(
+        "driftwarden_mix_log_p",
+        _STREAM,
+        "Natural logarithm of the p-value of the G-test on the window's mix of segments; only where there are strata.",
+    ),
     _gauge("driftwarden_series_suppressed", _MODEL, "Series of columns not exported because of top_features."),
     # Findings and the promise they are held to.
     _counter("driftwarden_findings_total", (*_MODEL, "severity", "triage"), "Findings opened."),

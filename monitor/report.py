@@ -12,6 +12,7 @@ import numpy as np
 
 from detectors.compare import Comparison
 from detectors.types import Evidence, FloatArray, Questions
+from detectors.univariate.mix import MixChange
 
 DATA_FAULTS = ("missing", "nonfinite", "new_category", "type_fault")
 """Rate detectors whose rise means that the data is at fault; `out_of_range` may be a shift as well."""
@@ -101,7 +102,11 @@ def window_culprit(name: str, index: int, size: Evidence | None, detector: str =
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """An immutable sentence: what, where, since when, how sure, measured by which ruler."""
+    """An immutable sentence: what, where, since when, how sure, measured by which ruler.
+
+    ``subject`` is "mix" where the traffic's mix changed, with the ``strata`` that did (name, share expected, share
+    now), else "data".
+    """
 
     model: str
     stream: str
@@ -121,6 +126,7 @@ class Finding:
     config_id: str
     joins: str = ""
     subject: str = "data"
+    strata: tuple[tuple[str, float, float], ...] = ()
 
     @property
     def id(self) -> str:
@@ -151,6 +157,10 @@ class Finding:
             "grid_id": self.grid_id,
             "config_id": self.config_id,
             "joins": self.joins,
+            "strata": [
+                {"stratum": name, "reference": _number(before), "window": _number(now)}
+                for name, before, now in self.strata
+            ],
         }
 
     def sentence(self) -> str:
@@ -207,6 +217,7 @@ class Report:
     findings: tuple[Finding, ...]
     recovered: tuple[Recovered, ...]
     joint: Mapping[str, Evidence] = field(default_factory=dict)
+    mix: MixChange | None = None
     failures: Mapping[str, str] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
 

@@ -154,6 +154,8 @@ def _stream(made: _Maker, streams: ModelStreams, one: Stream, tally: ModelTally)
     _joint(made, one)
     report = one.last
     made.put("driftwarden_evidence_log_e", report.mean_log_e if report is not None else -np.inf, one.name)
+    if report is not None and report.mix is not None:
+        made.put("driftwarden_mix_log_p", report.mix.log_p, one.name)
     return _columns(made, streams, one.name, report) if report is not None else 0
 
 
