@@ -4,6 +4,7 @@ Gaussian noise (deviation 100, 10 and 1 of 255, cut to the range) on a share of 
 share; the published figure is the mean over shares .1, .5 and 1 and five runs, 60,000 training images being theirs.
 Ours: 2,000 images find the axes, 4,000 are the reference, windows come from the other 4,000; no window of 10,000 can be
 had. Tests look at what an embedding view makes of the pixels (64 axes); those called `pixels` look at all 784.
+Ten rows are too few bins for a test, which counts as no rejection.
 """
 
 from __future__ import annotations
