@@ -3,9 +3,9 @@
 Question: H0: no event of the joint law has moved by more than delta. H1: the stream has left the reference, in a
 direction that its past rows show.
 Statistic: kernel values at L landmarks for three bandwidths, whitened on reference half A. For each of two half-lives
-(with a ridge each) the direction is the decayed sum of past rows' features less what A expects of their strata, normalised,
-fixed before the pane's rows are looked at. Rows of the pane and of half B are projected on it; ramps of the projection
-are bet on (`ramps`): mean over half-lives, ramps and alternatives of Shiryaev-Roberts recursions.
+(with a ridge each) the direction is the decayed sum of past rows' features less what A expects of their strata,
+normalised, fixed before the pane's rows are looked at. Rows of the pane and of half B are projected on it; ramps of the
+projection are bet on (`ramps`): mean over half-lives, ramps and alternatives of Shiryaev-Roberts recursions.
 Null law: E[R_t] <= t: mean run length >= A. The direction knows nothing of half B, so the error of B's means is that
 of one function at a time: delta is the user's smallest shift plus this error's bound (rows divided by tau); evidence
 is tempered by 1/tau.
@@ -16,7 +16,8 @@ Source: Shekhar and Ramdas 2023 (betting with a learnt witness); Shin, Ramdas an
 methods.md 3.5. Why ramps: delays in panes at A = 10,000 for a mean shift of 0.15 deviations in 5 of 10 columns, exact
 reference, tolerance 0 / 0.02 / 0.05: ramps 5.3 / 7.9 / 13.2, counts beyond four cuts (e-KS along the direction)
 6.1 / 9.0 / 13.3, the projection clipped at 3 deviations of 3.5 6.6 / 11 / 88: a tolerance of mass costs a bet its
-range. For one pair with rho 0.4: 9.5 / 16 / 32, 10.8 / 18 / 35 and 9.5 / 21 / never. (10 streams each, +- 10 %.)
+range. For one pair with rho 0.4: 9.5 / 16 / 32, 10.8 / 18 / 35 and 9.5 / 21 / never. (One
+bandwidth and ridge for all three, 10 streams each, +- 10 %.)
 """
 
 from __future__ import annotations
