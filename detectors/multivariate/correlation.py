@@ -7,6 +7,8 @@ by their deviation between blocks of half A, times the contrast. Maximum over pa
 Null law: permutations of bins (exact). Closed form: ``|atanh r - atanh r'| / sqrt(v (1/n + 1/m))``, Bonferroni over
 pairs, Student's t; v is the variance of the influence function's block means of half A: 1 for independent normal rows,
 where the formula is Fisher's, and right for dependent rows and other copulas too.
+The closed form is for continuous columns: with rare categories among 500 rows it rejects too often (measured: 0.2 at a
+nominal 0.05), there it only ranks.
 Sees / blind to: correlations that break or appear, in one pair of hundreds; blind to what margins do alone and to
 dependence without correlation.
 Cost: n d^2 for the moments, pairs x bins x draws for the permutations, in panels of `PANEL` numbers.
