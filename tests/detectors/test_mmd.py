@@ -88,8 +88,12 @@ def test_bandwidths_span_the_published_range() -> None:
     rows = rng.standard_normal((300, 2))
     distances = np.sqrt(np.square(rows[:, None] - rows[None]).sum(axis=2))[np.triu_indices(300, 1)]
     fixed = mmd.bandwidths(rows, 10, rng)
-    assert fixed.gaussian[[0, -1]] == pytest.approx(np.quantile(distances, [0.05, 0.95]) * [0.5, 2], rel=1e-2)
-    assert np.diff(fixed.gaussian) == pytest.approx(np.diff(fixed.gaussian)[0])
+    low, high = np.quantile(distances, [0.05, 0.95])
+    published, ratios = fixed.gaussian[:10], fixed.gaussian[10:]
+    assert published[[0, -1]] == pytest.approx([low / 2, 2 * high], rel=1e-2)
+    assert np.diff(published) == pytest.approx(np.diff(published)[0])
+    assert ratios[[0, -1]] == pytest.approx([low / 2, high], rel=1e-2)
+    assert ratios[1:] / ratios[:-1] == pytest.approx(ratios[1] / ratios[0])
     assert kernels.median_heuristic(distances) == pytest.approx(np.median(distances))
 
 
