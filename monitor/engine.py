@@ -25,7 +25,7 @@ from detectors.multivariate.samples import window_sample
 from detectors.registry import SEQUENTIAL, WINDOWED, Tolerances
 from detectors.sequential import recovery
 from detectors.sequential.recursion import Recursion
-from detectors.types import Detector, EDetector, Evidence, FloatArray, Reference, Sample, Summary, Window
+from detectors.types import Detector, EDetector, Evidence, FloatArray, IntArray, Reference, Sample, Summary, Window
 from detectors.univariate.mix import MixChange, mix_change
 from monitor import verdicts
 from monitor.classical import Classical, ClassicalState
@@ -147,11 +147,9 @@ class Engine:
     @cached_property
     def writer(self) -> Writer:
         """Makes findings."""
-        strata = self.reference.strata
+        strata, grid = self.reference.strata, self.reference.grid
         mixing = np.zeros(len(self.names), bool) if strata is None else strata.free
-        return Writer(
-            self.model, self.config_id, self.reference.grid.id, self.hold, self.rows, mixing, self.reference.grid.strata
-        )
+        return Writer(self.model, self.config_id, grid.id, self.hold, self.rows, mixing, grid.strata, self._mix)
 
     def start(self) -> StreamState:
         """Begin a stream."""
@@ -185,7 +183,7 @@ class Engine:
         views, told = self.joint.score(state.joint, pane.samples)
         classical, notes = self.classical.step(state.classical, pane.number, pane.summary)
         state = dataclasses.replace(state, detectors=moved, joint=views, classical=classical)
-        context = self._context(stream, pane, evidence, told, threshold, self._mix(merged))
+        context = self._context(stream, pane, evidence, told, threshold)
         mean = pages.mean_log_e(state.pages, context.log_e, self.weight)
         state, found = self._page(state, context, mean)
         if found:  # the culprits count no more
@@ -210,7 +208,7 @@ class Engine:
             findings=tuple(found + noted + heard),
             recovered=tuple(back + quiet),
             joint={**told.evidence, **tested.evidence},
-            mix=context.mix,
+            mix=self._mix(merged.mix),
             failures=failures,
             seconds=seconds,
         )
@@ -251,7 +249,6 @@ class Engine:
         evidence: Mapping[str, Evidence],
         told: Told,
         threshold: float,
-        mix: MixChange | None,
     ) -> Context:
         u = len(self.names)
         log_e, since = np.full((2, len(self.rows), u + self.views), np.nan)
@@ -260,15 +257,15 @@ class Engine:
             if name in mine:
                 log_e[row, every] = mine[name].log_e
                 since[row, every] = mine[name].extra["since"]
-        return Context(stream, pane, {**evidence, **told.evidence}, log_e, since, float(np.log(threshold)), mix)
+        return Context(stream, pane, {**evidence, **told.evidence}, log_e, since, float(np.log(threshold)))
 
-    def _mix(self, merged: Summary) -> MixChange | None:
-        """How the traffic's mix differs from the reference's; dependent rows count for fewer."""
+    def _mix(self, rows: IntArray) -> MixChange | None:
+        """How the traffic's rows by stratum differ from the reference's; dependent rows count for fewer."""
         strata = self.reference.strata
-        if strata is None or not merged.mix.any():
+        if strata is None or not rows.any():
             return None
         tau = float(self.reference.tau[strata.free].max(initial=1.0))
-        return mix_change(merged.mix, strata.rows.astype(np.int64), strata.cell, tau)
+        return mix_change(rows, strata.rows.astype(np.int64), strata.cell, tau)
 
     def _page(self, state: StreamState, context: Context, mean: float) -> tuple[StreamState, list[Finding]]:
         if mean < context.threshold:
@@ -308,7 +305,8 @@ class Engine:
         log_e = float(context.log_e[row, unit])
         if row >= len(self.sequential):
             view = unit - len(self.names)
-            return self.joint.culprit(view, self.sample(state.panes[-age:], view), log_e, unit, context.pane.number)
+            samples = (self.sample(panes, view) for panes in (state.panes[-age:], state.panes))
+            return self.joint.culprit(view, samples, log_e, unit, context.pane.number)
         name = self.rows[row]
         it, fixed = self.sequential[name], self.fixed[name]
         merged = reduce(parts.merge, (pane.summary for pane in state.panes[-age:]))

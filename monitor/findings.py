@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from detectors.decide.incidents import joins
 from detectors.decide.pages import Alarm
-from detectors.types import Evidence, FloatArray
+from detectors.types import Evidence, FloatArray, IntArray
 from detectors.univariate.mix import MixChange
 from monitor.report import Culprit, Finding, triage_of
 
@@ -41,7 +41,6 @@ class Context:
     log_e: FloatArray
     since: FloatArray
     threshold: float
-    mix: MixChange | None = None
 
     def age(self, row: int, unit: int) -> int:
         """Panes since the evidence began, at least the present one."""
@@ -53,7 +52,8 @@ class Context:
 class Writer:
     """What every finding of an engine has in common.
 
-    ``rows`` are the e-detectors by name; ``mixing`` marks the units whose change is one of the traffic's mix.
+    ``rows`` are the e-detectors by name; ``mixing`` marks the units whose change is one of the traffic's mix;
+    ``mix_of`` compares rows by stratum with the reference's.
     """
 
     model: str
@@ -62,7 +62,8 @@ class Writer:
     hold: int
     rows: tuple[str, ...]
     mixing: NDArray[np.bool_]
-    strata: tuple[str, ...] = ()
+    strata: tuple[str, ...]
+    mix_of: Callable[[IntArray], MixChange | None]
 
     def alarm(
         self, state: StreamState, context: Context, alarm: Alarm, weight: FloatArray, measure: Measure
@@ -142,11 +143,12 @@ class Writer:
             grid_id=self.grid_id,
             config_id=self.config_id,
             joins=joined,
-            strata=self._changed(context.mix) if subject == "mix" else (),
+            strata=self._changed(state.panes[-age:]) if subject == "mix" else (),
         )
 
-    def _changed(self, mix: MixChange | None) -> tuple[tuple[str, float, float], ...]:
-        """The strata whose shares changed most, with the share expected and the share now."""
+    def _changed(self, panes: Sequence[Pane]) -> tuple[tuple[str, float, float], ...]:
+        """The strata whose shares changed most, with the share expected and the share since the onset."""
+        mix = self.mix_of(np.sum([pane.summary.mix for pane in panes], axis=0))
         if mix is None:
             return ()
         moved = np.abs(np.nan_to_num(mix.z))

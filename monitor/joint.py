@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -117,13 +117,15 @@ class JointLayer:
             told.seconds[name] = self.timer() - began
         return told
 
-    def culprit(self, view: int, sample: Sample, log_e: float, unit: int, pane: int) -> Culprit:
-        """A view of which the rows of a ``sample`` differ: by how much, and in which columns together."""
+    def culprit(self, view: int, samples: Iterable[Sample], log_e: float, unit: int, pane: int) -> Culprit:
+        """A view that differs: by how much, and in which columns together, in the first sample with rows enough."""
         it, name = self.views[view], self.views[view].name
         fixed, conditional = self._attributing[view]
-        bins = bins_of(it, sample)
-        if bins.few:
+        cut = ((sample, bins_of(it, sample)) for sample in samples)
+        enough = next(((sample, bins) for sample, bins in cut if not bins.few), None)
+        if enough is None:
             return _unsized(name, unit, log_e)
+        sample, bins = enough
         rng = self._rng(view, pane)
         outcome = self._default.score(fixed, it, sample, rng)
         effect, low, high = (outcome.extra[key] for key in ("effect", "effect_low", "effect_high"))

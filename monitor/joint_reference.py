@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.grid import Grid
+from detectors.multivariate.dependence import autocorrelation_time
 from detectors.multivariate.encode import Encoder, columns_encoder, vector_encoder
 from detectors.multivariate.samples import Chooser, mixed, run_rows, window_sample
 from detectors.types import Block, FloatArray, IntArray, Sample, SingleArray, Summary, View
@@ -29,8 +30,11 @@ AXES_ROWS = 8_192
 """Vectors on which the axes of an embedding are found, at most."""
 LEAST_RUNS = 40
 """With fewer complete runs in the sample there are no joint views."""
-TAU_QUANTILE = 0.9
-"""Runs are long enough for this share of the columns."""
+MOST_TAU = 64.0
+"""A column whose rows depend on each other for longer (a daily cycle, a trend) is looked at alone: seen together with
+others it would make every joint test as slow as itself. References by hour of the week cure it."""
+_SOME_MISSING = 0.01
+"""From this share of missing values on, their dependence counts as well."""
 _RESERVED = 4
 """Every so many runs, by hash, one is for the axes of embeddings alone."""
 COLUMNS, SCORES = "columns", "scores"
@@ -44,6 +48,13 @@ class Measured(NamedTuple):
     summary: Summary
     rows: Block
     tau: FloatArray
+    tau_missing: FloatArray
+
+    @property
+    def dependence(self) -> FloatArray:
+        """Autocorrelation time of each column ``(u,)``, of its being missing too where that is not rare."""
+        often = self.summary.missing > _SOME_MISSING * max(self.summary.rows, 1)
+        return np.where(often, np.maximum(self.tau, self.tau_missing), self.tau)
 
 
 class _Raw(NamedTuple):
@@ -60,8 +71,9 @@ def views_of(
     measured: Measured, whole: Block | None, batches: Batches, decoder: Decoder, rng: np.random.Generator
 ) -> tuple[tuple[View, ...], tuple[str, ...]]:
     """The views, and sentences on those that cannot be. ``whole``: the whole reference in order, if it is in memory."""
-    tau = float(np.quantile(measured.tau, TAU_QUANTILE)) if len(measured.tau) else 1.0
-    run = run_rows(tau)
+    slow = measured.dependence > MOST_TAU
+    own = measured.dependence[~slow]
+    run = run_rows(float(own.max(initial=1.0)))
     split = bool(measured.grid.vectors)
 
     def blocks() -> Iterator[Block]:
@@ -71,38 +83,52 @@ def views_of(
         else:
             yield from (piece.block for piece in decoded(batches, decoder, width))
 
-    encoders = _of_columns(measured) | (_of_vectors(measured.grid, blocks(), run, rng) if split else {})
+    notes = _left_out(measured, slow)
+    encoders = _of_columns(measured, np.flatnonzero(~slow)) | (
+        _of_vectors(measured.grid, blocks(), run, rng) if split else {}
+    )
     if not encoders:
-        return (), ()
+        return (), notes
     width = sum(len(encoder.unit) for encoder in encoders.values())
     rows = min(MOST_ROWS, MOST_VALUES // width)
     keeper = Chooser(tuple(encoders.values()), run, rows // run)
     kept = _kept(keeper, blocks(), reserved=False if split else None)
     samples = [window_sample([sample], run) for sample in kept]
     if len(samples[0].run) < LEAST_RUNS * run:
-        return (), (_too_few(run, tau, split=split),)
-    return tuple(
-        View(name, encoder, sample, run, tuple(np.unique(encoder.unit[encoder.unit >= 0]).tolist()), tau)
-        for (name, encoder), sample in zip(encoders.items(), samples, strict=True)
-    ), ()
+        return (), (*notes, _too_few(run, split=split))
+    views = []
+    for (name, encoder), sample in zip(encoders.items(), samples, strict=True):
+        units = np.unique(encoder.unit[encoder.unit >= 0])
+        tau = max(autocorrelation_time(sample, run, rng), float(measured.dependence[units].max(initial=1.0)))
+        views.append(View(name, encoder, sample, run, tuple(units.tolist()), tau))
+    return tuple(views), notes
 
 
-def _too_few(run: int, tau: float, *, split: bool) -> str:
+def _left_out(measured: Measured, slow: NDArray[np.bool_]) -> tuple[str, ...]:
+    if not slow.any():
+        return ()
+    names = ", ".join(measured.grid.names[unit] for unit in np.flatnonzero(slow)[:12])
+    why = "their rows depend on each other for long; `season` gives references by the hour of the week"
+    return (f"Looked at alone, not together with others: {names}; {why}.",)
+
+
+def _too_few(run: int, *, split: bool) -> str:
     rows = LEAST_RUNS * run * (_RESERVED if split else 1) // (_RESERVED - 1 if split else 1)
     return (
-        f"The reference has too few rows to look at columns together: with an autocorrelation time of {tau:.1f} rows "
-        f"it takes about {rows:,}."
+        f"The reference has too few rows to look at columns together: it takes about {rows:,}, in runs of {run} for "
+        "the rows' dependence on each other."
     )
 
 
-def _of_columns(measured: Measured) -> dict[str, Encoder]:
-    """Encoders over all columns and over the model's answers, where two or more of them vary."""
-    plan, grid, summary, rows, _ = measured
+def _of_columns(measured: Measured, units: IntArray) -> dict[str, Encoder]:
+    """Encoders over the columns and over the model's answers, where two or more of them vary; of ``units`` only."""
+    plan, grid, summary, rows = measured[:4]
     encoders: dict[str, Encoder] = {}
-    every = columns_encoder(grid, summary, rows)
+    every = columns_encoder(grid, summary, rows, units)
     if len(np.unique(every.unit)) >= 2:
         encoders[COLUMNS] = every
     answers = [grid.names.index(name) for name in (plan.roles.prediction, plan.roles.score) if name in grid.names]
+    answers = [unit for unit in answers if unit in units]
     if len(answers) >= 2 and min(answers) < len(grid.numeric_names):
         scores = columns_encoder(grid, summary, rows, np.array(answers))
         if len(np.unique(scores.unit)) >= 2:

@@ -89,7 +89,7 @@ def fit(
     first = _first_rows(batches_factory, whole_reader if fits else reader, full, summary.rows)
     tau, tau_missing = _dependence(first, full, summary, strata)
     views, remarks = views_of(
-        Measured(plan, full, summary, rows, tau),
+        Measured(plan, full, summary, rows, tau, tau_missing),
         first if first.rows == summary.rows and (fits or not full.vectors) else None,
         batches_factory,
         whole_reader,

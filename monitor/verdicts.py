@@ -86,8 +86,8 @@ def _finding(
 ) -> Finding:
     view = unit - len(engine.names)
     if view >= 0:
-        sample = engine.sample(state.panes, view)
-        culprit = engine.joint.culprit(view, sample, float("nan"), unit, context.pane.number)
+        samples = [engine.sample(state.panes, view)]
+        culprit = engine.joint.culprit(view, samples, float("nan"), unit, context.pane.number)
     else:
         culprit = window_culprit(engine.names[unit], unit, context.evidence.get("total_variation"))
     return engine.writer.finding(state, context, (culprit,), _SHIFT, severity, -float(log_p[unit]), len(state.panes))

@@ -10,6 +10,7 @@ Source: Domingo-Enrich, Dwivedi and Mackey 2025 (binned permutations).
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 from detectors.types import IntArray, Sample, View
 
+TAUS = 4.0
+"""A bin holds at least so many autocorrelation times: then bins are all but exchangeable (methods.md 6)."""
 MOST_BLOCKS = 1000
 """Blocks of half B at most: what is stored a block stays small."""
 FEWEST_WINDOW_BINS = 8
@@ -127,7 +130,7 @@ def _merge(here: IntArray, there: IntArray, size: int, wanted: int) -> int:
 
 def _reference(view: View) -> Blocks:
     order, strata = _ordered(view.sample, view.run)
-    most = max(1, -(-len(order) // (2 * MOST_BLOCKS * view.run)))
+    most = max(1, -(-len(order) // (2 * MOST_BLOCKS * view.run)), math.ceil(TAUS * view.tau / view.run))
     return _cut(order, strata, most * view.run)
 
 
