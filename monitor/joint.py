@@ -100,15 +100,17 @@ class JointLayer:
             steps.append(step)
         return tuple(moved), Told({name: _of_steps(name, steps)}, failures, {name: self.timer() - began})
 
-    def test(self, samples: Sequence[Sample], pane: int) -> Told:
-        """Judge a full window with every test."""
+    def test(self, samples: Sequence[Sample], pane: int, news: NDArray[np.bool_]) -> Told:
+        """Judge a full window with every test; ``news`` marks the views ``(v,)`` about which nothing is known yet."""
         told = Told({}, {}, {})
         for name, it in self.tests.items() if self.views else ():
             outcomes = []
             began = self.timer()
             for i, (view, sample) in enumerate(zip(self.views, samples, strict=True)):
                 try:
-                    outcome = self._judge(it, self.fixed_tests[name][i], view, sample, self._rng(i, pane))
+                    outcome = self._judge(
+                        it, self.fixed_tests[name][i], view, sample, self._rng(i, pane), bool(news[i])
+                    )
                 except Exception as fault:  # noqa: BLE001 - whatever it is, the other views and tests go on
                     told.failures[name] = f"view {view.name}: {type(fault).__name__}: {fault}"
                     outcome = Outcome(_NAN, _NAN, 0, Reason.FAILED)
@@ -167,10 +169,12 @@ class JointLayer:
         more = (score.fit(view, self._rng(i, 0)) for i, view in enumerate(self.views))
         return tuple(zip(fixed, more, strict=True))
 
-    def _judge(self, it: JointTest, fixed: Any, view: View, sample: Sample, rng: np.random.Generator) -> Outcome:
-        """Look, and look again with more permutations where the first look says little less than never."""
+    def _judge(
+        self, it: JointTest, fixed: Any, view: View, sample: Sample, rng: np.random.Generator, *, news: bool
+    ) -> Outcome:
+        """Look, and look again with more permutations where the first look has something small to tell."""
         outcome = it.score(fixed, view, sample, rng)
-        if not outcome.log_p < np.log(_SMALL):
+        if not news or not outcome.log_p < np.log(_SMALL):
             return outcome
         patient: Any = it
         if "draws" in {one.name for one in dataclasses.fields(patient)}:

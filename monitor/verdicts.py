@@ -44,8 +44,9 @@ def of_window(
         level=level * (1 - share),
         busy=busy[:u],
     )
-    told = engine.joint.test([engine.sample(state.panes, i) for i in range(v)], number)
     known = np.full(v, busy.any() or (columns.level > 0).any())
+    samples = [engine.sample(state.panes, i) for i in range(v)]
+    told = engine.joint.test(samples, number, ~known & (open_[u:] == 0))
     views, joint = tickets.decide_joint(
         tickets.TicketState(open_[u:]), told.evidence, tolerance=tolerance, level=level * share, busy=known
     )

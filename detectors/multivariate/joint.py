@@ -91,7 +91,7 @@ class JointDefault:
     """
 
     spectral: SpectralNystroem = field(default_factory=SpectralNystroem)
-    draws: int = 999
+    draws: int = 299
     name: str = "joint_min_p"
     failure_modes: tuple[str, ...] = ("distributional_shift",)
 
