@@ -109,7 +109,7 @@ class JointLayer:
             for i, (view, sample) in enumerate(zip(self.views, samples, strict=True)):
                 try:
                     outcome = self._judge(
-                        it, self.fixed_tests[name][i], view, sample, self._rng(i, pane), bool(news[i])
+                        it, self.fixed_tests[name][i], view, sample, self._rng(i, pane), news=bool(news[i])
                     )
                 except Exception as fault:  # noqa: BLE001 - whatever it is, the other views and tests go on
                     told.failures[name] = f"view {view.name}: {type(fault).__name__}: {fault}"
