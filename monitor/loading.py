@@ -17,6 +17,7 @@ from monitor import artefact
 from monitor.config import Model
 from monitor.errors import ReferenceError_
 from monitor.fitted import Fitted
+from monitor.measuring import in_child
 from monitor.schema import Roles
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ def roles_of(model: Model) -> Roles:
 def fitted_of(model: Model, cache: Path | None = None, progress: Progress | None = None) -> Fitted:
     """The model's reference: an artefact is loaded, data is measured.
 
-    With ``cache`` (a folder) a measured reference is kept there, under a name that changes with the files and the
-    roles, and loaded the next time. `ReferenceError_` if there is no reference to load.
+    With ``cache`` (a folder) it is measured by a process of its own and kept there, under a name that changes with the
+    files and the roles, and loaded the next time. `ReferenceError_` if there is no reference to load.
     """
     paths = model.reference.paths
     if not paths:
@@ -51,10 +52,10 @@ def fitted_of(model: Model, cache: Path | None = None, progress: Progress | None
     if place is not None and (place / artefact.MANIFEST).is_file():
         with contextlib.suppress(ReferenceError_):  # of another version, or damaged: it is only a cache
             return artefact.load(place)
-    fitted = measure(tables, model, progress)
-    if place is not None:
-        artefact.write(fitted, place)
-    return fitted
+    if place is None:
+        return measure(tables, model, progress)
+    in_child(model, place)
+    return artefact.load(place)
 
 
 def measure(tables: Tables, model: Model, progress: Progress | None = None) -> Fitted:

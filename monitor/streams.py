@@ -103,8 +103,8 @@ class ModelStreams:
         self._timed = timed
 
     def prepare(self) -> None:
-        """Do now what the first pane would wait for: fit every detector."""
-        _ = self.engine.weight, self.engine.return_bets, self.engine.baseline.maps, self.engine.joint.fixed_tests
+        """Do now what the first pane would wait for: fit every detector but the window tests of the joint layer."""
+        _ = self.engine.weight, self.engine.return_bets, self.engine.baseline.maps, self.engine.joint.fixed
 
     def feed(self, batch: pa.RecordBatch, version: str, arrival: float) -> Fed:
         """Take one batch; ``version`` is the sender's word for rows without a version column."""

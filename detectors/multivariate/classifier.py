@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy import linalg, special
+from scipy import special
 
 from detectors.multivariate import binned, kernels
 from detectors.multivariate.bins import Bins, bins_of, half_a
@@ -135,5 +135,5 @@ def _newton(x: SingleArray, y: FloatArray, weight: FloatArray) -> Model:
         curve = (weight * np.maximum(p * (1 - p), 1e-6)).astype(np.float32)
         hessian = (x.T @ (x * curve[:, None])).astype(np.float64) + np.diag(penalty)
         slope = x.T @ (weight * (y - p)) - penalty * beta
-        beta = beta + linalg.solve(hessian, slope, assume_a="pos")
+        beta = beta + np.linalg.solve(hessian, slope)
     return Model(beta[:-1], float(beta[-1]))

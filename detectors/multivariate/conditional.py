@@ -28,7 +28,7 @@ RIDGE = 1e-5
 """Added to covariances, as a share of their mean variance."""
 MANY_DIMS = 64
 """From so many dimensions on, a third of the permutations do."""
-CHUNK = 1 << 21
+CHUNK = 1 << 18
 """Numbers of covariance held at a time."""
 
 

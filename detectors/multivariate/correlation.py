@@ -33,8 +33,8 @@ from detectors.types import FloatArray, IntArray, Reason, Sample, SingleArray, V
 
 KNOTS = 255
 """Quantiles of half A that the scores are read from."""
-PANEL = 1 << 21
-"""Bin means of pairs held at a time: 8 MB."""
+PANEL = 1 << 18
+"""Bin means of pairs held at a time: 1 MB; their permutations take five times that."""
 MOST_R = 0.995
 """Correlations are clipped to +-`MOST_R` before Fisher's z."""
 

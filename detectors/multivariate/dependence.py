@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from detectors.types import FloatArray, Sample, SingleArray
+from detectors.types import Sample, SingleArray
 
 FREQUENCIES = 64
 AXES = 24
@@ -34,7 +34,7 @@ def autocorrelation_time(sample: Sample, run: int, rng: np.random.Generator) -> 
     if len(sample.rows) < LEAST_BATCHES * run:
         return 1.0
     features = _whitened(_features(sample.rows, rng), sample.strata)
-    batches = features.reshape(-1, run, features.shape[1]).mean(axis=1)
+    batches = features.reshape(-1, run, features.shape[1]).mean(axis=1, dtype=np.float64)
     best, size = 1.0, run
     while len(batches) >= LEAST_BATCHES:
         largest = float(np.linalg.eigvalsh(np.cov(batches, rowvar=False, ddof=1))[-1]) * size
@@ -60,13 +60,12 @@ def _features(rows: SingleArray, rng: np.random.Generator) -> SingleArray:
     return np.hstack([np.cos(angle), np.sin(angle), rows])
 
 
-def _whitened(features: SingleArray, strata: np.ndarray[tuple[int], np.dtype[np.int32]]) -> FloatArray:
-    """The leading axes, of variance 1 each, less the mean of each stratum."""
-    centred = features.astype(np.float64)
+def _whitened(features: SingleArray, strata: np.ndarray[tuple[int], np.dtype[np.int32]]) -> SingleArray:
+    """The leading axes, of variance 1 each, less the mean of each stratum; the features are used up."""
     for stratum in np.unique(strata):
         mine = strata == stratum
-        centred[mine] -= centred[mine].mean(axis=0)
-    values, axes = np.linalg.eigh(centred.T @ centred / len(centred))
+        features[mine] -= features[mine].mean(axis=0, dtype=np.float64).astype(np.float32)
+    values, axes = np.linalg.eigh((features.T @ features).astype(np.float64) / len(features))
     keep = np.flatnonzero(values > 1e-6 * values[-1])[-AXES:]
-    white: FloatArray = centred @ (axes[:, keep] / np.sqrt(values[keep]))
+    white: SingleArray = features @ (axes[:, keep] / np.sqrt(values[keep])).astype(np.float32)
     return white

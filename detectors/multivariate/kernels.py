@@ -13,7 +13,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import distance
 
 from detectors.types import FloatArray
 
@@ -53,6 +52,8 @@ def laplace(distances: Rows, bandwidth: float, out: Rows | None = None) -> Rows:
 
 def city_block(x: Rows, y: Rows) -> Rows:
     """Distances ``(n, m)`` in the 1-norm."""
+    from scipy.spatial import distance  # 6 MB that an agent without this kernel does without
+
     distances: Rows = distance.cdist(x, y, "cityblock").astype(x.dtype)
     return distances
 

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy import linalg
 
 from detectors.multivariate import binned
 from detectors.multivariate.bins import Bins, bins_of, half_b
@@ -98,7 +97,7 @@ def _means(fixed: PCAFixed, rows: SingleArray, bins: IntArray) -> FloatArray:
 
 def _axes(rows: SingleArray) -> tuple[SingleArray, SingleArray, int]:
     """Axes ``(d, d')`` with variance, deviations along them, and how many explain `SHARE` of it (never all)."""
-    value, vector = linalg.eigh(rows.T @ rows / np.float32(len(rows)))
+    value, vector = np.linalg.eigh(rows.T @ rows / np.float32(len(rows)))
     value, vector = value[::-1].astype(np.float64), vector[:, ::-1]
     explained = np.cumsum(value) / max(float(value.sum()), 1e-300)
     keep = value > SMALLEST * max(float(value[0]), 1e-300)
