@@ -22,7 +22,8 @@ from pydantic.fields import FieldInfo
 from detectors import parts, simulate
 from detectors.compare import Baseline, Comparison
 from detectors.registry import CATALOG, JOINT, SEQUENTIAL, WITNESS, Tolerances
-from detectors.streaming.catalog import CLASSICAL
+from detectors.streaming.catalog import CLASSICAL, ONLINE
+from detectors.streaming.online_mmd import OnlineMMD
 from detectors.types import Detector, Window
 from monitor.cli import command
 from monitor.config import Config
@@ -152,6 +153,7 @@ def detectors() -> str:
         rows.append((f"`{name}`", "joint, window: explains, opens tickets", _words(test(Tolerances()))))
     for name, classical in CLASSICAL.items():
         rows.append((f"`{name}`", "columns, by name only: notes", _words(classical())))
+    rows.append((f"`{ONLINE}`", "joint, by name only: notes", _words(OnlineMMD())))
     head = ("Detector (its effect)", "Layer", "Question", "Null law", "Sees / blind to")
     return _table(head, [(shown, layer, *(words[key] for key in head[2:])) for shown, layer, words in rows])
 

@@ -181,7 +181,7 @@ class Engine:
         window = Window(state.panes[0].start, pane.end, comparison, pane.summary)
         evidence, moved, failures, seconds = self._score(state, window)
         views, told = self.joint.score(state.joint, pane.samples)
-        classical, notes = self.classical.step(state.classical, pane.number, pane.summary)
+        classical, notes = self.classical.step(state.classical, pane.number, pane.summary, pane.samples)
         state = dataclasses.replace(state, detectors=moved, joint=views, classical=classical)
         context = self._context(stream, pane, evidence, told, threshold)
         mean = pages.mean_log_e(state.pages, context.log_e, self.weight)

@@ -33,9 +33,9 @@ def streaming_detectors(names: tuple[str, ...]) -> tuple[str, ...]:
     """Classical streaming detectors that work on values; the default is none."""
     if not names:
         return names
-    from detectors.streaming.catalog import VALUES
+    from detectors.streaming.catalog import ONLINE, VALUES
 
-    return _known("streaming detector", names, VALUES)
+    return _known("streaming detector", names, (*VALUES, ONLINE))
 
 
 def _zone(name: str) -> str:

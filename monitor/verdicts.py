@@ -58,7 +58,10 @@ def of_window(
 def note(engine: Engine, state: StreamState, context: Context, name: str, units: IntArray) -> Finding:
     """A classical detector's alarm."""
     size = context.evidence.get("mean_change")
-    named = tuple(window_culprit(engine.names[unit], int(unit), size, name) for unit in units[:NAMED])
+    columns = units[:NAMED][units[:NAMED] < len(engine.names)]
+    named = tuple(window_culprit(engine.names[unit], int(unit), size, name) for unit in columns)
+    for unit in units[len(columns) :][:1]:  # a view, of which nothing is measured
+        named = (*named, dataclasses.replace(window_culprit(engine.name(unit), int(unit), None, name), members=()))
     return engine.writer.finding(state, context, named, _SHIFT, "info", float("nan"), 1)
 
 

@@ -30,3 +30,6 @@ CLASSICAL: dict[str, Callable[[], Streaming]] = {
 
 VALUES = tuple(name for name, make in CLASSICAL.items() if make().kind == "values")
 """Those that take real values; the others need the outcome stream of a model's errors."""
+
+ONLINE = "online_mmd"
+"""The one that looks at all columns together: `detectors.streaming.online_mmd`."""

@@ -131,6 +131,15 @@ def test_classical_detectors_are_heard_only_by_name_and_never_page() -> None:
         assert all(one.detector != "cusum" for one in findings(reports, "page", "ticket"))
 
 
+def test_online_mmd_is_heard_by_name_and_speaks_of_the_view() -> None:
+    it = streams(streaming=["online_mmd"])
+    reports = _feed(it, 20, 16) + _feed(it, 40, 17, rho=-0.9, shift=1.0)
+    notes = [one for one in findings(reports, "info") if one.detector == "online_mmd"]
+    assert notes[-1].pane > 20
+    assert notes[0].units[0].unit == "columns"
+    assert "columns" in notes[0].sentence()
+
+
 def test_moving_reference_follows_a_shift_that_the_fixed_one_keeps() -> None:
     fixed, moving = streams(), streams(moving={"panes": 40})
     for it, follows in ((fixed, False), (moving, True)):
