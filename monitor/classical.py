@@ -21,7 +21,6 @@ from detectors.streaming.online_mmd import OnlineMMD, OnlineMMDFixed
 from detectors.streaming.protocol import Streaming
 from detectors.types import IntArray, Reference, Sample, SingleArray, Summary
 
-
 MMD = OnlineMMD(run_length=10_000.0, draws=30_000)
 """One false alarm in so many kept runs: some hundred panes."""
 

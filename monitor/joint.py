@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.multivariate import attribution, nystroem
+from detectors.multivariate import attribution
 from detectors.multivariate.bins import bins_of
 from detectors.multivariate.conditional import ConditionalShift
-from detectors.multivariate.joint import COMPONENTS, JointDefault, direction
+from detectors.multivariate.joint import COMPONENTS, JointDefault
 from detectors.multivariate.protocol import JointEDetector, JointTest, Outcome, Step
 from detectors.registry import JOINT, WITNESS, Tolerances
 from detectors.types import Evidence, FloatArray, Reason, Reference, Sample, SingleArray, View
@@ -139,7 +139,9 @@ class JointLayer:
         names = self.reference.grid.names
         shown = "*".join(names[member] for member in members) or name
         detector = self.witness.name if np.isfinite(log_e) else self._default.name
-        return Culprit(shown, unit, detector, log_e, "ks_distance", effect, low, high, _NAN, _NAN, members)
+        groups = (group for group in attribution.groups(fixed, it) if len(group) > 1 and set(group) & set(members))
+        together = tuple(tuple(names[one] for one in group) for group in groups)
+        return Culprit(shown, unit, detector, log_e, "ks_distance", effect, low, high, _NAN, _NAN, members, together)
 
     def telling(self, view: int, sample: Sample) -> Callable[[SingleArray], FloatArray] | None:
         """How much rows of the view look like the sample's rather than the reference's: the witness function.
@@ -151,8 +153,7 @@ class JointLayer:
         bins = bins_of(it, sample)
         if bins.few:
             return None
-        way = direction(fixed, it, sample, bins, slice(None))
-        return lambda rows: nystroem.witness(way, rows)
+        return attribution.witness(fixed, it, sample, bins)
 
     @cached_property
     def _default(self) -> JointDefault:

@@ -23,7 +23,8 @@ class Culprit:
     """One unit that a finding names, with its size since the onset.
 
     ``members`` are the columns (positions in the grid) that it speaks of: the unit itself, or those that change
-    jointly.
+    jointly. ``together`` are groups of columns, one of them a member, that are strongly correlated in the reference:
+    they cannot be told apart.
     """
 
     unit: str
@@ -37,6 +38,7 @@ class Culprit:
     reference_value: float
     window_value: float
     members: tuple[int, ...] = ()
+    together: tuple[tuple[str, ...], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form; numbers rounded to six digits, NaN as null."""
@@ -50,6 +52,7 @@ class Culprit:
             "effect_high": _number(self.effect_high),
             "reference": _number(self.reference_value),
             "window": _number(self.window_value),
+            "together": [list(group) for group in self.together],
         }
 
 

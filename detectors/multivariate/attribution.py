@@ -55,18 +55,6 @@ class Units(NamedTuple):
     log_p: float
 
 
-class Rows(NamedTuple):
-    """Most telling rows: positions in the window's sample and in ``view.sample``, and the witness's values there.
-
-    The window's rows have the largest values, those of the reference the smallest.
-    """
-
-    window: IntArray
-    window_value: FloatArray
-    reference: IntArray
-    reference_value: FloatArray
-
-
 def columns(
     fixed: JointFixed,
     conditional: ConditionalFixed,
@@ -166,14 +154,13 @@ def groups(fixed: JointFixed, view: View) -> list[tuple[int, ...]]:
     return [tuple(int(u) for u in known[label == one]) for one in np.unique(label)]
 
 
-def rows(fixed: JointFixed, view: View, sample: Sample, bins: Bins, number: int = 5) -> Rows:
-    """The rows that tell most about the difference, by the witness between all window bins and half A."""
+def witness(fixed: JointFixed, view: View, sample: Sample, bins: Bins) -> Callable[[SingleArray], FloatArray]:
+    """How much rows ``(n, d)`` look like the window's rather than the reference's, ``(n,)``: the witness function.
+
+    It is that between all window bins and half A.
+    """
     way = direction(fixed, view, sample, bins, slice(None))
-    inside, outside = bins.window_rows.reshape(-1), bins.reference_rows.reshape(-1)
-    window, reference = nystroem.witness(way, sample.rows[inside]), nystroem.witness(way, view.sample.rows[outside])
-    top = np.argsort(-window, kind="stable")[:number]
-    low = np.argsort(reference, kind="stable")[:number]
-    return Rows(inside[top], window[top], outside[low], reference[low])
+    return lambda rows: nystroem.witness(way, rows)
 
 
 def _conditional(

@@ -114,10 +114,11 @@ def test_a_lost_mode_is_shown_by_the_references_rows() -> None:
     window, _ = modes(2, 1000, 4)
     case = Case(reference, window)
     assert case.outcome.log_p == pytest.approx(math.log(1 / 200))
-    found = attribution.rows(case.fixed, case.view, case.sample, case.bins, 20)
-    assert (mode[found.reference] == 4).all()
-    assert found.window_value.min() > found.reference_value.max()
-    assert set(found.reference) <= set(case.bins.reference_rows.reshape(-1))
+    witness = attribution.witness(case.fixed, case.view, case.sample, case.bins)
+    tested = case.bins.reference_rows.reshape(-1)
+    telling = tested[np.argsort(witness(case.view.sample.rows[tested]))[:20]]
+    assert (mode[telling] == 4).all()
+    assert witness(case.sample.rows).max() > witness(case.view.sample.rows[telling]).max()
     assert case.outcome.extra["effect"] == pytest.approx(0.2, abs=0.05)  # the mass of the lost mode
 
 
@@ -134,7 +135,8 @@ def test_an_embedding_has_rows_to_show_and_no_columns() -> None:
     assert case.pairs() == []
     assert attribution.named([], [], "correlation_change") == ()
     assert attribution.groups(case.fixed, case.view) == []
-    assert len(attribution.rows(case.fixed, case.view, case.sample, case.bins).window) == 5
+    witness = attribution.witness(case.fixed, case.view, case.sample, case.bins)
+    assert np.isfinite(witness(case.sample.rows)).all()
 
 
 def test_an_unknown_component_is_refused(quiet: Case) -> None:
