@@ -364,8 +364,12 @@ class Agent:
         for watched in self.models.values():
             if watched.streams is None or not watched.model.selfcheck:
                 continue
+            rows = watched.streams.pane_rows
+            if not rows:
+                continue  # nobody knows yet how many rows a pane has
             if watched.check is None:
-                watched.check = Selfcheck(watched.model, watched.streams.fitted, SEED, engine=watched.streams.engine)
+                engine = watched.streams.engine
+                watched.check = Selfcheck(watched.model, watched.streams.fitted, SEED, engine=engine, pane_rows=rows)
             watched.check.step(CHECK_PANES)
             watched.tally.figures = watched.check.figures()
 

@@ -161,6 +161,13 @@ class ModelStreams:
         return (*CATALOG, *joint, *engine.streaming)
 
     @property
+    def pane_rows(self) -> int:
+        """Rows of a pane in the busiest stream's window, in the mean; 0 before the first pane."""
+        windows = [(one.state.merged.rows, len(one.state.panes)) for one in self.streams.values() if one.state.merged]
+        rows, panes = max(windows, default=(0, 1))
+        return round(rows / panes)
+
+    @property
     def run_length(self) -> float:
         """A in panes of the whole model, before it is shared out."""
         return self._length
