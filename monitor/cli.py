@@ -115,6 +115,7 @@ def fit(config: Path, out: Path, model: str | None, *, as_json: bool) -> None:
     from monitor.config import load
     from monitor.errors import ConfigError
     from monitor.loading import fitted_of
+    from monitor.prepared import prepared
     from monitor.tables import document_of, print_fitted
 
     chosen = [one for one in load(config).models if model in (None, one.name)]
@@ -125,7 +126,7 @@ def fit(config: Path, out: Path, model: str | None, *, as_json: bool) -> None:
         with _progress() as progress:
             fitted = fitted_of(one, progress=progress)
         place = out if len(chosen) == 1 else out / one.name
-        artefact.write(fitted, place)
+        artefact.write(prepared(fitted), place)
         if as_json:
             documents.append({"model": one.name, "artefact": str(place), **document_of(fitted)})
         else:
@@ -207,6 +208,7 @@ def replay(
 ) -> None:
     """Send stored logs through the engine that `run` uses, in event time, as fast as it goes."""
     from monitor.config import load
+    from monitor.replay import chosen_of
     from monitor.replay import replay as run_replay
     from monitor.tables import sentence
 
@@ -214,13 +216,14 @@ def replay(
         _compare((config, other), paths, model, jsonl, as_json=as_json)
         return
     loaded = load(config)
+    timed = chosen_of(loaded, model).columns.time is not None
     with _lines(jsonl) as write, _progress() as progress:
 
         def emit(line: dict[str, Any]) -> None:
             if write is not None:
                 write(json.dumps(line))
             if not as_json and str(jsonl) != "-":
-                print(sentence(line))
+                print(sentence(line, timed=timed))
 
         outcomes = run_replay(loaded, paths, model=model, emit=emit, progress=progress)
     if as_json:

@@ -146,7 +146,7 @@ def _tell(
     emit: Callable[[Line], None],
     watch: Callable[[Report], None] | None,
 ) -> None:
-    for report in reports:
+    for report in sorted(reports, key=lambda report: report.end):
         outcome.panes += "/" not in report.stream
         for finding in report.findings:
             outcome.findings += 1

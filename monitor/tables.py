@@ -88,24 +88,28 @@ def print_fitted(name: str, fitted: Fitted, place: Path) -> None:
     console.print(f"written to {place}", markup=False)
 
 
-def sentence(line: Row) -> str:
-    """One replay line in words."""
-    if line["kind"] == "finding":
-        units = ", ".join(_unit(unit) for unit in line["units"][:5])
-        rest = len(line["units"]) - 5
-        more = f" and {rest} more" if rest > 0 else ""
-        where = "" if line["stream"] == "all" else f" [{line['stream']}]"
+def sentence(line: Row, *, timed: bool = False) -> str:
+    """One replay line in words; ``timed`` says that times are seconds and not rows."""
+    if line["kind"] == "summary":
+        discarded = ", ".join(f"{number} {reason}" for reason, number in line["discarded"].items()) or "none"
         return (
-            f"pane {line['pane']:>6}  {line['severity']:<6} {line['triage']:<10} {units}{more}"
-            f"  since pane {line['since_pane']}{where}"
+            f"{line['model']}: {line['rows']:,} rows, {line['panes']:,} panes, {line['findings']} findings, "
+            f"discarded: {discarded}, {line['seconds_cpu']} CPU s"
         )
+    when = f"pane {line['pane']:>6}  " + (f"{_minute(line['time'])}  " if timed else "")
+    where = "" if line["stream"] == "all" else f"[{line['stream']}] "
     if line["kind"] == "recovery":
-        return f"pane {line['pane']:>6}  back   {'':<10} {', '.join(line['units'])}"
-    discarded = ", ".join(f"{number} {reason}" for reason, number in line["discarded"].items()) or "none"
-    return (
-        f"{line['model']}: {line['rows']:,} rows, {line['panes']:,} panes, {line['findings']} findings, "
-        f"discarded: {discarded}, {line['seconds_cpu']} CPU s"
-    )
+        return f"{when}back   {where}{', '.join(line['units'])}"
+    units = ", ".join(_unit(unit) for unit in line["units"][:5])
+    rest = len(line["units"]) - 5
+    more = f" and {rest} more" if rest > 0 else ""
+    what = "mix" if line["subject"] == "mix" else line["triage"]
+    since = f"since pane {line['since_pane']}" + (f", {_minute(line['since_time'])}" if timed else "")
+    return f"{when}{line['severity']:<6} {where}{what.replace('_', ' ')}: {units}{more}  {since}"
+
+
+def _minute(time: float | None) -> str:
+    return "" if time is None else datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%MZ")
 
 
 def print_comparison(found: Comparison, names: tuple[str, str]) -> None:
@@ -114,14 +118,21 @@ def print_comparison(found: Comparison, names: tuple[str, str]) -> None:
     for key, name, outcome in zip("AB", names, found.outcomes, strict=True):
         console.print(f"{key} = {name}: {sentence(outcome.as_dict())}", markup=False, highlight=False)
     table = Table(title="Pages and tickets of both", title_justify="left")
-    for heading in ("", "units", "A", "B", "B later by"):
+    for heading in ("", "stream", "units", "A", "B", "B later by"):
         table.add_column(heading, overflow="fold")
     for pair in found.pairs:
         sides = (pair.a, pair.b)
         named = dict.fromkeys(unit["unit"] for side in sides if side is not None for unit in side.line["units"])
+        streams = dict.fromkeys(side.line["stream"] for side in sides if side is not None)
         where = "both" if all(sides) else "only A" if pair.a is not None else "only B"
         units = ", ".join(list(named)[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
-        table.add_row(where, units, *(_alarm(side, timed=found.timed) for side in sides), _later(pair.later, found))
+        table.add_row(
+            where,
+            ", ".join(streams),
+            units,
+            *(_alarm(side, timed=found.timed) for side in sides),
+            _later(pair.later, found),
+        )
     console.print(table)
     if not found.pairs:
         console.print("neither would have raised an alarm", markup=False)
@@ -130,7 +141,7 @@ def print_comparison(found: Comparison, names: tuple[str, str]) -> None:
 def _alarm(side: Episode | None, *, timed: bool) -> str:
     if side is None:
         return ""
-    when = datetime.fromtimestamp(side.raised, UTC).isoformat(" ", "seconds") if timed else f"row {side.raised:,.0f}"
+    when = _minute(side.raised) if timed else f"row {side.raised:,.0f}"
     return f"{side.line['severity']}, pane {side.line['pane']}, {when}"
 
 
@@ -142,5 +153,5 @@ def _later(later: float | None, found: Comparison) -> str:
 
 def _unit(unit: Row) -> str:
     effect = unit["effect"]
-    size = "" if effect is None else f" ({unit['effect_name'].replace('_', ' ')} {effect:+.3f})"
-    return f"{unit['unit']}{size}"
+    size = "" if effect is None else f"{unit['effect_name'].replace('_', ' ')} {effect:+.3g}, "
+    return f"{unit['unit']} ({size}{unit['detector']})"

@@ -57,6 +57,18 @@ def test_shift_in_a_stored_log_is_found_and_its_end_too(folder: Path) -> None:
     assert json.loads(json.dumps(lines, allow_nan=False)) == lines
 
 
+def test_lines_of_all_streams_come_in_the_order_of_time(folder: Path) -> None:
+    columns = {"segments": ["kind"]}
+    log = pa.Table.from_batches([rows(8_000, 1, shift=1.0)])
+    pq.write_table(log, folder / "one.parquet")
+    reports: list[Report] = []
+    config = _config(folder, columns=columns)
+    replay(config, [str(folder / "one.parquet")], emit=lambda _: None, watch=reports.append)
+    assert len({report.stream for report in reports}) > 1
+    ends = [report.end for report in reports]
+    assert ends == sorted(ends)
+
+
 def test_last_line_sums_up(folder: Path) -> None:
     lines, _ = _run(folder, _config(folder))
     summary = lines[-1]
