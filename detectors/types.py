@@ -113,7 +113,8 @@ class View:
 
     ``sample`` are reference rows, in complete runs of ``run`` rows (longer where rows depend on their neighbours).
     ``units`` are the monitored columns that the view spans (positions in ``Grid.names``), none for an embedding.
-    ``tau`` is the autocorrelation time of the view's rows.
+    ``tau`` is the autocorrelation time of the view's rows. ``measured`` is what detectors measured on this very sample,
+    by name, where that has been kept.
     """
 
     name: str
@@ -122,6 +123,7 @@ class View:
     run: int
     units: tuple[int, ...]
     tau: float
+    measured: Mapping[str, Fixed] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """The measured reference on disk: a folder of five files, portable, without pickle, verified when read.
 
 `manifest.json` holds the format version, the SHA-256 of the other files, the plan and all names; `arrays.npz` the
-numbers; `views.npz` the encoders and samples of the joint views; `vocabularies.arrow` and `sample.arrow` are Arrow IPC
-files. A folder is written beside its place and renamed into it, so that a reader sees a whole one.
+numbers; `views.npz` the encoders and samples of the joint views, with what the default detectors measured on them;
+`vocabularies.arrow` and `sample.arrow` are Arrow IPC files. A folder is written beside its place and renamed into it,
+so that a reader sees a whole one.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from detectors.types import Reference, Sample, Summary, View
 from monitor import arrays as npz
 from monitor.errors import ReferenceError_, StoreError
 from monitor.fitted import Fitted, Segments
+from monitor.prepared import deep, flat
 from monitor.schema import Plan
 
 FORMAT = 2
@@ -132,6 +134,7 @@ def _pack_views(views: tuple[View, ...]) -> bytes:
             raise TypeError(f"view {view.name} has an encoder that cannot be stored: {type(view.encoder).__name__}")
         arrays |= {f"{i}/encoder/{name}": array for name, array in view.encoder._asdict().items()}
         arrays |= {f"{i}/sample/{name}": array for name, array in view.sample._asdict().items()}
+        arrays |= {f"{i}/measured/{path}": array for path, array in flat(view.measured).items()}
     return npz.pack(arrays)
 
 
@@ -144,7 +147,9 @@ def _unpack_views(listed: list[dict[str, Any]], arrays: dict[str, Any]) -> tuple
         if sample.rows.shape != (len(sample.run), len(encoder.unit)) or len(sample.strata) != len(sample.run):
             raise ValueError("encoder and sample do not belong together")
         units = tuple(int(unit) for unit in said["units"])
-        views.append(View(str(said["name"]), encoder, sample, int(said["run"]), units, float(said["tau"])))
+        kept = f"{i}/measured/"
+        measured = deep({path.removeprefix(kept): one for path, one in arrays.items() if path.startswith(kept)})
+        views.append(View(str(said["name"]), encoder, sample, int(said["run"]), units, float(said["tau"]), measured))
     return tuple(views)
 
 

@@ -68,18 +68,20 @@ class JointLayer:
     @cached_property
     def fixed(self) -> tuple[Any, ...]:
         """What the witness measured on each view."""
-        return tuple(self.witness.fit(view, self._rng(i, 0)) for i, view in enumerate(self.views))
+        return tuple(self._measured(self.witness, i) for i in range(len(self.views)))
 
     @cached_property
     def fixed_tests(self) -> dict[str, tuple[Any, ...]]:
         """What each test measured on each view."""
-        return {
-            name: tuple(it.fit(view, self._rng(i, 0)) for i, view in enumerate(self.views))
-            for name, it in self.tests.items()
-        }
+        return {name: tuple(self._measured(it, i) for i in range(len(self.views))) for name, it in self.tests.items()}
+
+    def _measured(self, it: JointTest | JointEDetector, view: int) -> Any:
+        """What a detector measures on a view; kept with the artefact, or made now."""
+        kept = self.views[view].measured.get(it.name)
+        return it.fit(self.views[view], self._rng(view, 0)) if kept is None else kept
 
     def _rng(self, view: int, pane: int) -> np.random.Generator:
-        return np.random.default_rng([zlib.crc32(self.reference.grid.id.encode()), view, pane])
+        return rng_of(self.reference, view, pane)
 
     def start(self) -> tuple[Any, ...]:
         """No evidence yet."""
@@ -163,9 +165,7 @@ class JointLayer:
     def _attributing(self) -> tuple[tuple[Any, Any], ...]:
         """What naming the columns takes; measured with the first finding unless the default test runs anyway."""
         name = self._default.name
-        fixed = self.fixed_tests.get(name) or tuple(
-            self._default.fit(view, self._rng(i, 0)) for i, view in enumerate(self.views)
-        )
+        fixed = self.fixed_tests.get(name) or tuple(self._measured(self._default, i) for i in range(len(self.views)))
         score = ConditionalShift()
         more = (score.fit(view, self._rng(i, 0)) for i, view in enumerate(self.views))
         return tuple(zip(fixed, more, strict=True))
@@ -199,6 +199,11 @@ class JointLayer:
         """Begin anew where a view is back ``(v,)``."""
         every = zip(self.fixed, states, marked, strict=True)
         return tuple(self.witness.recovered(fixed, one) if back else one for fixed, one, back in every)
+
+
+def rng_of(reference: Reference, view: int, pane: int) -> np.random.Generator:
+    """The chance of one view and pane: the same for the same reference."""
+    return np.random.default_rng([zlib.crc32(reference.grid.id.encode()), view, pane])
 
 
 def _unsized(name: str, unit: int, log_e: float) -> Culprit:

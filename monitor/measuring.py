@@ -34,11 +34,12 @@ def main(place: str) -> int:
     """The child's side."""
     from monitor import artefact
     from monitor.loading import measure
+    from monitor.prepared import prepared
     from monitor.reader import Tables
 
     model = Model.model_validate_json(sys.stdin.read())
     try:
-        artefact.write(measure(Tables(model.reference.paths), model), Path(place))
+        artefact.write(prepared(measure(Tables(model.reference.paths), model)), Path(place))
     except ConfigError as error:
         sys.stdout.write(json.dumps({"faults": error.faults}) + "\n")
         return REFUSED

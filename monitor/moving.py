@@ -71,7 +71,8 @@ class Moving:
         return dataclasses.replace(fixed, summary=summary, strata=None, views=views, ruler=ruler)
 
     def _view(self, i: int, view: View) -> View:
-        return dataclasses.replace(view, sample=window_sample((one.samples[i] for one in self._parts), view.run))
+        sample = window_sample((one.samples[i] for one in self._parts), view.run)
+        return dataclasses.replace(view, sample=sample, measured={})
 
     def _joined(self, part: Part, pane: Part) -> Part:
         stride = part.stride

@@ -25,6 +25,7 @@ from monitor.errors import StoreError
 from monitor.fitted import Fitted
 from monitor.learning import Learner
 from monitor.loading import fitted_of
+from monitor.prepared import prepared
 from monitor.sinks.prometheus import ModelTally
 from monitor.streams import ModelStreams
 
@@ -96,7 +97,7 @@ class References:
         rest = learner.feed(batch)
         if not learner.complete:
             return (None if watched.act is None else batch), False
-        fitted = learner.fit()
+        fitted = prepared(learner.fit())
         kind = "learned" if watched.act is None else "rebaselined"
         artefact.write(fitted, self._place(watched.model, kind))
         if watched.act is not None:
