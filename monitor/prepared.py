@@ -12,7 +12,6 @@ from typing import Any, get_type_hints
 import numpy as np
 
 from detectors.multivariate.joint import JointFixed
-from detectors.multivariate.protocol import JointEDetector, JointTest
 from detectors.multivariate.witness import WitnessFixed
 from detectors.registry import JOINT, WITNESS, Tolerances
 from monitor.fitted import Fitted
@@ -24,11 +23,14 @@ KINDS: dict[str, type[Any]] = {"e_witness": WitnessFixed, "joint_min_p": JointFi
 
 def prepared(fitted: Fitted) -> Fitted:
     """The same with every view measured."""
-    makers = {"e_witness": WITNESS(Tolerances()), "joint_min_p": JOINT["joint_min_p"](Tolerances())}
+    witness, joint = WITNESS(Tolerances()), JOINT["joint_min_p"](Tolerances())
     views = []
     for i, view in enumerate(fitted.reference.views):
-        rng = {name: rng_of(fitted.reference, i, 0) for name in makers}
-        views.append(dataclasses.replace(view, measured={name: it.fit(view, rng[name]) for name, it in makers.items()}))
+        made = {
+            witness.name: witness.fit(view, rng_of(fitted.reference, i, 0)),
+            joint.name: joint.fit(view, rng_of(fitted.reference, i, 0)),
+        }
+        views.append(dataclasses.replace(view, measured=made))
     return dataclasses.replace(fitted, reference=dataclasses.replace(fitted.reference, views=tuple(views)))
 
 
