@@ -24,6 +24,8 @@ CLEAR = 1.25
 """So far above the edge an eigenvalue is no noise, heavy tails included."""
 LEAST_BATCHES = 48
 """Fewer batches say nothing about so many directions."""
+_NOTHING = 1e-9
+"""Variance of an axis that is rounding: cosines are in float32."""
 
 
 def autocorrelation_time(sample: Sample, run: int, rng: np.random.Generator) -> float:
@@ -34,10 +36,12 @@ def autocorrelation_time(sample: Sample, run: int, rng: np.random.Generator) -> 
     if len(sample.rows) < LEAST_BATCHES * run:
         return 1.0
     features = _whitened(_features(sample.rows, rng), sample.strata)
+    if not features.shape[1]:  # all rows are equal
+        return 1.0
     batches = features.reshape(-1, run, features.shape[1]).mean(axis=1, dtype=np.float64)
     best, size = 1.0, run
     while len(batches) >= LEAST_BATCHES:
-        largest = float(np.linalg.eigvalsh(np.cov(batches, rowvar=False, ddof=1))[-1]) * size
+        largest = float(np.linalg.eigvalsh(np.atleast_2d(np.cov(batches, rowvar=False, ddof=1)))[-1]) * size
         best, size = max(best, _spike(largest, features.shape[1] / len(batches))), 2 * size
         even = len(batches) // 2 * 2
         batches = (batches[:even:2] + batches[1:even:2]) / 2
@@ -66,6 +70,6 @@ def _whitened(features: SingleArray, strata: np.ndarray[tuple[int], np.dtype[np.
         mine = strata == stratum
         features[mine] -= features[mine].mean(axis=0, dtype=np.float64).astype(np.float32)
     values, axes = np.linalg.eigh((features.T @ features).astype(np.float64) / len(features))
-    keep = np.flatnonzero(values > 1e-6 * values[-1])[-AXES:]
+    keep = np.flatnonzero(values > max(1e-6 * values[-1], _NOTHING))[-AXES:]
     white: SingleArray = features @ (axes[:, keep] / np.sqrt(values[keep])).astype(np.float32)
     return white

@@ -49,3 +49,8 @@ def test_what_a_stratum_has_in_common_is_no_dependence() -> None:
 def test_few_rows_say_nothing() -> None:
     rng = np.random.default_rng(8)
     assert autocorrelation_time(sample_of(rng.standard_normal((100, 3)), 64), 64, rng) == 1.0
+
+
+def test_rows_that_are_all_equal_have_a_time_of_one() -> None:
+    rows = np.full((4_000, 3), 0.25)
+    assert autocorrelation_time(sample_of(rows, 8), 8, np.random.default_rng(6)) == 1.0
