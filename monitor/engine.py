@@ -260,9 +260,12 @@ class Engine:
         return Context(stream, pane, {**evidence, **told.evidence}, log_e, since, float(np.log(threshold)))
 
     def _mix(self, rows: IntArray) -> MixChange | None:
-        """How the traffic's rows by stratum differ from the reference's; dependent rows count for fewer."""
+        """How the traffic's rows by stratum differ from the reference's; dependent rows count for fewer.
+
+        None where no column makes a mix: there are no segments, or the stream is one.
+        """
         strata = self.reference.strata
-        if strata is None or not rows.any():
+        if strata is None or not strata.free.any() or not rows.any():
             return None
         tau = float(self.reference.tau[strata.free].max(initial=1.0))
         return mix_change(rows, strata.rows.astype(np.int64), strata.cell, tau)

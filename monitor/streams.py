@@ -32,6 +32,8 @@ MOST_VERSIONS = 8
 """Streams for versions of one model; rows of further versions share the stream "other"."""
 OTHER = "other"
 WHOLE = "all"
+MINGLED = 0.01
+"""Share of a segment's reference rows, at most, whose hours are counted together with those of other segments."""
 _RATE_PANES = 10
 
 
@@ -185,13 +187,15 @@ class ModelStreams:
     def _versions(self, decoded: Decoded, version: str) -> Iterator[tuple[str, NDArray[np.int64] | None]]:
         labels = decoded.version
         if labels is None:
-            yield self._admit(version or WHOLE), None
+            yield self._admit(version), None
             return
         for code, name, rows in _split(labels):
-            yield self._admit(name if code >= 0 else version or WHOLE), rows
+            yield self._admit(name if code >= 0 else version), rows
 
-    def _admit(self, name: str) -> str:
-        whole = [known for known in self.streams if "=" not in known]
+    def _admit(self, version: str) -> str:
+        """The stream of a version; a slash in its name is written %2F, for one sets segments apart."""
+        name = (version or WHOLE).replace("%", "%25").replace("/", "%2F")
+        whole = [known for known in self.streams if "/" not in known]
         return name if name in self.streams or len(whole) < MOST_VERSIONS else OTHER
 
     def _segments(
@@ -212,21 +216,36 @@ class ModelStreams:
                 yield from self._into(self._stream(name), part, decoded.batch, index, arrival)[0]
 
     def _known(self, column: str, value: str) -> bool:
-        """Whether the reference has rows of that segment: without them there is nothing to compare it with."""
-        return value in self.fitted.segments.get(column, {})
+        """Whether the reference has rows of that segment: without them there is nothing to compare it with.
+
+        With a season these must be told apart by the hour: rows that share the strata of "other segments" are not.
+        """
+        own = self.fitted.segments.get(column, {}).get(value)
+        strata = self.fitted.plan.strata
+        if own is None or strata is None or strata.by == "none":
+            return own is not None
+        return bool(own.mix[-strata.cells :].sum() <= MINGLED * own.rows)
 
     def _engine(self, name: str) -> Engine:
         """The engine of a stream: a segment is judged against its own rows of the reference."""
-        _, _, segment = name.partition("/")
-        if not segment:
+        segment = self._segment_of(name)
+        if segment is None:
             return self.engine
-        column, _, value = segment.partition("=")
-        if (column, value) not in self._segment_engines:
-            whole = self.fitted.reference
-            seasons = whole.strata if self.model.season.by != "none" else None
+        if segment not in self._segment_engines:
+            whole, (column, value) = self.fitted.reference, segment
+            seasons = None
+            if whole.strata is not None and self.model.season.by != "none":  # its own mix of segments is no news in it
+                seasons = dataclasses.replace(whole.strata, free=np.zeros_like(whole.strata.free))
             own = dataclasses.replace(whole, summary=self.fitted.segments[column][value], strata=seasons, views=())
-            self._segment_engines[column, value] = dataclasses.replace(self.engine, reference=own)
-        return self._segment_engines[column, value]
+            self._segment_engines[segment] = dataclasses.replace(self.engine, reference=own)
+        return self._segment_engines[segment]
+
+    def _segment_of(self, name: str) -> tuple[str, str] | None:
+        """The column and value of a segment's stream, None for a version's."""
+        _, _, segment = name.partition("/")
+        columns = (column for column in self.fitted.segments if segment.startswith(f"{column}="))
+        column = next(columns, segment.partition("=")[0])
+        return (column, segment.removeprefix(f"{column}=")) if segment else None
 
     def _crowded(self, column: str) -> bool:
         return sum(f"/{column}=" in known for known in self.streams) >= self.model.max_segments
@@ -315,9 +334,8 @@ class ModelStreams:
             if not key.startswith(prefix):
                 continue
             name = key.removeprefix(prefix)
-            _, _, segment = name.partition("/")
-            column, _, value = segment.partition("=")
-            if segment and not self._known(column, value):
+            segment = self._segment_of(name)
+            if segment is not None and not self._known(*segment):
                 continue  # a reference fitted anew, without rows of that segment
             one = self._stream(name)
             kept = [states.unpack_pane(self.engine.reference.grid.id, stored) for stored in panes(key)]

@@ -85,3 +85,36 @@ def test_mix_of_every_window_is_tested() -> None:
     assert quiet.mix is not None
     assert changed.mix is not None
     assert changed.mix.log_p < np.log(1e-6) < quiet.mix.log_p
+
+
+def _by_the_hour(regions: int) -> ModelStreams:
+    """Regions with incomes of their own, and a reference for each hour of the week."""
+    columns = {"time": "ts", "segments": ["region"]}
+    settings = model(columns=columns, season={"by": "hour_of_week"}, pane={"rows": 100})
+    return ModelStreams(
+        settings, measure_batches([_hours(40_000, 0, regions)], settings), config_id="test", timer=lambda: 0.0
+    )
+
+
+def _hours(n: int, seed: int, regions: int) -> pa.RecordBatch:
+    rng = np.random.default_rng(seed)
+    chosen = rng.integers(0, regions, n)
+    time = 1.7e9 + (seed * 40_000 + np.arange(n)) * 60.0
+    values = {"ts": time, "region": [f"r{one}" for one in chosen], "income": rng.standard_normal(n) + chosen}
+    return pa.RecordBatch.from_pydict({name: pa.array(one) for name, one in values.items()})
+
+
+def test_a_segment_by_the_hour_is_not_compared_with_the_mix_of_all() -> None:
+    it = _by_the_hour(2)
+    reports = it.feed(_hours(8_000, 1, 2), "", 0.0).reports
+    assert set(it.streams) == {"all", "all/region=r0", "all/region=r1"}
+    assert not findings(reports, "page", "ticket", "info")
+    assert all((report.mix is None) == ("=" in report.stream) for report in reports)
+
+
+def test_a_segment_whose_hours_are_not_told_apart_has_no_stream() -> None:
+    it = _by_the_hour(8)
+    reports = it.feed(_hours(16_000, 1, 8), "", 0.0).reports
+    assert len(it.streams) == 3
+    assert len(it.suppressed) == 6
+    assert not findings(reports, "page", "ticket")

@@ -140,3 +140,14 @@ def test_rows_are_conserved() -> None:
     assert sent == judged + lost + pending
     judged += sum(report.rows for report in it.flush())
     assert sent == judged + lost
+
+
+def test_versions_may_be_called_anything_and_stay_bounded() -> None:
+    it = streams(SEGMENTED)
+    for number in range(MOST_VERSIONS + 5):
+        it.feed(rows(10, number), f"prod/stage={number}", 0.0)
+    versions = {name.partition("/")[0] for name in it.streams}
+    assert versions == {*(f"prod%2Fstage={number}" for number in range(MOST_VERSIONS)), OTHER}
+    again = streams(SEGMENTED)
+    again.restore(it.state(), lambda _: [])
+    assert set(again.streams) == set(it.streams)
