@@ -13,6 +13,7 @@ import numpy as np
 from detectors.compare import Comparison
 from detectors.types import Evidence, FloatArray, Questions
 from detectors.univariate.mix import MixChange
+from monitor.naming import Facts, named
 
 DATA_FAULTS = ("missing", "nonfinite", "new_category", "type_fault")
 """Rate detectors whose rise means that the data is at fault; `out_of_range` may be a shift as well."""
@@ -139,6 +140,8 @@ class Finding:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form (design.md section 5)."""
+        detectors = (self.detector, *(unit.detector for unit in self.units))
+        facts = Facts(self.failure_mode, self.triage, self.subject, self.severity, detectors, self.log_e)
         return {
             "kind": "finding",
             "id": self.id,
@@ -147,6 +150,7 @@ class Finding:
             "time": _instant(self.time),
             "pane": self.pane,
             "failure_mode": self.failure_mode,
+            **named(facts),
             "triage": self.triage,
             "subject": self.subject,
             "severity": self.severity,

@@ -144,7 +144,7 @@ def test_detectors_touch_neither_the_world_nor_global_randomness() -> None:
     assert wrong == []
 
 
-ENGINE = ("engine", "verdicts", "findings", "joint", "classical", "report")
+ENGINE = ("engine", "verdicts", "findings", "joint", "classical", "report", "naming")
 """The modules that judge: what they give depends on nothing but what they are given."""
 
 

@@ -70,6 +70,12 @@ COUNTERS: dict[str, Callable[[Summary], tuple[FloatArray, FloatArray]]] = {
 }
 """Name of a fault -> (hits, rows asked), ``(u,)`` each; a column that cannot have the fault is never asked."""
 
+FAILURE_MODES = {
+    "new_category": ("common_corruption", "incomplete_testing"),
+    "out_of_range": ("common_corruption", "incomplete_testing", "distributional_shift"),
+}
+"""Counters whose rise may be something else than damaged data."""
+
 
 class RateFixed(NamedTuple):
     """One question a column, and the bets on it; ``mixture`` is what the strata answer (None without strata)."""
@@ -87,7 +93,11 @@ class Rate:
 
     counter: str
     tolerance: float = 0.01
-    failure_modes: tuple[str, ...] = ("common_corruption",)
+
+    @property
+    def failure_modes(self) -> tuple[str, ...]:
+        """A fault; where the values are new it may be that nobody tested them."""
+        return FAILURE_MODES.get(self.counter, ("common_corruption",))
 
     @property
     def name(self) -> str:
