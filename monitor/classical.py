@@ -73,6 +73,11 @@ class Classical:
             states[ONLINE] = MMD.start(self.online)
         return ClassicalState(states, {})
 
+    def adopt(self, state: ClassicalState) -> ClassicalState:
+        """Take over from the reference before: online MMD, whose window lies in that one, begins anew."""
+        fresh = {} if self.online is None else {ONLINE: OnlineMMD().start(self.online)}
+        return ClassicalState({name: one for name, one in state.states.items() if name != ONLINE} | fresh, state.quiet)
+
     def step(
         self, state: ClassicalState, number: int, fresh: Summary, samples: Sequence[Sample]
     ) -> tuple[ClassicalState, Notes]:

@@ -347,7 +347,7 @@ class Engine:
         state = dataclasses.replace(state, back=back)
         if not recovered.any():
             return state, []
-        return self._release(state, context, recovered, moved)
+        return self._release(state, context.pane, recovered, moved)
 
     def _views_back(self, context: Context) -> NDArray[np.bool_]:
         told = context.evidence.get(self.rows[-1]) if self.views else None
@@ -357,8 +357,19 @@ class Engine:
             back: NDArray[np.bool_] = told.extra["back"] >= recovery.RECOVERED
         return back
 
+    def adopt(self, state: StreamState, pane: Pane) -> tuple[StreamState, list[Recovered]]:
+        """Take over a stream whose reference has moved after ``pane``: what is measured by rows begins anew.
+
+        The direction of an open page on a view means nothing any more, so it ends; if the view still differs it will be
+        paged again.
+        """
+        state = dataclasses.replace(state, joint=self.joint.start(), classical=self.classical.adopt(state.classical))
+        ended = state.pages.latched > 0
+        ended[:, : len(self.names)] = False
+        return self._release(state, pane, ended, state.detectors) if ended.any() else (state, [])
+
     def _release(
-        self, state: StreamState, context: Context, recovered: NDArray[np.bool_], moved: Mapping[str, Any]
+        self, state: StreamState, pane: Pane, recovered: NDArray[np.bool_], moved: Mapping[str, Any]
     ) -> tuple[StreamState, list[Recovered]]:
         ended = [(int(row), int(unit)) for row, unit in np.argwhere(recovered)]
         owners = {at: owner for at, owner in state.owners.items() if at not in ended}
@@ -369,10 +380,10 @@ class Engine:
             joint=self.joint.recovered(state.joint, recovered[-1, len(self.names) :]),
             pages=pages.release(state.pages, recovered),
             owners=owners,
-            released=np.where(recovered.any(axis=0), context.pane.number, state.released),
+            released=np.where(recovered.any(axis=0), pane.number, state.released),
         )
         names = tuple(self.name(unit) for _, unit in ended)
-        return state, [Recovered(tuple(sorted(closed)), names, context.pane.number, context.pane.end)]
+        return state, [Recovered(tuple(sorted(closed)), names, pane.number, pane.end)]
 
     def name(self, unit: int) -> str:
         """What a column or view is called."""

@@ -288,8 +288,8 @@ class ModelStreams:
                 ticket_level=min(self.model.window.panes / (self._ticket_length * self._shares), 0.5),
             )
             one.closed = [*one.closed[-self.model.window.panes :], pane]
+            report = self._moved(one, pane, report)
             one.last = report
-            self._move(one, pane)
             one.joint |= report.joint
             reports.append(report)
         return reports
@@ -298,12 +298,14 @@ class ModelStreams:
         rule = self.model.moving
         return Moving(engine.reference, rule.panes, rule.steps, self.model.window.panes) if rule.panes else None
 
-    def _move(self, one: Stream, pane: Pane) -> None:
-        """Let the reference follow, if it is one that moves."""
+    def _moved(self, one: Stream, pane: Pane, report: Report) -> Report:
+        """Let the reference follow, if it is one that moves; the report with what that ends."""
         reference = None if one.moving is None else one.moving.add(pane)
-        if reference is not None:
-            one.engine = dataclasses.replace(one.engine, reference=reference)
-            one.state = dataclasses.replace(one.state, joint=one.engine.joint.start())
+        if reference is None:
+            return report
+        one.engine = dataclasses.replace(one.engine, reference=reference)
+        one.state, ended = one.engine.adopt(one.state, pane)
+        return dataclasses.replace(report, recovered=(*report.recovered, *ended))
 
     def _watch_rate(self, one: Stream, pane: Pane) -> None:
         """A budget in time over panes in rows: count how many panes the period really has, and never fewer again."""

@@ -149,3 +149,18 @@ def test_moving_reference_follows_a_shift_that_the_fixed_one_keeps() -> None:
         unit = it.engine.names.index("c")
         assert (last.evidence["anderson_darling"].log_p[unit] > np.log(1e-3)) == follows
         assert it.streams["all"].engine.reference.grid.id == it.engine.reference.grid.id
+
+
+def test_moving_reference_ends_an_open_page_on_a_view_instead_of_holding_it_for_ever() -> None:
+    it = streams(moving={"panes": 40, "steps": 2}, streaming=["online_mmd"])
+    reports = _feed(it, 60, 21) + _feed(it, 60, 22, rho=0.0)
+    opened = {one.id for one in findings(reports, "page")}
+    ended = {one for report in reports for back in report.recovered for one in back.ids}
+    one = it.streams["all"]
+    assert opened
+    assert opened <= ended or opened - ended == set(one.state.owners.values())
+    assert _feed(it, 60, 23, rho=0.0)
+    assert not one.state.pages.latched.any()
+    assert (
+        one.state.classical.states["online_mmd"].window.shape[1] == one.engine.reference.views[0].sample.rows.shape[1]
+    )
