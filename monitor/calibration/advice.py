@@ -9,6 +9,7 @@ from detectors.compare import LEAST_ROWS
 from detectors.sequential.e_ks import REFERENCE_LEVEL
 from monitor.calibration.result import Column, Delay, Result
 from monitor.calibration.rows import LEAST_RUNS, TAU_PER_RUN, Rows
+from monitor.calibration.words import interval, length
 from monitor.config import Model
 
 _NAMED = 5
@@ -42,6 +43,7 @@ def notes(model: Model, rows: Rows, tau: float) -> Iterator[str]:
 
 def warnings(result: Result, model: Model, rows: Rows, asked_streams: int) -> Iterator[str]:
     """In order of weight."""
+    yield from _broken(result)
     yield from _blind(result)
     yield from _small_reference(result)
     yield from _panes(result, model)
@@ -61,6 +63,17 @@ def warnings(result: Result, model: Model, rows: Rows, asked_streams: int) -> It
         yield (
             f'"{budget}" speaks of time and panes are counted in rows: a pane is taken for 60 s. Give --rate, or state '
             "the budget in panes."
+        )
+
+
+def _broken(result: Result) -> Iterator[str]:
+    """More false pages than promised, beyond chance."""
+    promised = result.budget.alarms
+    if result.per_period.low > promised:
+        yield (
+            f"The promise is not kept: {interval(result.per_period)} false pages in the budget's period where "
+            f"{promised:g} is promised. Usually rows depend on each other for longer than a pane, or follow a daily "
+            "cycle: set `season`, take longer panes, or leave such columns out."
         )
 
 
@@ -127,7 +140,7 @@ def _panes(result: Result, model: Model) -> Iterator[str]:
     wanted = max(LEAST_ROWS, _rounded(tau))
     longer = f"{{rows: {wanted}}}"
     if model.pane.every is not None and result.traffic.rate:
-        longer = f"{{every: {math.ceil(wanted / result.traffic.rate)}s}}"
+        longer = f"{{every: {length(wanted / result.traffic.rate)}}}"
     if rows < tau:
         yield (
             f"A pane of {rows} rows is less than one independent observation (rows depend over {tau:.0f}): evidence of "

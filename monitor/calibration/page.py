@@ -98,7 +98,8 @@ def _alarms(result: Result) -> Iterator[str]:
         says = f"budget of one in {rung.length:g} panes: {rung.pages} pages in {rung.panes:,} panes"
         value, low = (max(one, 1e-5) for one in (rate.value, rate.low))
         marks.append(Mark(1 / rung.length, value, low, rate.high, says, hollow=not rung.pages))
-    axis = [Axis(1e-5, 0.2, decades(1e-5, 0.2), title) for title in ("pages a pane promised", "measured, with 95 %")]
+    ticks = [(rate, f"1 in {1 / rate:,.0f}") for rate, _ in decades(1e-5, 0.2)]
+    axis = [Axis(1e-5, 0.2, ticks, title) for title in ("false pages per pane, promised", "measured, with 95 %")]
     says = "Measured rate of false pages against the promised one, for budgets that a short study can test"
     plot = Plot(axis[0], axis[1], [Series("promise", marks)], says, diagonal=True, width=420, height=220)
     yield f'<figure class="wide">{plot.svg()}<figcaption>{escape(says)}. Below the dashed line the'
@@ -164,9 +165,9 @@ def _rows(result: Result) -> Iterator[str]:
     for kind in dict.fromkeys(one.kind for one in joint):
         marks = [_mark(result, one, one.size) for one in joint if one.kind == kind]
         x = _sizes_axis(kind)
-        by = {words.raised(one) for one in joint if one.kind == kind} - {""}
+        by = dict.fromkeys(name for one in joint if one.kind == kind for name in words.raisers(one))
         plot = Plot(x, _panes_axis(result), [Series("promise", marks)], f"Delay against size: {words.LABELS[kind]}")
-        raised = f" Raised by {escape('; '.join(sorted(by)))}." if by else ""
+        raised = f" Raised by {escape(', '.join(by))}." if by else ""
         caption = f"<b>{escape(words.LABELS[kind])}</b>: {escape(words.MEANINGS[kind])}.{raised}"
         yield f"<figure>{plot.svg()}<figcaption>{caption}</figcaption></figure>"
     yield "</div>"

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 34.0, 8.0, 8.0, 22.0
+_RIGHT, _TOP, _BOTTOM = 8.0, 8.0, 26.0
+_TITLE, _LETTER = 18.0, 5.0
+"""Room for the title of the upright axis, and for a letter of its longest tick."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,26 +72,28 @@ class Plot:
         size = f'viewBox="0 0 {self.width:g} {self.height:g}"'
         return f'<svg {size} role="img" aria-label="{escape(self.says)}">{"".join(parts)}</svg>'
 
+    @property
+    def _left(self) -> float:
+        return _TITLE + _LETTER * max((len(text) for _, text in self.y.ticks), default=0)
+
     def _at(self, x: float, y: float) -> tuple[float, float]:
-        wide, high = self.width - _LEFT - _RIGHT, self.height - _TOP - _BOTTOM
-        return _LEFT + wide * self.x.share(x), _TOP + high * (1 - self.y.share(y))
+        wide, high = self.width - self._left - _RIGHT, self.height - _TOP - _BOTTOM
+        return self._left + wide * self.x.share(x), _TOP + high * (1 - self.y.share(y))
 
     def _grid(self) -> list[str]:
-        bottom, right = self.height - _BOTTOM, self.width - _RIGHT
+        left, bottom, right = self._left, self.height - _BOTTOM, self.width - _RIGHT
         parts = []
         for value, text in self.y.ticks:
             _, y = self._at(self.x.low, value)
-            parts.append(f'<path class="grid" d="M{_LEFT:g} {y:.1f}H{right:g}"/>')
-            parts.append(
-                f'<text class="tick" x="{_LEFT - 4:g}" y="{y + 3:.1f}" text-anchor="end">{escape(text)}</text>'
-            )
+            parts.append(f'<path class="grid" d="M{left:g} {y:.1f}H{right:g}"/>')
+            parts.append(f'<text class="tick" x="{left - 4:g}" y="{y + 3:.1f}" text-anchor="end">{escape(text)}</text>')
         for value, text in self.x.ticks:
             x, _ = self._at(value, self.y.low)
             parts.append(f'<path class="grid" d="M{x:.1f} {_TOP:g}V{bottom:g}"/>')
             parts.append(
                 f'<text class="tick" x="{x:.1f}" y="{bottom + 11:g}" text-anchor="middle">{escape(text)}</text>'
             )
-        middle, foot = (_LEFT + right) / 2, self.height - 2
+        middle, foot = (left + right) / 2, self.height - 2
         parts.append(
             f'<text class="tick" x="{middle:g}" y="{foot:g}" text-anchor="middle">{escape(self.x.title)}</text>'
         )

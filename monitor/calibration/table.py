@@ -60,11 +60,14 @@ def _columns(result: Result) -> Table:
 
 
 def _rows(result: Result) -> Table:
-    table = _table("Shifts of whole rows", "shift", "size", "found", "median (90 %) delay in panes", "", "raised by")
+    table = _table(
+        "Shifts of whole rows", "shift", "size", "found", "median (90 %) delay in panes", "median", "raised by"
+    )
     for one in result.delays:
         if one.unit == ROWS_UNIT:
             wall = words.span(result.traffic.seconds(one.median))
             delay = f"{words.panes(one.median)} ({words.panes(one.ninety)})"
             found = f"{one.found} of {one.streams}"
-            table.add_row(words.LABELS[one.kind], words.size(one.kind, one.size), found, delay, wall, words.raised(one))
+            by = ", ".join(words.raisers(one))
+            table.add_row(words.LABELS[one.kind], words.size(one.kind, one.size), found, delay, wall, by)
     return table

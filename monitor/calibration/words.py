@@ -62,9 +62,14 @@ def smallest(result: Result, unit: str, kind: str) -> str:
     return f"{size(kind, found.size)} in {found.median:.0f} ({panes(found.ninety)}) panes{', ' if wall else ''}{wall}"
 
 
-def raised(one: Delay) -> str:
+def raisers(one: Delay) -> list[str]:
     """What raised the page of a joint shift, the most frequent first."""
-    return ", ".join(sorted(one.by, key=lambda name: -one.by[name]))
+    return sorted(one.by, key=lambda name: -one.by[name])
+
+
+def length(seconds: float) -> str:
+    """A duration for a configuration, rounded up: 5039 s are 84m."""
+    return f"{math.ceil(seconds)}s" if seconds <= 120 else f"{math.ceil(seconds / 60)}m"
 
 
 def interval(one: Interval, digits: int = 3) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html.parser
 import json
 import math
@@ -15,10 +16,11 @@ import pytest
 from click.testing import CliRunner
 
 from detectors.types import MISSING_CODE, NEW_CODE, Block
-from monitor.calibration import page, rows
+from monitor.calibration import advice, page, rows, words
 from monitor.calibration.calibrate import calibrate
 from monitor.calibration.forecast import forecast
 from monitor.calibration.judge import paging
+from monitor.calibration.plots import Axis, Plot, decades
 from monitor.calibration.result import Result, binomial, poisson
 from monitor.calibration.selfcheck import Selfcheck
 from monitor.calibration.shifts import Injector, Shift
@@ -159,6 +161,13 @@ def test_small_reference_is_told_with_the_rows_that_it_needs() -> None:
     assert "at least 740 rows" in text  # ln(40) / (2 0.05^2) = 738
 
 
+def test_a_broken_promise_is_told_first(fitted: Fitted, result: Result) -> None:
+    model, some = bench.model(alarms=ALARMS), rows.rows_from(fitted)
+    worse = dataclasses.replace(result, false_alarms=dataclasses.replace(result.false_alarms, pages=30))
+    assert next(advice.warnings(worse, model, some, 5)).startswith("The promise is not kept: ")
+    assert not any("promise" in warning for warning in result.warnings)
+
+
 def test_blind_columns_and_small_panes_are_told() -> None:
     batch = bench.rows(4_000, 0).append_column("still", pa.array(np.ones(4_000)))
     settings = bench.model(alarms=ALARMS | {"smallest_shift": 0.6}, pane={"rows": 4})
@@ -288,6 +297,19 @@ class _Outside(html.parser.HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags[tag] = self.tags.get(tag, 0) + 1
         self.found += [f"{tag} {name}" for name, _ in attrs if name in {"src", "href", "onload", "onclick"}]
+
+
+def test_ticks_leave_room_for_the_title_of_their_axis() -> None:
+    across = Axis(1.0, 10.0, decades(1.0, 10.0), "x")
+    starts = []
+    for text in ("1", "1 in 100,000"):
+        picture = Plot(across, Axis(1.0, 10.0, [(1.0, text)], "y"), [], "").svg()
+        starts.append(float(picture.split('class="grid" d="M')[1].split()[0]))
+    assert starts[1] > starts[0] + 40
+
+
+def test_durations_are_told_as_the_configuration_takes_them() -> None:
+    assert [words.length(seconds) for seconds in (59.2, 5039.0)] == ["60s", "84m"]
 
 
 def test_page_stands_alone_and_escapes_names(result: Result) -> None:
