@@ -31,7 +31,7 @@ from monitor.report import Finding, Report
 from monitor.states import pack_pane
 from monitor.store import Checkpoint, FindingRow, FindingState, PaneRow, Store
 from monitor.streams import Fed
-from monitor.watched import Act, References, Watched
+from monitor.watched import Act, References, Watched, rows_beside
 
 FINDINGS_FILE = "findings.jsonl"
 CHECK_PANES = 10
@@ -99,6 +99,9 @@ class Agent:
         """Go on from the last checkpoint, if there is one."""
         saved = self.store.load()
         self.open = {row.id: row for row in self.store.findings(state="open")}
+        for watched in self.models.values():
+            if watched.learner is not None:
+                watched.learner.restore(0 if saved is None else saved.sequence)
         if saved is None:
             self.intake.recover(0)
             return
@@ -111,8 +114,6 @@ class Agent:
         self._log.info("restored", sequence=saved.sequence, recovered_rows=rows, open_findings=len(self.open))
 
     def _restore_model(self, watched: Watched, saved: Checkpoint) -> None:
-        if watched.learner is not None:
-            watched.learner.restore(saved.sequence)
         if watched.streams is None:
             return
         grid = saved.positions.get("grids", {}).get(watched.model.name)
@@ -262,10 +263,7 @@ class Agent:
                     self._close(row_id, back.time)
 
     def _open(self, watched: Watched, report: Report, finding: Finding) -> None:
-        streams = watched.streams
-        rows, telling = pa.table({}), {}
-        if streams is not None:
-            rows, telling = streams.streams[report.stream].sample.table(), streams.telling(report.stream, finding)
+        rows, telling = rows_beside(watched, report.stream, finding)
         line = finding.as_dict()
         row = FindingRow(
             id=finding.id,
@@ -379,6 +377,7 @@ class Agent:
 
     def replace(self, config: Config, begun: Sequence[Watched]) -> None:
         """Take over a reloaded configuration: ``begun`` are the models that are new or changed."""
+        self.references.go_on(begun, self.models, self.progress.sequence)
         fresh = {watched.model.name: watched for watched in begun}
         kept = {model.name: fresh.get(model.name) or self.models[model.name] for model in config.models}
         gone = [name for name in self.models if kept.get(name) is not self.models[name]]

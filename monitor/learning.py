@@ -34,7 +34,7 @@ class Learner:
 
     def feed(self, batch: pa.RecordBatch) -> pa.RecordBatch | None:
         """Keep rows; what is left of the batch once there are enough, None before that."""
-        room = self.wanted - self.rows
+        room = max(self.wanted - self.rows, 0)  # more than enough may have been kept for a larger reference
         kept = batch.slice(0, room)
         if self._batches and not kept.schema.equals(self._batches[0].schema):
             return None if room > batch.num_rows else batch.slice(room)

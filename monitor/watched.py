@@ -11,13 +11,13 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 
-from monitor import artefact, memory
+from monitor import artefact, log, memory
 from monitor.calibration.selfcheck import Selfcheck
 from monitor.clock import Clock
 from monitor.config import Config, Model, fingerprint
@@ -26,6 +26,7 @@ from monitor.fitted import Fitted
 from monitor.learning import Learner
 from monitor.loading import fitted_of
 from monitor.prepared import prepared
+from monitor.report import Finding
 from monitor.sinks.prometheus import ModelTally
 from monitor.streams import ModelStreams
 
@@ -64,6 +65,7 @@ class References:
     def __init__(self, folder: Path, clock: Clock) -> None:
         """``folder`` is the agent's state folder."""
         self._folder, self._clock = folder, clock
+        self._log = log.get("references")
 
     def watch(self, model: Model, config: Config) -> Watched:
         """A model that begins: with its reference, or with learning one; `DriftwardenError` if it has none."""
@@ -89,7 +91,7 @@ class References:
     def learn(self, watched: Watched, batch: pa.RecordBatch, config: Config) -> tuple[pa.RecordBatch | None, bool]:
         """Learn from a batch; the rows that are still to be judged, and whether there is a new reference now.
 
-        While a re-baseline gathers its rows, the old reference judges them too.
+        While a re-baseline gathers its rows, the old reference judges them too, and goes on if they make none.
         """
         learner = watched.learner
         if learner is None:
@@ -97,17 +99,48 @@ class References:
         rest = learner.feed(batch)
         if not learner.complete:
             return (None if watched.act is None else batch), False
-        fitted = prepared(learner.fit())
-        kind = "learned" if watched.act is None else "rebaselined"
-        artefact.write(fitted, self._place(watched.model, kind))
-        if watched.act is not None:
-            self._record(watched, watched.act, fitted)
-        begun = self._begin(watched.model, fitted, config)
+        try:
+            begun = self._take_over(watched, learner, config)
+        except Exception as fault:  # noqa: BLE001 - the reference in force, if there is one, goes on
+            self._give_up(watched, learner, fault)
+            return (None if watched.streams is None else batch), False
         watched.streams, watched.types, watched.learner, watched.act = begun.streams, begun.types, None, None
         watched.check = None
         learner.forget()
         memory.release()
         return rest, True
+
+    def _take_over(self, watched: Watched, learner: Learner, config: Config) -> Watched:
+        """Measure the rows, keep the artefact, and begin with it."""
+        fitted = prepared(learner.fit())
+        begun = self._begin(watched.model, fitted, config)
+        artefact.write(fitted, self._place(watched.model, "learned" if watched.act is None else "rebaselined"))
+        if watched.act is not None:
+            self._record(watched, watched.act, fitted)
+        return begun
+
+    def _give_up(self, watched: Watched, learner: Learner, fault: Exception) -> None:
+        """Rows that make no reference: a first one is learnt from other rows, a re-baseline is called off."""
+        wanted = "first reference, learning starts over" if watched.act is None else "re-baseline, it is called off"
+        self._log.error("rows make no reference", model=watched.model.name, wanted=wanted, error=str(fault))
+        learner.forget()
+        first = watched.act is None
+        watched.act = None
+        watched.learner = Learner(watched.model, learner.wanted, self._learning(watched.model)) if first else None
+        (self._learning(watched.model, "rebaseline") / _ACT).unlink(missing_ok=True)
+
+    def go_on(self, begun: Sequence[Watched], before: Mapping[str, Watched], sequence: int) -> None:
+        """Models that begin anew by a reload go on learning from the rows that they had so far."""
+        for watched in begun:
+            old = before.get(watched.model.name)
+            if watched.learner is None:
+                continue
+            try:
+                if old is not None and old.learner is not None:
+                    old.learner.save(sequence)
+                watched.learner.restore(sequence)
+            except StoreError as error:
+                self._log.error("learning starts over", model=watched.model.name, error=str(error))
 
     def rebaseline(self, watched: Watched, act: Act) -> None:
         """Begin to gather a new reference; one that is still being gathered starts over."""
@@ -169,6 +202,18 @@ def _write(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     fresh.rename(path)
+
+
+def rows_beside(watched: Watched, stream: str, finding: Finding) -> tuple[pa.Table, dict[str, pa.Table]]:
+    """Sampled rows of the stream, and the most telling ones; a finding is told without these rather than not at all."""
+    if watched.streams is None:
+        return pa.table({}), {}
+    rows = watched.streams.streams[stream].sample.table()
+    try:
+        return rows, watched.streams.telling(stream, finding)
+    except Exception as fault:  # noqa: BLE001 - evidence must not end the engine
+        log.get("references").error("telling rows failed", model=finding.model, finding=finding.id, error=repr(fault))
+        return rows, {}
 
 
 Ask = Callable[[Act], None]

@@ -1,0 +1,101 @@
+"""Learning a reference, for the first time or again: rows are kept over reloads, and bad rows end nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor import learning
+from monitor.clock import SystemClock
+from monitor.config import Config, parse_config
+from monitor.errors import ReferenceError_
+from monitor.learning import Learner
+from monitor.watched import Act, References, Watched
+from tests.monitor.streams_bench import rows
+
+ACT = Act("m", "a new tariff", "ana", 3_000, 1.7e9)
+
+
+def config(folder: Path, **changes: Any) -> Config:
+    model = {"name": "m", "reference": {"learn_rows": 2_000}, "pane": {"rows": 200}, "window": {"panes": 10}} | changes
+    return parse_config({"models": [model], "store": {"path": str(folder)}}, base=folder)
+
+
+def begin(folder: Path, settings: Config) -> tuple[References, Watched]:
+    references = References(folder, SystemClock())
+    return references, references.watch(settings.models[0], settings)
+
+
+def learnt(folder: Path) -> tuple[References, Watched, Config]:
+    settings = config(folder)
+    references, watched = begin(folder, settings)
+    rest, new = references.learn(watched, rows(2_500, 0), settings)
+    assert new
+    assert rest is not None
+    assert rest.num_rows == 500
+    return references, watched, settings
+
+
+def _refuse(*_: object) -> Any:
+    raise ReferenceError_("no column can be watched")
+
+
+def test_a_rebaseline_of_rows_that_make_no_reference_is_called_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    references, watched, settings = learnt(tmp_path)
+    old = watched.streams
+    references.rebaseline(watched, ACT)
+    monkeypatch.setattr(learning, "measure_batches", _refuse)
+    batch = rows(3_000, 1)
+    assert references.learn(watched, batch, settings) == (batch, False)
+    assert references.learn(watched, batch, settings) == (batch, False)
+    assert watched.streams is old
+    assert (watched.learner, watched.act) == (None, None)
+    assert begin(tmp_path, settings)[1].act is None
+
+
+def test_first_rows_that_make_no_reference_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = config(tmp_path)
+    references, watched = begin(tmp_path, settings)
+    with monkeypatch.context() as patched:
+        patched.setattr(learning, "measure_batches", _refuse)
+        assert references.learn(watched, rows(2_000, 0), settings) == (None, False)
+    assert watched.learner is not None
+    assert watched.learner.rows == 0
+    assert references.learn(watched, rows(2_000, 1), settings)[1]
+
+
+def test_rows_of_a_pending_rebaseline_outlive_a_reload_and_the_restart_after_it(tmp_path: Path) -> None:
+    references, watched, settings = learnt(tmp_path)
+    references.rebaseline(watched, ACT)
+    for sequence, seed in ((1, 1), (2, 2)):
+        references.learn(watched, rows(1_000, seed), settings)
+        if sequence == 1:
+            assert watched.learner is not None
+            watched.learner.save(sequence)
+    changed = config(tmp_path, max_segments=3)
+    fresh = references.watch(changed.models[0], changed)
+    references.go_on([fresh], {"m": watched}, 2)
+    assert fresh.learner is not None
+    assert fresh.learner.rows == 2_000
+    again = begin(tmp_path, changed)[1]
+    assert again.learner is not None
+    again.learner.restore(2)
+    assert again.learner.rows == 2_000
+    assert references.learn(again, rows(1_500, 3), changed)[1]
+
+
+def test_more_rows_than_are_wanted_now_are_enough(tmp_path: Path) -> None:
+    settings = config(tmp_path).models[0]
+    before = Learner(settings, 5_000, tmp_path)
+    before.feed(rows(3_000, 0))
+    before.save(1)
+    fewer = Learner(settings, 2_000, tmp_path)
+    fewer.restore(1)
+    rest = fewer.feed(rows(100, 1))
+    assert fewer.complete
+    assert rest is not None
+    assert rest.num_rows == 100
