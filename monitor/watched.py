@@ -78,13 +78,13 @@ class References:
 
     def _watch(self, model: Model, config: Config) -> Watched:
         rebaselined = self._place(model, "rebaselined")
-        if (rebaselined / artefact.MANIFEST).is_file() and self._replaced(model) == _identity(model):
+        if (rebaselined / artefact.MANIFEST).is_file() and _facts(rebaselined).get("replaces") == _identity(model):
             return self._begin(model, artefact.load(rebaselined), config)
         wanted = model.reference.learn_rows
         if not wanted:
             return self._begin(model, fitted_of(model, self._folder / "references"), config)
         learned = self._place(model, "learned")
-        if (learned / artefact.MANIFEST).is_file():
+        if (learned / artefact.MANIFEST).is_file() and _facts(learned).get("replaces") == _identity(model):
             return self._begin(model, artefact.load(learned), config)
         return Watched(model, learner=Learner(model, wanted, self._learning(model)))
 
@@ -117,6 +117,8 @@ class References:
         artefact.write(fitted, self._place(watched.model, "learned" if watched.act is None else "rebaselined"))
         if watched.act is not None:
             self._record(watched, watched.act, fitted)
+        else:
+            _write(_beside(self._place(watched.model, "learned")), json.dumps({"replaces": _identity(watched.model)}))
         return begun
 
     def _give_up(self, watched: Watched, learner: Learner, fault: Exception) -> None:
@@ -166,20 +168,12 @@ class References:
         facts |= {"grid": fitted.reference.grid.id, "replaces": _identity(watched.model)}
         place = self._place(watched.model, "rebaselined")
         try:
-            _write(place.with_suffix(".json"), json.dumps(facts))
+            _write(_beside(place), json.dumps(facts))
             with (self._folder / "references" / HISTORY).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(facts) + "\n")
             (self._learning(watched.model, "rebaseline") / _ACT).unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(f"{place}: the re-baseline cannot be recorded: {error.strerror}") from error
-
-    def _replaced(self, model: Model) -> str:
-        """What the re-baselined reference stood in for."""
-        try:
-            facts = json.loads(self._place(model, "rebaselined").with_suffix(".json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return ""
-        return str(facts.get("replaces", ""))
 
     def _place(self, model: Model, kind: str) -> Path:
         return self._folder / "references" / f"{model.name}-{kind}"
@@ -192,6 +186,20 @@ def _identity(model: Model) -> str:
     """Changes when the configuration asks for another reference."""
     told = json.dumps([model.reference.document(), model.columns.model_dump(), model.season.model_dump()])
     return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _beside(place: Path) -> Path:
+    """Where it stands what an artefact was made for; models' names may have dots."""
+    return place.with_name(place.name + ".json")
+
+
+def _facts(place: Path) -> dict[str, object]:
+    """What was written down beside an artefact; nothing if that cannot be read."""
+    try:
+        facts = json.loads(_beside(place).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def _write(path: Path, text: str) -> None:

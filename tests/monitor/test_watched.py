@@ -99,3 +99,24 @@ def test_more_rows_than_are_wanted_now_are_enough(tmp_path: Path) -> None:
     assert fewer.complete
     assert rest is not None
     assert rest.num_rows == 100
+
+
+def test_models_whose_names_have_dots_keep_their_own_rebaselines(tmp_path: Path) -> None:
+    both = [config(tmp_path, name=name) for name in ("credit.a", "credit.b")]
+    for settings in both:
+        references, watched = begin(tmp_path, settings)
+        references.learn(watched, rows(2_000, 0), settings)
+        references.rebaseline(watched, Act(settings.models[0].name, "a new tariff", "ana", 3_000, 1.7e9))
+        assert references.learn(watched, rows(3_000, 1), settings)[1]
+    for settings in both:
+        streams = begin(tmp_path, settings)[1].streams
+        assert streams is not None
+        assert streams.fitted.rows == 3_000
+
+
+def test_what_was_learnt_for_other_columns_is_learnt_anew(tmp_path: Path) -> None:
+    _, watched, settings = learnt(tmp_path)
+    assert watched.streams is not None
+    assert begin(tmp_path, settings)[1].streams is not None
+    changed = config(tmp_path, columns={"segments": ["kind"]})
+    assert begin(tmp_path, changed)[1].learner is not None
