@@ -157,14 +157,17 @@ def _kept(keeper: Chooser, blocks: Iterable[Block], *, reserved: bool | None) ->
         number += block.rows
         some = block
         if reserved is not None:
-            mine = _is_reserved(numbers // keeper.run) == reserved
+            mine = for_axes(numbers, keeper.run) == reserved
             some, numbers = taken(block, mine), numbers[mine]
         if len(numbers):
             kept = keeper.add(kept, [some], numbers, some)
     return kept.samples
 
 
-def _is_reserved(run: IntArray) -> NDArray[np.bool_]:
-    """By the low bits of the hash: the keeper looks at the high ones."""
-    marked: NDArray[np.bool_] = mixed(run.view(np.uint64)) % np.uint64(_RESERVED) == 0
+def for_axes(numbers: IntArray, run: int) -> NDArray[np.bool_]:
+    """Which rows are reserved for the axes of embeddings, by the low bits of a hash: the keeper looks at the high ones.
+
+    ``numbers (n,)`` are places in the reference.
+    """
+    marked: NDArray[np.bool_] = mixed((numbers // run).view(np.uint64)) % np.uint64(_RESERVED) == 0
     return marked

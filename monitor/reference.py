@@ -25,7 +25,7 @@ from detectors.types import Block, FloatArray, IntArray, Reference, Summary
 from monitor.decode import Decoder
 from monitor.errors import ConfigError, ReferenceError_
 from monitor.fitted import Fitted
-from monitor.joint_reference import Measured, views_of
+from monitor.joint_reference import Measured, for_axes, views_of
 from monitor.parted_reference import parted
 from monitor.passes import Batches, decoded, taken, together
 from monitor.schema import ColumnPlan, Kind, Plan, Roles, build, check_roles
@@ -86,15 +86,19 @@ def fit(
     if strata is not None:
         summary = dataclasses.replace(summary, mix=strata.rows.astype(np.int64))
     fits = summary.rows * _bytes_a_row(full) <= _ORDER_BYTES
-    first = _first_rows(batches_factory, whole_reader if fits else reader, full, summary.rows)
+    first, places = _first_rows(batches_factory, whole_reader if fits else reader, full, summary.rows)
     tau, tau_missing = _dependence(first, full, summary, strata)
+    whole = first.rows == summary.rows and (fits or not full.vectors)
     views, remarks = views_of(
         Measured(plan, full, summary, rows, tau, tau_missing),
-        first if first.rows == summary.rows and (fits or not full.vectors) else None,
+        first if whole else None,
         batches_factory,
         whole_reader,
         np.random.default_rng(seed),
     )
+    if full.vectors and views:  # rows that axes were fitted to look drifted and are no traffic
+        numbers = np.argsort(places)[survey.sample.numbers] if whole else survey.sample.numbers
+        sample = sample.take(pa.array(np.flatnonzero(~for_axes(numbers, views[0].run))))
     plan, notes = _remarks(plan, full, summary)
     reference = Reference(full, summary, tau, tau_missing, strata, views)
     return Fitted(plan, reference, vocabularies, sample, summary.rows, clock(), (*notes, *remarks), segments)
@@ -185,8 +189,8 @@ def _count(cells: IntArray, columns: FloatArray, grid: Grid, low: FloatArray, hi
         np.maximum(high[some], columns[some].max(axis=1, where=finite, initial=-np.inf), out=high[some])
 
 
-def _first_rows(batches: Batches, decoder: Decoder, grid: Grid, rows: int) -> Block:
-    """The first rows, in the order of their time if they have one, else of the files.
+def _first_rows(batches: Batches, decoder: Decoder, grid: Grid, rows: int) -> tuple[Block, IntArray]:
+    """The first rows in the order of their time if they have one, else of the files, and their places in the files.
 
     With their vectors only if these fit into memory for all ``rows``: then all of them are in it.
     """
@@ -204,8 +208,9 @@ def _first_rows(batches: Batches, decoder: Decoder, grid: Grid, rows: int) -> Bl
             break
     block = together(held)
     if block.time is None or not np.isfinite(block.time).any():
-        return block
-    return taken(block, np.argsort(block.time, kind="stable"))  # absent times go last
+        return block, np.arange(block.rows)
+    order = np.argsort(block.time, kind="stable")  # absent times go last
+    return taken(block, order), order
 
 
 def _dependence(first: Block, grid: Grid, summary: Summary, strata: Strata | None) -> tuple[FloatArray, FloatArray]:

@@ -209,7 +209,10 @@ def _sampled(schema: pa.Schema, roles: Roles) -> pa.Schema:
 
 
 class Sample:
-    """A uniform sample of rows: those with the smallest of random keys, given out in row order."""
+    """A uniform sample of rows: those with the smallest of random keys, given out in row order.
+
+    ``numbers (n,)`` are the rows' places in the reference, once `batch` has been called.
+    """
 
     def __init__(self, schema: pa.Schema, seed: int, *, rows: int = SAMPLE_ROWS, size: int = SAMPLE_BYTES) -> None:
         """Keep at most ``rows`` rows and about ``size`` bytes."""
@@ -220,12 +223,16 @@ class Sample:
         self._threshold = 1.0
         self._held = self._held_bytes = 0
         self._keys: list[NDArray[np.float64]] = []
+        self._offered = 0
+        self.numbers = np.zeros(0, np.int64)
+        self._places: list[NDArray[np.int64]] = []
         self._parts: list[pa.RecordBatch] = []
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Offer the rows of one batch."""
         keys = self._rng.random(batch.num_rows)
         chosen = np.flatnonzero(keys < self._threshold)
+        first, self._offered = self._offered, self._offered + batch.num_rows
         if not chosen.size:
             return
         part = pa.RecordBatch.from_arrays(
@@ -234,6 +241,7 @@ class Sample:
         )
         self._parts.append(conform(part, self._schema))
         self._keys.append(keys[chosen])
+        self._places.append(first + chosen)
         self._held += chosen.size
         self._held_bytes += self._parts[-1].nbytes
         if self._held > 2 * self._rows or self._held_bytes > 2 * self._size:
@@ -243,17 +251,18 @@ class Sample:
         """Keep the rows with the smallest keys, fewer than before if they are too large."""
         if not self._parts:
             return
-        keys = np.concatenate(self._keys)
+        keys, places = np.concatenate(self._keys), np.concatenate(self._places)
         table = pa.Table.from_batches(self._parts, schema=self._schema).combine_chunks()
         while True:
             keep = np.sort(np.argsort(keys, kind="stable")[: self._rows])
-            table, keys = table.take(pa.array(keep)), keys[keep]
+            table, keys, places = table.take(pa.array(keep)), keys[keep], places[keep]
             if len(keys) >= self._rows:
                 self._threshold = float(keys.max(initial=0.0))
             if table.nbytes <= self._size or len(keys) <= 1:
                 break
             self._rows = max(1, int(len(keys) * self._size / table.nbytes))
-        self._parts, self._keys = table.combine_chunks().to_batches(), [keys]
+        self._parts, self._keys, self._places = table.combine_chunks().to_batches(), [keys], [places]
+        self.numbers = places
         self._held, self._held_bytes = len(keys), table.nbytes
 
     def batch(self) -> pa.RecordBatch:

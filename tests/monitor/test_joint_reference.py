@@ -136,6 +136,28 @@ def test_embeddings_vary_along_their_axes_as_later_rows_do(fits: bool, monkeypat
     np.testing.assert_array_equal(view(fitted, "columns").sample.run, emb.sample.run)
 
 
+@pytest.mark.parametrize("fits", [True, False])
+@pytest.mark.parametrize("seed", [None, 5])
+def test_rows_that_axes_were_fitted_to_are_not_resampled(
+    fits: bool,  # noqa: FBT001
+    seed: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if not fits:
+        monkeypatch.setattr(reference, "_ORDER_BYTES", 1 << 16)
+    n, d = 4_000, 16
+    noise = np.random.default_rng(6).standard_normal((n, d)).astype(np.float32)
+    table = pa.table(columns(n) | {"emb": pa.FixedSizeListArray.from_arrays(noise.ravel(), d)})
+    if seed is not None:
+        table = table.take(pa.array(np.random.default_rng(seed).permutation(n)))
+    fitted = measure(table, Roles(time="ts", embeddings=("emb",)))
+    decoder = Decoder(fitted.plan, fitted.reference.grid, fitted.vocabularies)
+    rows = view(fitted, "emb").encoder.encode(decoder.decode(fitted.sample).block)
+    known = {row.tobytes() for row in view(fitted, "emb").sample.rows}
+    assert 0.6 * n < len(rows) < 0.9 * n  # a quarter of the runs is for the axes
+    assert np.mean([row.tobytes() in known for row in rows]) > 0.99  # all but the last run, where that is cut off
+
+
 def test_an_embedding_named_like_a_view_is_told_apart() -> None:
     rng = np.random.default_rng(4)
     table = columns(2_000) | {"scores": rng.standard_normal((2_000, 3)).tolist(), "still": [[1.0, 2.0]] * 2_000}

@@ -141,6 +141,14 @@ def test_the_sample_keeps_row_order_and_whole_rows() -> None:
     assert got.column("c").to_pylist() == [f"w{k}" for k in i]
 
 
+@pytest.mark.parametrize("n", [50, 5_000])
+def test_the_sample_knows_where_its_rows_came_from(n: int) -> None:
+    sample = Sample(batches(1, 1)[0].schema, 0, rows=100)
+    for batch in batches(n, 700):
+        sample.add(batch)
+    assert sample.batch().column("i").to_pylist() == sample.numbers.tolist()
+
+
 def test_the_sample_is_uniform() -> None:
     # 200 samples of 100 out of 1000: the mean index has standard deviation 289 / sqrt(20000) * sqrt(0.9) = 1.9
     means = [np.mean(sampled(1000, 300, seed=seed).column("i").to_numpy()) for seed in range(200)]
