@@ -32,7 +32,7 @@ TELEMETRY: Final[dict[str, Telemetry]] = {
     "label": Telemetry("columns.label", "the truth, when it is known"),
     "label_source": Telemetry("", "who gave each label, and when"),
     "client": Telemetry("columns.client", "a lasting pseudonym of who asks, such as a keyed hash"),
-    "version": Telemetry("columns.version", "the version of the model"),
+    "version": Telemetry("columns.version", "the version of the model, unless senders name it"),
     "segments": Telemetry("columns.segments", "the groups that must be served equally well"),
     "time": Telemetry("columns.time", "the time of each row"),
     "request_digest": Telemetry("", "a keyed hash of each input, and at most 64 numbers that are near for like inputs"),

@@ -253,6 +253,36 @@ def _compare(
 
 @command.command()
 @_CONFIG
+@_JSON
+@click.option("--coverage", is_flag=True, help="Which of the 17 failure modes are watched, and how.")
+@click.option("--model", help="Only this model of the configuration.")
+def report(config: Path, model: str | None, *, coverage: bool, as_json: bool) -> None:
+    """Say which failure modes are watched with this configuration, what is missing for more, what no log shows.
+
+    It reads no data: columns are told from the measured reference where there is one, else from the configuration.
+    """
+    if not coverage:
+        raise click.UsageError("say what to report: --coverage")
+    from monitor.config import load
+    from monitor.coverage import coverage as covered
+    from monitor.errors import ConfigError
+    from monitor.loading import at_hand
+    from monitor.tables import print_coverage
+
+    loaded = load(config, secrets=False)
+    chosen = [one for one in loaded.models if model in (None, one.name)]
+    if not chosen:
+        raise ConfigError([f"--model: no model is called {model!r}"])
+    found = [covered(one, at_hand(one, loaded.store.path / "references")) for one in chosen]
+    if as_json:
+        print(json.dumps([one.document() for one in found]))
+        return
+    for one in found:
+        print_coverage(one)
+
+
+@command.command()
+@_CONFIG
 def run(config: Path) -> None:
     """Serve until SIGTERM: take rows in, judge them, tell Prometheus. SIGHUP reloads the configuration."""
     from monitor.memory import few_arenas

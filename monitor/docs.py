@@ -24,6 +24,7 @@ from detectors.compare import Baseline, Comparison
 from detectors.registry import CATALOG, JOINT, SEQUENTIAL, WITNESS, Tolerances
 from detectors.streaming.catalog import CLASSICAL, ONLINE
 from detectors.streaming.online_mmd import OnlineMMD
+from detectors.taxonomy import MODES
 from detectors.types import Detector, Window
 from monitor.cli import command
 from monitor.config import Config
@@ -184,6 +185,25 @@ def _effects(made: dict[str, Detector]) -> dict[str, str]:
     return names
 
 
+def modes() -> str:
+    """Every failure mode, with what speaks to it."""
+    tolerances = Tolerances()
+    speaks = {name: make(tolerances).failure_modes for name, make in CATALOG.items()}
+    speaks |= {name: make(tolerances).failure_modes for name, make in JOINT.items()}
+    pages = {name: speaks[name] for name in SEQUENTIAL} | {"e_witness": WITNESS(tolerances).failure_modes}
+    rows = []
+    for mode in MODES.values():
+        named = [f"`{name}`" for name, told in pages.items() if mode.name in told]
+        tests = sum(mode.name in told for name, told in speaks.items() if name not in pages)
+        ids = [f"`{one}`" for name, tags in mode.tags.items() if name != "misp" for one in tags]
+        detectors = ", ".join([*named, *([f"{tests} window tests"] if tests else [])])
+        rows.append(
+            (str(mode.number), f"`{mode.name}`", f"`{mode.misp}`", ", ".join(ids), detectors, mode.not_observable)
+        )
+    head = ("", "Failure mode", "MISP's value", "ATLAS, OWASP ML, NIST", "Detectors", "What no log shows")
+    return _table(head, rows)
+
+
 def metrics() -> str:
     """Every metric."""
     rows = [(f"`{one.name}`", one.kind, ", ".join(f"`{label}`" for label in one.labels), one.help) for one in METRICS]
@@ -213,6 +233,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "commands": commands,
     "configuration": configuration,
     "detectors": detectors,
+    "modes": modes,
     "metrics": metrics,
     "reasons": reasons,
     "dependencies": dependencies,

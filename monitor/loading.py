@@ -48,7 +48,7 @@ def fitted_of(model: Model, cache: Path | None = None, progress: Progress | None
     from monitor.reader import Tables
 
     tables = Tables(paths)
-    place = None if cache is None else cache / f"{model.name}-{_fingerprint(tables, model)}"
+    place = None if cache is None else _kept(tables, model, cache)
     if place is not None and (place / artefact.MANIFEST).is_file():
         with contextlib.suppress(ReferenceError_):  # of another version, or damaged: it is only a cache
             return artefact.load(place)
@@ -56,6 +56,18 @@ def fitted_of(model: Model, cache: Path | None = None, progress: Progress | None
         return measure(tables, model, progress)
     in_child(model, place)
     return artefact.load(place)
+
+
+def at_hand(model: Model, cache: Path) -> Fitted | None:
+    """The model's reference if it can be had without measuring: an artefact, or what the agent keeps in ``cache``."""
+    paths = model.reference.paths
+    if len(paths) == 1 and (Path(paths[0]) / artefact.MANIFEST).is_file():
+        return artefact.load(paths[0])
+    from monitor.reader import Tables
+
+    with contextlib.suppress(ReferenceError_):
+        return artefact.load(_kept(Tables(paths), model, cache) if paths else cache / f"{model.name}-learned")
+    return None
 
 
 def measure(tables: Tables, model: Model, progress: Progress | None = None) -> Fitted:
@@ -76,6 +88,11 @@ def measure_batches(batches: list[pa.RecordBatch], model: Model) -> Fitted:
     from monitor.reference import fit
 
     return fit(lambda: iter(batches), roles_of(model), season=model.season)
+
+
+def _kept(tables: Tables, model: Model, cache: Path) -> Path:
+    """Where the measured reference is kept."""
+    return cache / f"{model.name}-{_fingerprint(tables, model)}"
 
 
 def _fingerprint(tables: Tables, model: Model) -> str:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from monitor.fitted import Fitted
 
 if TYPE_CHECKING:
     from monitor.compare_runs import Comparison, Episode
+    from monitor.coverage import Coverage, Gap, Watcher
 
 Row = dict[str, Any]
 
@@ -110,6 +112,55 @@ def sentence(line: Row, *, timed: bool = False) -> str:
 
 def _minute(time: float | None) -> str:
     return "" if time is None else datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%MZ")
+
+
+def print_coverage(found: Coverage) -> None:
+    """Print the failure modes with what watches them."""
+    console = Console(width=None if Console().is_terminal else 160)
+    known = "its measured reference" if found.source == "reference" else "the configuration alone"
+    title = f"{found.model}: failure modes, told from {known}"
+    table = Table(title=title, title_justify="left", show_lines=True)
+    for heading in ("", "failure mode", "watched", "by", "missing to watch more", "what no log shows"):
+        table.add_column(heading, overflow="fold", ratio=None if heading in ("", "watched") else 1)
+    for row in found.rows:
+        mode = row.mode
+        by, missing = _watched_by(row.watchers), _missing(row.missing)
+        cells = (str(mode.number), mode.title, row.status, by, missing, mode.not_observable)
+        table.add_row(*(Text(cell) for cell in cells))  # names of columns are no markup
+    console.print(table)
+    wanted = {gap.name: gap.what for row in found.rows for gap in row.missing if not (gap.key or gap.given)}
+    for name, what in wanted.items():
+        console.print(f"{name.replace('_', ' ')}: {what}", markup=False, highlight=False)
+
+
+def _watched_by(watchers: tuple[Watcher, ...]) -> str:
+    """What pages by name; many tests of columns as a number."""
+    lines = []
+    for does in dict.fromkeys(one.does for one in watchers):
+        mine = [one for one in watchers if one.does == does]
+        tests = [one for one in mine if does == "explains" and not one.views]
+        named = [f"{len(tests)} tests of columns"] if tests else []
+        lines.append(f"{does}: " + ", ".join([*named, *(_looking(one) for one in mine if one not in tests)]))
+    return "\n".join(lines)
+
+
+def _looking(one: Watcher) -> str:
+    if one.views:
+        return f"{one.detector} (views: {', '.join(one.views)})"
+    return one.detector if one.columns is None else f"{one.detector} ({one.columns} columns)"
+
+
+def _missing(gaps: tuple[Gap, ...]) -> str:
+    """What the log lacks, what nothing reads yet (though it may be logged), and what has no key yet."""
+    keys = [(one, one.key or one.name) for one in gaps]
+    groups = {
+        "set": [key for one, key in keys if one.read],
+        "not read yet": [
+            key + (" (logged)" if one.given else "") for one, key in keys if not one.read and (one.key or one.given)
+        ],
+        "no key yet": [one.name.replace("_", " ") for one in gaps if not (one.read or one.key or one.given)],
+    }
+    return "\n".join(f"{head}: {', '.join(names)}" for head, names in groups.items() if names)
 
 
 def print_comparison(found: Comparison, names: tuple[str, str]) -> None:

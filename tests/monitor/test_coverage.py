@@ -1,0 +1,179 @@
+"""`driftwarden report --coverage`: what is watched with these columns, what is missing, what no log shows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from detectors.taxonomy import MODES, TELEMETRY
+from monitor import artefact, docs
+from monitor.cli import command
+from monitor.config import Config, Model, parse_config
+from monitor.coverage import READS, Row, coverage
+from monitor.errors import ConfigError
+from monitor.fitted import Fitted
+from monitor.loading import at_hand, fitted_of, measure_batches
+from tests.monitor.streams_bench import rows
+
+SHIFT, CORRUPTION, UNTESTED = "distributional_shift", "common_corruption", "incomplete_testing"
+
+
+def configured(folder: Path = Path(), **changes: Any) -> Model:
+    return parse_config({"models": [{"name": "m", "reference": "reference.parquet"} | changes]}, base=folder).models[0]
+
+
+def table(model: Model, fitted: Fitted | None = None) -> dict[str, Row]:
+    return {row.mode.name: row for row in coverage(model, fitted).rows}
+
+
+def names(row: Row) -> set[str]:
+    return {one.detector for one in row.watchers}
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Fitted:
+    return measure_batches([rows(6_000, 0)], configured())
+
+
+def test_every_mode_has_a_row_and_only_three_are_watched() -> None:
+    found = table(configured())
+    assert list(found) == list(MODES)
+    assert {name for name, row in found.items() if row.watchers} == {SHIFT, CORRUPTION, UNTESTED} == set(READS)
+    assert {name for name, row in found.items() if row.status == "cannot"} == {"malicious_provider"}
+    assert {row.status for row in found.values()} == {"no", "in part", "cannot"}
+
+
+def test_configuration_alone_names_what_would_run() -> None:
+    found = table(configured(columns={"score": "s", "embeddings": ["e"]}, streaming=["adwin"]))[SHIFT]
+    assert {"e_ks", "e_witness", "joint_min_p", "adwin", "relevant_drift"} <= names(found)
+    by = {one.detector: one for one in found.watchers}
+    assert by["e_witness"].views == ("columns", "scores", "e")
+    assert (by["e_ks"].columns, by["e_ks"].does, by["adwin"].does) == (None, "pages", "notes")
+
+
+def test_joint_layer_that_is_switched_off_is_missing() -> None:
+    found = table(configured(joint={"enabled": False}))[SHIFT]
+    assert not names(found) & {"e_witness", "joint_min_p"}
+    assert "joint.enabled" in {gap.key for gap in found.missing}
+
+
+def test_named_column_is_missing_no_more_where_it_is_read() -> None:
+    bare = {gap.key for gap in table(configured())[SHIFT].missing}
+    named = {gap.key for gap in table(configured(columns={"score": "s", "version": "v"}))[SHIFT].missing}
+    assert bare - named == {"columns.score", "columns.version"}
+
+
+def test_named_column_that_nothing_reads_is_said_to_be_so() -> None:
+    gaps = {gap.name: gap for gap in table(configured(columns={"client": "c"}))["model_stealing"].missing}
+    assert (gaps["client"].given, gaps["client"].read) == (True, False)
+    assert (gaps["probabilities"].given, gaps["probabilities"].read, gaps["probabilities"].key) == (False, False, "")
+
+
+def test_measured_reference_says_how_many_columns_each_detector_looks_at(fitted: Fitted) -> None:
+    found = coverage(configured(), fitted)
+    assert found.source == "reference"
+    by = {one.detector: one.columns for row in found.rows for one in row.watchers}
+    numeric, codes = len(fitted.plan.numeric), len(fitted.plan.categorical)
+    assert (by["e_ks"], by["e_missing"]) == (numeric + codes, numeric + codes)
+    assert (by["e_nonfinite"], by["mean_change"], by["e_new_category"]) == (numeric, numeric, codes)
+
+
+def test_detector_without_a_column_to_look_at_does_not_watch() -> None:
+    model = configured()
+    numbers = measure_batches([rows(2_000, 0).select(["a", "b"])], model)
+    assert names(table(model, numbers)[UNTESTED]) == {"e_out_of_range"}
+
+
+def test_embedding_alone_is_no_input(fitted: Fitted) -> None:
+    plan = fitted.plan
+    bare = Fitted(
+        type(plan)(tuple(one for one in plan.columns if one.role != "feature"), plan.roles, plan.strata),
+        fitted.reference,
+        fitted.vocabularies,
+        fitted.sample,
+        fitted.rows,
+        fitted.created,
+    )
+    assert "inputs" in {gap.name for gap in table(configured(), bare)[CORRUPTION].missing}
+    assert "inputs" not in {gap.name for gap in table(configured(), fitted)[CORRUPTION].missing}
+
+
+def test_keys_of_telemetry_exist_in_the_configuration_and_what_is_read_is_asked_for() -> None:
+    known = {path for path, _, _ in docs.keys(Config)}
+    assert {f"models[].{one.key}" for one in TELEMETRY.values() if one.key} <= known
+    for name, read in READS.items():
+        assert read <= set(MODES[name].telemetry)
+
+
+def test_reference_is_taken_where_it_was_measured_and_never_measured(tmp_path: Path, fitted: Fitted) -> None:
+    cache = tmp_path / "references"
+    model = configured(tmp_path)
+    assert at_hand(model, cache) is None  # nothing there at all
+    pq.write_table(pa.Table.from_batches([rows(2_000, 0)]), tmp_path / "reference.parquet")
+    assert at_hand(model, cache) is None  # only data
+    assert not cache.exists()
+    fitted_of(model, cache)
+    kept = at_hand(model, cache)
+    assert kept is not None
+    assert kept.rows == 2_000
+    learning = configured(reference={"learn_rows": 1_000})
+    assert at_hand(learning, cache) is None
+    artefact.write(fitted, cache / "m-learned")
+    learned = at_hand(learning, cache)
+    assert learned is not None
+    assert learned.rows == 6_000
+
+
+def invoke(folder: Path, *more: str, **changes: Any) -> Result:
+    file = folder / "driftwarden.yaml"
+    model = {"name": "m", "reference": "reference.parquet"} | changes
+    file.write_text(yaml.safe_dump({"models": [model], "store": {"path": "state"}}), encoding="utf-8")
+    return CliRunner().invoke(command, ["report", "-c", str(file), *more], catch_exceptions=False)
+
+
+def test_command_prints_one_json_document(tmp_path: Path, fitted: Fitted) -> None:
+    artefact.write(fitted, tmp_path / "artefact")
+    done = invoke(tmp_path, "--coverage", "--json", reference="artefact")
+    assert done.exit_code == 0
+    (found,) = json.loads(done.stdout)
+    assert (found["model"], found["source"]) == ("m", "reference")
+    assert [one["number"] for one in found["modes"]] == list(range(1, 18))
+    shift = found["modes"][13]
+    assert (shift["mode"], shift["status"]) == (SHIFT, "in part")
+    assert {"detector": "e_ks", "does": "pages", "columns": 4, "views": []} in shift["detectors"]
+    assert {"name", "key", "what", "given", "read"} == set(shift["missing"][0])
+    assert not (tmp_path / "state").exists()
+
+
+def test_command_prints_a_table_for_people(tmp_path: Path) -> None:
+    done = invoke(tmp_path, "--coverage", columns={"client": "who", "embeddings": ["[bold]"]})
+    assert done.exit_code == 0
+    text = done.stdout
+    assert "m: failure modes, told from the configuration alone" in text
+    assert [mode.title for mode in MODES.values() if mode.title.split()[0] not in text] == []
+    for wanted in (
+        "14 tests of columns",
+        "columns.client (logged)",
+        "no key yet: label source",
+        "golden set: probes",
+        "[bold]",
+    ):
+        assert wanted in text
+
+
+def test_command_wants_to_know_what_to_report(tmp_path: Path) -> None:
+    done = invoke(tmp_path)
+    assert done.exit_code == 2
+    assert "--coverage" in done.output
+
+
+def test_command_refuses_a_model_that_is_not_configured(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no model is called 'x'"):
+        invoke(tmp_path, "--coverage", "--model", "x")
