@@ -74,7 +74,10 @@ def length(seconds: float) -> str:
 
 def interval(one: Interval, digits: int = 3) -> str:
     """An estimate with its bounds."""
-    return f"{one.value:.{digits}g} ({one.low:.{digits}g} to {one.high:.{digits}g})"
+    value, low, high = (
+        f"{it:,.0f}" if it >= 10**digits else f"{it:.{digits}g}" for it in (one.value, one.low, one.high)
+    )
+    return f"{value} ({low} to {high})"
 
 
 def traffic(result: Result) -> str:

@@ -21,7 +21,7 @@ from monitor.calibration.calibrate import calibrate
 from monitor.calibration.forecast import forecast
 from monitor.calibration.judge import paging
 from monitor.calibration.plots import Axis, Plot, decades
-from monitor.calibration.result import Result, binomial, poisson
+from monitor.calibration.result import Interval, Result, binomial, poisson
 from monitor.calibration.selfcheck import Selfcheck
 from monitor.calibration.shifts import Injector, Shift
 from monitor.calibration.study import ROWS_UNIT, Plan, Study
@@ -310,6 +310,7 @@ def test_ticks_leave_room_for_the_title_of_their_axis() -> None:
 
 def test_durations_are_told_as_the_configuration_takes_them() -> None:
     assert [words.length(seconds) for seconds in (59.2, 5039.0)] == ["60s", "84m"]
+    assert words.interval(Interval(1850.2, 0.0123456, 224.0)) == "1,850 (0.0123 to 224)"
 
 
 def test_page_stands_alone_and_escapes_names(result: Result) -> None:
