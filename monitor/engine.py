@@ -191,6 +191,7 @@ class Engine:
         state, back = self._recover(state, context)
         state, noted, quiet, tested = verdicts.of_window(self, state, context, ticket_level)
         heard = [verdicts.note(self, state, context, name, units) for name, units in notes.alarms.items()]
+        failures |= context.failures
         for one in (told, tested, notes):
             failures |= one.failures
             seconds |= one.seconds
@@ -309,7 +310,7 @@ class Engine:
         if row >= len(self.sequential):
             view = unit - len(self.names)
             samples = (self.sample(panes, view) for panes in (state.panes[-age:], state.panes))
-            return self.joint.culprit(view, samples, log_e, unit, context.pane.number)
+            return self.joint.culprit(view, samples, log_e, unit, context.pane.number, context.failures)
         name = self.rows[row]
         it, fixed = self.sequential[name], self.fixed[name]
         merged = reduce(parts.merge, (pane.summary for pane in state.panes[-age:]))

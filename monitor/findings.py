@@ -6,7 +6,7 @@ Pure, like the engine that calls it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,7 +33,10 @@ Measure = Callable[[int, int, int], Culprit]
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the rules look at in one pane; ``log_e`` is ``(rows of e-detectors, units and views)``."""
+    """What the rules look at in one pane; ``log_e`` is ``(rows of e-detectors, units and views)``.
+
+    ``failures`` takes what went wrong while findings are made.
+    """
 
     stream: str
     pane: Pane
@@ -41,6 +44,7 @@ class Context:
     log_e: FloatArray
     since: FloatArray
     threshold: float
+    failures: dict[str, str] = field(default_factory=dict)
 
     def age(self, row: int, unit: int) -> int:
         """Panes since the evidence began, at least the present one."""

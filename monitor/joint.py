@@ -121,14 +121,27 @@ class JointLayer:
             told.seconds[name] = self.timer() - began
         return told
 
-    def culprit(self, view: int, samples: Iterable[Sample], log_e: float, unit: int, pane: int) -> Culprit:
-        """A view that differs: by how much, and in which columns together, in the first sample with rows enough."""
+    def culprit(
+        self, view: int, samples: Iterable[Sample], log_e: float, unit: int, pane: int, failures: dict[str, str]
+    ) -> Culprit:
+        """A view that differs: by how much, and in which columns together, in the first sample with rows enough.
+
+        Where that cannot be told it is named in ``failures``, and the culprit is the view as a whole.
+        """
+        try:
+            return self._named(view, samples, log_e, unit, pane)
+        except Exception as fault:  # noqa: BLE001 - an alarm is raised whether or not it can be explained
+            name = self.views[view].name
+            failures[self._default.name] = f"view {name}, naming columns: {type(fault).__name__}: {fault}"
+            return self._unsized(name, unit, log_e)
+
+    def _named(self, view: int, samples: Iterable[Sample], log_e: float, unit: int, pane: int) -> Culprit:
         it, name = self.views[view], self.views[view].name
         fixed, conditional = self._attributing[view]
         cut = ((sample, bins_of(it, sample)) for sample in samples)
         enough = next(((sample, bins) for sample, bins in cut if not bins.few), None)
         if enough is None:
-            return _unsized(name, unit, log_e)
+            return self._unsized(name, unit, log_e)
         sample, bins = enough
         rng = self._rng(view, pane)
         outcome = self._default.score(fixed, it, sample, rng)
@@ -140,10 +153,17 @@ class JointLayer:
             members = attribution.named(columns, attribution.pairs(fixed, it, sample, bins), component)
         names = self.reference.grid.names
         shown = "*".join(names[member] for member in members) or name
-        detector = self.witness.name if np.isfinite(log_e) else self._default.name
         groups = (group for group in attribution.groups(fixed, it) if len(group) > 1 and set(group) & set(members))
         together = tuple(tuple(names[one] for one in group) for group in groups)
-        return Culprit(shown, unit, detector, log_e, "ks_distance", effect, low, high, _NAN, _NAN, members, together)
+        whole = self._unsized(shown, unit, log_e)
+        return dataclasses.replace(
+            whole, effect=effect, effect_low=low, effect_high=high, members=members, together=together
+        )
+
+    def _unsized(self, name: str, unit: int, log_e: float) -> Culprit:
+        """A view of which there is no more to say: too few rows since the onset, for one."""
+        detector = self.witness.name if np.isfinite(log_e) else self._default.name
+        return Culprit(name, unit, detector, log_e, "ks_distance", _NAN, _NAN, _NAN, _NAN, _NAN)
 
     def telling(self, view: int, sample: Sample) -> Callable[[SingleArray], FloatArray] | None:
         """How much rows of the view look like the sample's rather than the reference's: the witness function.
@@ -204,11 +224,6 @@ class JointLayer:
 def rng_of(reference: Reference, view: int, pane: int) -> np.random.Generator:
     """The chance of one view and pane: the same for the same reference."""
     return np.random.default_rng([zlib.crc32(reference.grid.id.encode()), view, pane])
-
-
-def _unsized(name: str, unit: int, log_e: float) -> Culprit:
-    """A view with too few rows since the onset to say more."""
-    return Culprit(name, unit, "e_witness", log_e, "ks_distance", _NAN, _NAN, _NAN, _NAN, _NAN)
 
 
 def _of_steps(name: str, steps: Sequence[Step]) -> Evidence:

@@ -91,7 +91,7 @@ def _finding(
     view = unit - len(engine.names)
     if view >= 0:
         samples = [engine.sample(state.panes, view)]
-        culprit = engine.joint.culprit(view, samples, float("nan"), unit, context.pane.number)
+        culprit = engine.joint.culprit(view, samples, float("nan"), unit, context.pane.number, context.failures)
     else:
         culprit = window_culprit(engine.names[unit], unit, context.evidence.get("total_variation"))
     return engine.writer.finding(state, context, (culprit,), _SHIFT, severity, -float(log_p[unit]), len(state.panes))

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from detectors.multivariate import attribution
 from monitor.config import Model
 from monitor.loading import measure_batches
 from monitor.report import Report
@@ -164,3 +165,18 @@ def test_moving_reference_ends_an_open_page_on_a_view_instead_of_holding_it_for_
     assert (
         one.state.classical.states["online_mmd"].window.shape[1] == one.engine.reference.views[0].sample.rows.shape[1]
     )
+
+
+def test_an_alarm_that_cannot_be_explained_is_raised_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ValueError("no such columns")
+
+    monkeypatch.setattr(attribution, "columns", broken)
+    it = streams()
+    reports = _feed(it, 20, 1) + _feed(it, 30, 2, rho=0.0)
+    (page,) = findings(reports, "page")
+    assert page.units[0].unit == "columns"
+    assert page.detector == "e_witness"
+    failed = [report.failures for report in reports if report.failures]
+    assert all("no such columns" in one["joint_min_p"] for one in failed)
+    assert failed
