@@ -109,7 +109,7 @@ def _find(path: str) -> list[File]:
         ) from None
     if info.type == pafs.FileType.NotFound:
         raise ReferenceError_(
-            f"{path}: no such file or folder; check the path (it is relative to the configuration file)"
+            f"{path}: no such file or folder; check the path (those in a configuration are relative to its file)"
         )
     if info.type == pafs.FileType.File:
         return [File(system, inner, _format_of(system, inner))]

@@ -9,7 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
+from monitor.cli import command
 from monitor.config import Config, parse_config
 from monitor.errors import ConfigError, DriftwardenError
 from monitor.replay import Line, replay
@@ -102,6 +104,18 @@ def test_one_model_of_several_must_be_named(folder: Path) -> None:
     assert {line["model"] for line in lines} == {"two"}
     with pytest.raises(ConfigError, match="configured are: one, two"):
         _run(folder, config, model="three")
+
+
+def test_validate_looks_for_the_columns_that_are_named(folder: Path) -> None:
+    columns = "{segments: [kind, nowhere], numeric: [a], prediction: kid}"
+    lines = f"models: [{{name: m, reference: reference.parquet, pane: {{rows: 200}}, columns: {columns}}}]\n"
+    (folder / "c.yaml").write_text(lines, encoding="utf-8")
+    arguments = ["validate", "--config", str(folder / "c.yaml"), "--json"]
+    done = CliRunner().invoke(command, arguments)
+    assert done.exit_code == 78
+    faults = json.loads(done.stdout)["faults"]
+    assert [fault.split(":")[0] for fault in faults] == ["models.0.columns.prediction", "models.0.columns.segments"]
+    assert CliRunner().invoke(command, [*arguments, "--no-environment"]).exit_code == 0
 
 
 def test_progress_is_told(folder: Path) -> None:
