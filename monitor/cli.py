@@ -269,15 +269,15 @@ def report(config: Path, model: str | None, *, coverage: bool, as_json: bool) ->
         raise click.UsageError("say what to report: --coverage")
     from monitor.config import load
     from monitor.coverage import coverage as covered
+    from monitor.coverage import measured
     from monitor.errors import ConfigError
-    from monitor.loading import at_hand
     from monitor.tables import print_coverage
 
     loaded = load(config, secrets=False)
     chosen = [one for one in loaded.models if model in (None, one.name)]
     if not chosen:
         raise ConfigError([f"--model: no model is called {model!r}"])
-    found = [covered(one, at_hand(one, loaded.store.path / "references")) for one in chosen]
+    found = [covered(one, measured(one, loaded.store.path)) for one in chosen]
     if as_json:
         print(json.dumps([one.document() for one in found]))
         return

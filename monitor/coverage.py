@@ -6,6 +6,7 @@ It is told from the configuration and, where the reference was measured before, 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -14,10 +15,12 @@ from detectors.compare import Baseline, Comparison
 from detectors.registry import JOINT, SEQUENTIAL, WINDOWED, WITNESS, Tolerances
 from detectors.taxonomy import MODES, TELEMETRY, Mode
 from detectors.types import Detector, Reason, Reference, Window
+from monitor import artefact
 from monitor.config import Model
 from monitor.fitted import Fitted
-from monitor.loading import roles_of
+from monitor.loading import at_hand, roles_of
 from monitor.schema import Roles
+from monitor.watched import standing_in
 
 READS: Final[dict[str, frozenset[str]]] = {
     "distributional_shift": frozenset({"inputs", "prediction", "score", "embeddings", "segments", "version", "time"}),
@@ -93,6 +96,12 @@ class Coverage(NamedTuple):
     def document(self) -> dict[str, Any]:
         """JSON form."""
         return {"model": self.model, "source": self.source, "modes": [row.as_dict() for row in self.rows]}
+
+
+def measured(model: Model, folder: Path) -> Fitted | None:
+    """The reference that an agent with this state folder would use, if it was measured before."""
+    made = standing_in(folder, model)
+    return at_hand(model, folder / "references") if made is None else artefact.load(made)
 
 
 def coverage(model: Model, fitted: Fitted | None = None) -> Coverage:

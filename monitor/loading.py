@@ -59,14 +59,14 @@ def fitted_of(model: Model, cache: Path | None = None, progress: Progress | None
 
 
 def at_hand(model: Model, cache: Path) -> Fitted | None:
-    """The model's reference if it can be had without measuring: an artefact, or what the agent keeps in ``cache``."""
+    """The configured reference if it can be had without measuring: an artefact, or what `fitted_of` keeps."""
     paths = model.reference.paths
     if len(paths) == 1 and (Path(paths[0]) / artefact.MANIFEST).is_file():
         return artefact.load(paths[0])
     from monitor.reader import Tables
 
     with contextlib.suppress(ReferenceError_):
-        return artefact.load(_kept(Tables(paths), model, cache) if paths else cache / f"{model.name}-learned")
+        return artefact.load(_kept(Tables(paths), model, cache))
     return None
 
 

@@ -77,15 +77,12 @@ class References:
         return watched
 
     def _watch(self, model: Model, config: Config) -> Watched:
-        rebaselined = self._place(model, "rebaselined")
-        if (rebaselined / artefact.MANIFEST).is_file() and _facts(rebaselined).get("replaces") == _identity(model):
-            return self._begin(model, artefact.load(rebaselined), config)
+        made = standing_in(self._folder, model)
+        if made is not None:
+            return self._begin(model, artefact.load(made), config)
         wanted = model.reference.learn_rows
         if not wanted:
             return self._begin(model, fitted_of(model, self._folder / "references"), config)
-        learned = self._place(model, "learned")
-        if (learned / artefact.MANIFEST).is_file() and _facts(learned).get("replaces") == _identity(model):
-            return self._begin(model, artefact.load(learned), config)
         return Watched(model, learner=Learner(model, wanted, self._learning(model)))
 
     def learn(self, watched: Watched, batch: pa.RecordBatch, config: Config) -> tuple[pa.RecordBatch | None, bool]:
@@ -176,10 +173,23 @@ class References:
             raise StoreError(f"{place}: the re-baseline cannot be recorded: {error.strerror}") from error
 
     def _place(self, model: Model, kind: str) -> Path:
-        return self._folder / "references" / f"{model.name}-{kind}"
+        return _place(self._folder, model, kind)
 
     def _learning(self, model: Model, kind: str = "") -> Path:
         return self._folder / "learning" / (f"{model.name}-{kind}" if kind else model.name)
+
+
+def standing_in(folder: Path, model: Model) -> Path | None:
+    """Artefact of the agent's own making that is the model's reference: re-baselined, or learnt from first traffic."""
+    for kind in ("rebaselined", "learned") if model.reference.learn_rows else ("rebaselined",):
+        place = _place(folder, model, kind)
+        if (place / artefact.MANIFEST).is_file() and _facts(place).get("replaces") == _identity(model):
+            return place
+    return None
+
+
+def _place(folder: Path, model: Model, kind: str) -> Path:
+    return folder / "references" / f"{model.name}-{kind}"
 
 
 def _identity(model: Model) -> str:

@@ -13,13 +13,13 @@ import yaml
 from click.testing import CliRunner, Result
 
 from detectors.taxonomy import MODES, TELEMETRY
-from monitor import artefact, docs
+from monitor import artefact, docs, watched
 from monitor.cli import command
 from monitor.config import Config, Model, parse_config
-from monitor.coverage import READS, Row, coverage
+from monitor.coverage import READS, Row, coverage, measured
 from monitor.errors import ConfigError
 from monitor.fitted import Fitted
-from monitor.loading import at_hand, fitted_of, measure_batches
+from monitor.loading import fitted_of, measure_batches
 from tests.monitor.streams_bench import rows
 
 SHIFT, CORRUPTION, UNTESTED = "distributional_shift", "common_corruption", "incomplete_testing"
@@ -112,23 +112,30 @@ def test_keys_of_telemetry_exist_in_the_configuration_and_what_is_read_is_asked_
         assert read <= set(MODES[name].telemetry)
 
 
-def test_reference_is_taken_where_it_was_measured_and_never_measured(tmp_path: Path, fitted: Fitted) -> None:
+def test_reference_is_taken_where_it_was_measured_and_never_measured(tmp_path: Path) -> None:
     cache = tmp_path / "references"
     model = configured(tmp_path)
-    assert at_hand(model, cache) is None  # nothing there at all
+    assert measured(model, tmp_path) is None  # nothing there at all
     pq.write_table(pa.Table.from_batches([rows(2_000, 0)]), tmp_path / "reference.parquet")
-    assert at_hand(model, cache) is None  # only data
+    assert measured(model, tmp_path) is None  # only data
     assert not cache.exists()
     fitted_of(model, cache)
-    kept = at_hand(model, cache)
+    kept = measured(model, tmp_path)
     assert kept is not None
     assert kept.rows == 2_000
-    learning = configured(reference={"learn_rows": 1_000})
-    assert at_hand(learning, cache) is None
-    artefact.write(fitted, cache / "m-learned")
-    learned = at_hand(learning, cache)
+
+
+def test_reference_that_the_agent_learnt_is_taken_only_where_it_still_stands_in(tmp_path: Path, fitted: Fitted) -> None:
+    model = configured(reference={"learn_rows": 1_000})
+    place = tmp_path / "references" / "m-learned"
+    artefact.write(fitted, place)
+    assert measured(model, tmp_path) is None  # nobody knows what it was made for
+    place.with_name("m-learned.json").write_text(json.dumps({"replaces": watched._identity(model)}), encoding="utf-8")
+    learned = measured(model, tmp_path)
     assert learned is not None
     assert learned.rows == 6_000
+    other = configured(reference={"learn_rows": 1_000}, columns={"ignore": ["a"]})
+    assert measured(other, tmp_path) is None
 
 
 def invoke(folder: Path, *more: str, **changes: Any) -> Result:
