@@ -44,7 +44,7 @@ def fitted_of(model: Model, cache: Path | None = None, progress: Progress | None
             f"models.{model.name}.reference: {{learn_rows}} has no stored rows to read; name a file or folder here"
         )
     if len(paths) == 1 and (Path(paths[0]) / artefact.MANIFEST).is_file():
-        return artefact.load(paths[0])
+        return _checked(artefact.load(paths[0]), model)
     from monitor.reader import Tables
 
     tables = Tables(paths)
@@ -56,6 +56,27 @@ def fitted_of(model: Model, cache: Path | None = None, progress: Progress | None
         return measure(tables, model, progress)
     in_child(model, place)
     return artefact.load(place)
+
+
+def _checked(fitted: Fitted, model: Model) -> Fitted:
+    """An artefact says by itself what time, segments and season are: refuse one that was fitted for others."""
+    roles, strata = fitted.plan.roles, fitted.plan.strata
+    by = "none" if strata is None else strata.by
+    kept = {"time": roles.time, "segments": roles.segments, "season": by}
+    asked = {"time": model.columns.time, "segments": model.columns.segments, "season": model.season.by}
+    if strata is not None and by != "none":
+        kept["timezone"], asked["timezone"] = strata.timezone, model.season.timezone
+    for what, one in kept.items():
+        if one != asked[what]:
+            raise ReferenceError_(
+                f"models.{model.name}.reference: the artefact was fitted with {what} {_said(one)}, the configuration "
+                f"says {_said(asked[what])}; fit it anew with this configuration, or put the old value back"
+            )
+    return fitted
+
+
+def _said(value: object) -> str:
+    return ", ".join(value) if isinstance(value, tuple) and value else str(value or "none")
 
 
 def at_hand(model: Model, cache: Path) -> Fitted | None:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from monitor import learning
+from monitor import artefact, learning
 from monitor.clock import SystemClock
 from monitor.config import Config, parse_config
 from monitor.errors import ReferenceError_
 from monitor.learning import Learner
+from monitor.loading import fitted_of, measure_batches
 from monitor.watched import Act, References, Watched
-from tests.monitor.streams_bench import rows
+from tests.monitor.streams_bench import model, rows
 
 ACT = Act("m", "a new tariff", "ana", 3_000, 1.7e9)
 
@@ -120,3 +121,20 @@ def test_what_was_learnt_for_other_columns_is_learnt_anew(tmp_path: Path) -> Non
     assert begin(tmp_path, settings)[1].streams is not None
     changed = config(tmp_path, columns={"segments": ["kind"]})
     assert begin(tmp_path, changed)[1].learner is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"columns": {"segments": ["kind"]}}, "segments none, the configuration says kind; fit it anew"),
+        ({"columns": {"time": "ts"}, "season": {"by": "hour_of_day"}}, "time none, the configuration says ts"),
+    ],
+)
+def test_an_artefact_fitted_for_other_strata_is_refused_with_the_fix(
+    tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
+    artefact.write(measure_batches([rows(2_000, 0)], model()), tmp_path / "artefact")
+    path = str(tmp_path / "artefact")
+    assert fitted_of(model(reference=path)).rows == 2_000
+    with pytest.raises(ReferenceError_, match=told):
+        fitted_of(model(reference=path, **changes))
