@@ -26,6 +26,7 @@ class Learner:
         self._folder = folder
         self._batches: list[pa.RecordBatch] = []
         self._unsaved: list[pa.RecordBatch] = []
+        self._schema: pa.Schema | None = None
 
     @property
     def rows(self) -> int:
@@ -36,11 +37,20 @@ class Learner:
         """Keep rows; what is left of the batch once there are enough, None before that."""
         room = max(self.wanted - self.rows, 0)  # more than enough may have been kept for a larger reference
         kept = batch.slice(0, room)
-        if self._batches and not kept.schema.equals(self._batches[0].schema):
+        if not self._fits(kept.schema):
             return None if room > batch.num_rows else batch.slice(room)
         self._batches.append(kept)
         self._unsaved.append(kept)
         return batch.slice(room) if self.rows >= self.wanted else None
+
+    def _fits(self, schema: pa.Schema) -> bool:
+        """Whether rows of this schema go with those kept: JSON shows a column as null or whole numbers at first."""
+        known = [batch.schema for batch in self._batches] if self._schema is None else [self._schema]
+        try:
+            self._schema = pa.unify_schemas([*known, schema], promote_options="permissive")
+        except (pa.ArrowTypeError, pa.ArrowInvalid):
+            return False
+        return True
 
     @property
     def complete(self) -> bool:
@@ -49,7 +59,7 @@ class Learner:
 
     def fit(self) -> Fitted:
         """Measure the rows."""
-        return measure_batches(self._batches, self.model)
+        return measure_batches(_alike(self._batches), self.model)
 
     def save(self, sequence: int) -> None:
         """Write what is not on disk yet as one file, named after the checkpoint that it belongs to."""
@@ -59,8 +69,9 @@ class Learner:
             self._folder.mkdir(parents=True, exist_ok=True)
             target = self._folder / f"{sequence:020d}.arrow"
             fresh = target.with_suffix(".tmp")
-            with fresh.open("wb") as file, pa.ipc.new_stream(file, self._unsaved[0].schema) as writer:
-                for batch in self._unsaved:
+            alike = _alike(self._unsaved)
+            with fresh.open("wb") as file, pa.ipc.new_stream(file, alike[0].schema) as writer:
+                for batch in alike:
                     writer.write_batch(batch)
                 file.flush()
                 os.fsync(file.fileno())
@@ -82,3 +93,12 @@ class Learner:
         """Delete the files: the artefact has taken their place."""
         for file in self._folder.glob("*.arrow"):
             file.unlink()
+
+
+def _alike(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """The batches with one schema, the widest."""
+    if all(batch.schema.equals(batches[0].schema) for batch in batches):
+        return batches
+    tables = [pa.Table.from_batches([batch]) for batch in batches]
+    widest: list[pa.RecordBatch] = pa.concat_tables(tables, promote_options="permissive").to_batches()
+    return widest

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from monitor import artefact, learning
@@ -138,3 +139,21 @@ def test_an_artefact_fitted_for_other_strata_is_refused_with_the_fix(
     assert fitted_of(model(reference=path)).rows == 2_000
     with pytest.raises(ReferenceError_, match=told):
         fitted_of(model(reference=path, **changes))
+
+
+def test_rows_whose_types_grow_are_learnt_from_as_well(tmp_path: Path) -> None:
+    def some(values: list[Any]) -> pa.RecordBatch:
+        return pa.RecordBatch.from_pydict({"a": pa.array(values), "kind": pa.array(["x", "y"] * (len(values) // 2))})
+
+    settings = config(tmp_path, reference={"learn_rows": 300}).models[0]
+    it = Learner(settings, 300, tmp_path)
+    assert it.feed(some([None] * 100)) is None
+    assert it.feed(some(list(range(100)))) is None
+    it.save(1)
+    again = Learner(settings, 300, tmp_path)
+    again.restore(1)
+    again.feed(some([0.5 * i for i in range(100)]))
+    assert again.complete
+    fitted = again.fit()
+    assert fitted.rows == 300
+    assert fitted.reference.grid.numeric_names == ("a",)
