@@ -117,19 +117,10 @@ class Agent:
         if watched.streams is None:
             return
         grid = saved.positions.get("grids", {}).get(watched.model.name)
-        if grid not in (None, self._identity(watched)):
+        if grid not in (None, watched.identity):
             self._log.warning("the reference or its tolerances changed: evidence starts anew", model=watched.model.name)
             return
         watched.streams.restore(saved.streams, lambda name: [row.blob for row in self.store.panes(name)])
-
-    def _identity(self, watched: Watched) -> str:
-        """What evidence depends on: the ruler and the tolerances."""
-        if watched.streams is None:
-            return ""
-        model, alarms = watched.model, watched.model.alarms
-        ruler = watched.streams.fitted.reference.grid.id
-        told = (alarms.smallest_shift, alarms.smallest_fault, model.window.panes, model.joint, model.moving)
-        return "/".join([ruler, *(str(one) for one in (*told, model.streaming))])
 
     def halt(self) -> None:
         """End the loop after the delivery at hand, whatever else waits."""
@@ -326,7 +317,7 @@ class Agent:
             if watched.streams is None:
                 continue
             states |= watched.streams.state()
-            positions.setdefault("grids", {})[watched.model.name] = self._identity(watched)
+            positions.setdefault("grids", {})[watched.model.name] = watched.identity
             for one in watched.streams.streams.values():
                 key = f"{watched.model.name}/{one.name}"
                 panes += [PaneRow(key, pane.number, pack_pane(pane)) for pane in one.closed]

@@ -58,6 +58,16 @@ class Watched:
     last_rows: float = 0.0
     types: pa.Schema | None = None
 
+    @property
+    def identity(self) -> str:
+        """What evidence and open panes depend on: the ruler, the tolerances, what a pane is, and what runs."""
+        if self.streams is None:
+            return ""
+        model, alarms = self.model, self.model.alarms
+        ruler = self.streams.fitted.reference.grid.id
+        told = (alarms.smallest_shift, alarms.smallest_fault, model.pane, model.window.panes, model.joint, model.moving)
+        return "/".join([ruler, *(str(one) for one in (*told, model.streaming))])
+
 
 class References:
     """The references of all models under one state folder."""

@@ -157,3 +157,14 @@ def test_rows_whose_types_grow_are_learnt_from_as_well(tmp_path: Path) -> None:
     fitted = again.fit()
     assert fitted.rows == 300
     assert fitted.reference.grid.numeric_names == ("a",)
+
+
+def test_evidence_goes_on_only_where_a_pane_is_still_the_same(tmp_path: Path) -> None:
+    learnt(tmp_path)
+
+    def identity(**changes: Any) -> str:
+        return begin(tmp_path, config(tmp_path, **changes))[1].identity
+
+    assert identity(max_segments=3) == identity()
+    assert identity(pane={"every": "60s"}) != identity()
+    assert identity(moving={"panes": 20}) != identity()
