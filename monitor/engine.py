@@ -31,7 +31,7 @@ from monitor import verdicts
 from monitor.classical import Classical, ClassicalState
 from monitor.findings import Context, Writer, largest
 from monitor.joint import JointLayer, Told
-from monitor.report import Culprit, Finding, Recovered, Report, culprit_of
+from monitor.report import Culprit, Finding, Recovered, Report, culprit_of, sized
 
 _ONSETS = 4096
 """Pane start times kept to say since when."""
@@ -183,7 +183,7 @@ class Engine:
         views, told = self.joint.score(state.joint, pane.samples)
         classical, notes = self.classical.step(state.classical, pane.number, pane.summary, pane.samples)
         state = dataclasses.replace(state, detectors=moved, joint=views, classical=classical)
-        context = self._context(stream, pane, evidence, told, threshold)
+        context = self._context(state, stream, pane, evidence, told, threshold)
         mean = pages.mean_log_e(state.pages, context.log_e, self.weight)
         state, found = self._page(state, context, mean)
         if found:  # the culprits count no more
@@ -245,12 +245,14 @@ class Engine:
 
     def _context(
         self,
+        state: StreamState,
         stream: str,
         pane: Pane,
         evidence: Mapping[str, Evidence],
         told: Told,
         threshold: float,
     ) -> Context:
+        """What the rules look at; a view has nothing to say while a column explains it."""
         u = len(self.names)
         log_e, since = np.full((2, len(self.rows), u + self.views), np.nan)
         for row, name in enumerate(self.rows):
@@ -258,6 +260,8 @@ class Engine:
             if name in mine:
                 log_e[row, every] = mine[name].log_e
                 since[row, every] = mine[name].extra["since"]
+        if self.views and (state.pages.latched[:, :u] > 0).any():
+            log_e[-1, u:] = np.nan
         return Context(stream, pane, {**evidence, **told.evidence}, log_e, since, float(np.log(threshold)))
 
     def _mix(self, rows: IntArray) -> MixChange | None:
@@ -310,7 +314,9 @@ class Engine:
         if row >= len(self.sequential):
             view = unit - len(self.names)
             samples = (self.sample(panes, view) for panes in (state.panes[-age:], state.panes))
-            return self.joint.culprit(view, samples, log_e, unit, context.pane.number, context.failures)
+            found = self.joint.culprit(view, samples, log_e, unit, context.pane.number, context.failures)
+            told, tau = context.evidence[self.rows[row]], self.reference.views[view].tau
+            return sized(found, float(told.effect[view]), float(told.n[view]) / tau)
         name = self.rows[row]
         it, fixed = self.sequential[name], self.fixed[name]
         merged = reduce(parts.merge, (pane.summary for pane in state.panes[-age:]))
@@ -375,11 +381,14 @@ class Engine:
         ended = [(int(row), int(unit)) for row, unit in np.argwhere(recovered)]
         owners = {at: owner for at, owner in state.owners.items() if at not in ended}
         closed = {state.owners[at] for at in ended if at in state.owners} - set(owners.values())
+        latches, u = pages.release(state.pages, recovered), len(self.names)
+        over = not (latches.latched[:, :u] > 0).any()  # what views gathered meanwhile was the columns' doing
+        anew = recovered[-1, u:] | ((latches.latched[-1, u:] == 0) & over)
         state = dataclasses.replace(
             state,
             detectors=moved,
-            joint=self.joint.recovered(state.joint, recovered[-1, len(self.names) :]),
-            pages=pages.release(state.pages, recovered),
+            joint=self.joint.recovered(state.joint, anew),
+            pages=latches,
             owners=owners,
             released=np.where(recovered.any(axis=0), pane.number, state.released),
         )

@@ -86,8 +86,8 @@ class Writer:
         for (triage, subject), members in groups.items():
             age = context.age(*members[0])
             units = tuple(measure(row, unit, age) for row, unit in members[:NAMED])
-            if not found and self._joins(state, context, units, age):
-                head = state.incident.id
+            if not found:
+                head = self._head(state, context, units, age)
             mode = "common_corruption" if triage == "data_fault" else "distributional_shift"
             severity = "ticket" if head else "page"
             found.append(self.finding(state, context, units, (mode, triage, subject), severity, alarm.log_e, age, head))
@@ -100,12 +100,18 @@ class Writer:
         mix = unit < len(self.mixing) and self.mixing[unit] and self.rows[row] == "e_ks"
         return triage_of(self.rows[row], context.log_e[0, unit]), "mix" if mix else "data"
 
-    def _joins(self, state: StreamState, context: Context, units: Sequence[Culprit], age: int) -> bool:
-        """Views show what a column shows as well, a little later: while its page is open that is no news."""
+    def _head(self, state: StreamState, context: Context, units: Sequence[Culprit], age: int) -> str:
+        """The open finding that an alarm belongs to, "" for none: that of the same columns, or of the last page.
+
+        Views show what a column shows as well, a little later: while its page is open that is no news.
+        """
+        open_ = {unit: owner for (_, unit), owner in state.owners.items()}
+        if all(unit.index in open_ for unit in units):
+            return open_[units[0].index]
         still_open = state.incident.id in state.owners.values()
         if still_open and all(unit.index >= len(self.mixing) for unit in units):
-            return True
-        return joins(
+            return state.incident.id
+        belongs = joins(
             state.incident,
             pane=context.pane.number,
             onset=context.pane.number - age + 1,
@@ -113,6 +119,7 @@ class Writer:
             hold=self.hold,
             still_open=still_open,
         )
+        return state.incident.id if belongs else ""
 
     def finding(
         self,

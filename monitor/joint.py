@@ -133,7 +133,7 @@ class JointLayer:
         except Exception as fault:  # noqa: BLE001 - an alarm is raised whether or not it can be explained
             name = self.views[view].name
             failures[self._default.name] = f"view {name}, naming columns: {type(fault).__name__}: {fault}"
-            return self._unsized(name, unit, log_e)
+            return self._unsized(name, name, unit, log_e)
 
     def _named(self, view: int, samples: Iterable[Sample], log_e: float, unit: int, pane: int) -> Culprit:
         it, name = self.views[view], self.views[view].name
@@ -141,7 +141,7 @@ class JointLayer:
         cut = ((sample, bins_of(it, sample)) for sample in samples)
         enough = next(((sample, bins) for sample, bins in cut if not bins.few), None)
         if enough is None:
-            return self._unsized(name, unit, log_e)
+            return self._unsized(name, name, unit, log_e)
         sample, bins = enough
         rng = self._rng(view, pane)
         outcome = self._default.score(fixed, it, sample, rng)
@@ -155,15 +155,15 @@ class JointLayer:
         shown = "*".join(names[member] for member in members) or name
         groups = (group for group in attribution.groups(fixed, it) if len(group) > 1 and set(group) & set(members))
         together = tuple(tuple(names[one] for one in group) for group in groups)
-        whole = self._unsized(shown, unit, log_e)
+        whole = self._unsized(shown, name, unit, log_e)
         return dataclasses.replace(
             whole, effect=effect, effect_low=low, effect_high=high, members=members, together=together
         )
 
-    def _unsized(self, name: str, unit: int, log_e: float) -> Culprit:
+    def _unsized(self, name: str, view: str, unit: int, log_e: float) -> Culprit:
         """A view of which there is no more to say: too few rows since the onset, for one."""
         detector = self.witness.name if np.isfinite(log_e) else self._default.name
-        return Culprit(name, unit, detector, log_e, "ks_distance", _NAN, _NAN, _NAN, _NAN, _NAN)
+        return Culprit(name, unit, detector, log_e, "ks_distance", _NAN, _NAN, _NAN, _NAN, _NAN, view=view)
 
     def telling(self, view: int, sample: Sample) -> Callable[[SingleArray], FloatArray] | None:
         """How much rows of the view look like the sample's rather than the reference's: the witness function.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ class Culprit:
 
     ``members`` are the columns (positions in the grid) that it speaks of: the unit itself, or those that change
     jointly. ``together`` are groups of columns, one of them a member, that are strongly correlated in the reference:
-    they cannot be told apart.
+    they cannot be told apart. ``view`` is the joint view that differs, "" for a column by itself.
     """
 
     unit: str
@@ -40,6 +41,7 @@ class Culprit:
     window_value: float
     members: tuple[int, ...] = ()
     together: tuple[tuple[str, ...], ...] = ()
+    view: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form; numbers rounded to six digits, NaN as null."""
@@ -54,6 +56,7 @@ class Culprit:
             "reference": _number(self.reference_value),
             "window": _number(self.window_value),
             "together": [list(group) for group in self.together],
+            "view": self.view or None,
         }
 
 
@@ -93,6 +96,18 @@ def culprit_of(
     error = 1.96 * math.sqrt(spread) + 1 / n
     change = now - before
     return Culprit(name, index, detector, log_e, label, change, change - error, change + error, before, now, (index,))
+
+
+def sized(culprit: Culprit, moved: float, rows: float) -> Culprit:
+    """A joint culprit whose size is known: by the pane's own ``moved`` mass where the rows since the onset tell none.
+
+    ``rows`` of the pane, independent ones; the interval is Dvoretzky-Kiefer-Wolfowitz's at 95 %.
+    """
+    if culprit.effect_low > 0 or not math.isfinite(moved) or not rows > 0:
+        return culprit
+    error = math.sqrt(math.log(2 / 0.05) / (2 * rows))
+    low, high = max(moved - error, 0.0), min(moved + error, 1.0)
+    return dataclasses.replace(culprit, effect=moved, effect_low=low, effect_high=high)
 
 
 def window_culprit(name: str, index: int, size: Evidence | None, detector: str = "window") -> Culprit:

@@ -84,6 +84,22 @@ def test_shift_of_one_column_pages_for_the_column_and_the_view_joins_it() -> Non
     assert all(one.joins == page.id for one in joint)
 
 
+def test_views_are_silent_while_a_columns_page_is_open_and_begin_anew_afterwards() -> None:
+    it = streams()
+    reports = _feed(it, 20, 18) + _feed(it, 300, 19, shift=0.8)
+    (page,) = findings(reports, "page")
+    assert page.units[0].unit == "c"
+    assert page.units[0].view == ""
+    later = [one for one in findings(reports, "ticket") if one.pane > page.pane + 5]
+    assert later == []
+    after = _feed(it, 120, 20)
+    assert not findings(after, "page", "ticket")
+    again = _feed(it, 40, 21, rho=0.0)
+    joint = findings(again, "page")[0]
+    assert joint.units[0].view == "columns"
+    assert joint.as_dict()["units"][0]["view"] == "columns"
+
+
 def test_most_telling_rows_of_both_sides_are_evidence() -> None:
     it = streams()
     reports = _feed(it, 20, 7)
