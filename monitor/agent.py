@@ -279,6 +279,9 @@ class Agent:
         if row is not None:
             self._pending[row_id] = dataclasses.replace(row, closed=time, state=state)
             self._log.info(state, model=row.model, stream=row.stream, finding=row_id)
+            if state != "recovered":  # a recovery has been told with its columns
+                ended = {"kind": "ended", "why": state, "model": row.model, "stream": row.stream}
+                self._lines.append({**ended, "time": time, "findings": [row_id]})
 
     def idle(self) -> None:
         """Let event time pass for models whose rows have stopped coming."""
@@ -373,7 +376,7 @@ class Agent:
         kept = {model.name: fresh.get(model.name) or self.models[model.name] for model in config.models}
         gone = [name for name in self.models if kept.get(name) is not self.models[name]]
         for row in [row for row in self.open.values() if row.model in gone]:
-            self._close(row.id, self.clock.now())
+            self._close(row.id, self.clock.now(), "reloaded")
         self.config, self.models = config, kept
         self._limits = limits_of(config)
         self.checkpoint()

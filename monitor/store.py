@@ -34,7 +34,7 @@ APPLICATION = 0x44726677
 _LOCK_TEXT = 60
 """Characters read of who holds the lock."""
 
-FindingState = Literal["open", "recovered", "acknowledged", "rebaselined"]
+FindingState = Literal["open", "recovered", "acknowledged", "rebaselined", "reloaded"]
 
 _SCHEMA = """
 CREATE TABLE checkpoint (
