@@ -73,7 +73,7 @@ class Engine:
 
     ``window_panes`` is the window's length; after a page, further alarms within ``hold`` panes join it as tickets.
     ``tests`` are the window tests of the joint layer, which is there if the reference has views; ``streaming`` names
-    classical detectors to hear as well.
+    classical detectors to hear as well; small panes are shown to the witness ``stride`` at a time.
     """
 
     model: str
@@ -85,6 +85,7 @@ class Engine:
     timer: Callable[[], float]
     tests: tuple[str, ...] = ("joint_min_p",)
     streaming: tuple[str, ...] = ()
+    stride: int = 1
     windowed: Mapping[str, Detector] = field(init=False)
     sequential: Mapping[str, EDetector] = field(init=False)
 
@@ -96,7 +97,7 @@ class Engine:
     @cached_property
     def joint(self) -> JointLayer:
         """The joint layer; it may have no views."""
-        return JointLayer(self.reference, self.tolerances, self.tests, self.timer)
+        return JointLayer(self.reference, self.tolerances, self.tests, self.timer, self.stride)
 
     @cached_property
     def classical(self) -> Classical:
@@ -174,13 +175,12 @@ class Engine:
     ) -> tuple[StreamState, Report]:
         """Judge one pane. ``threshold`` is A in panes, ``ticket_level`` the chance of a false ticket per window."""
         state = self._slide(state, pane)
-        merged = state.merged
-        if merged is None:  # pragma: no cover - `_slide` has just put one pane in
+        if (merged := state.merged) is None:  # pragma: no cover - `_slide` has just put one pane in
             raise RuntimeError("`state` holds no pane")
         comparison = Comparison(self.baseline.at(merged.mix), merged)
         window = Window(state.panes[0].start, pane.end, comparison, pane.summary)
         evidence, moved, failures, seconds = self._score(state, window)
-        views, told = self.joint.score(state.joint, pane.samples)
+        views, told = self.joint.look(state.joint, [one.samples for one in state.panes[-self.stride :]], pane.number)
         classical, notes = self.classical.step(state.classical, pane.number, pane.summary, pane.samples)
         state = dataclasses.replace(state, detectors=moved, joint=views, classical=classical)
         context = self._context(state, stream, pane, evidence, told, threshold)

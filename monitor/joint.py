@@ -23,6 +23,7 @@ from detectors.multivariate.bins import bins_of
 from detectors.multivariate.conditional import ConditionalShift
 from detectors.multivariate.joint import COMPONENTS, JointDefault
 from detectors.multivariate.protocol import JointEDetector, JointTest, Outcome, Step
+from detectors.multivariate.samples import together
 from detectors.registry import JOINT, WITNESS, Tolerances
 from detectors.types import Evidence, FloatArray, Reason, Reference, Sample, SingleArray, View
 from monitor.report import Culprit
@@ -49,6 +50,7 @@ class JointLayer:
     tolerances: Tolerances
     names: tuple[str, ...]
     timer: Callable[[], float]
+    stride: int = 1
 
     @property
     def views(self) -> tuple[View, ...]:
@@ -87,10 +89,16 @@ class JointLayer:
         """No evidence yet."""
         return tuple(self.witness.start(fixed) for fixed in self.fixed)
 
-    def score(self, states: tuple[Any, ...], fresh: Sequence[Sample]) -> tuple[tuple[Any, ...], Told]:
-        """Take in the rows of a pane."""
-        if not self.views:
+    def look(
+        self, states: tuple[Any, ...], panes: Sequence[tuple[Sample, ...]], number: int
+    ) -> tuple[tuple[Any, ...], Told]:
+        """Show the witness the rows of the last ``stride`` panes together; between times it says nothing."""
+        if not self.views or number % self.stride:
             return states, Told({}, {}, {})
+        return self.score(states, [together([pane[i] for pane in panes]) for i in range(len(self.views))])
+
+    def score(self, states: tuple[Any, ...], fresh: Sequence[Sample]) -> tuple[tuple[Any, ...], Told]:
+        """Take in rows."""
         name, moved, steps, failures = self.witness.name, list(states), [], {}
         began = self.timer()
         for i, (view, fixed, sample) in enumerate(zip(self.views, self.fixed, fresh, strict=True)):
@@ -100,7 +108,7 @@ class JointLayer:
                 failures[name] = f"view {view.name}: {type(fault).__name__}: {fault}"
                 step = Step(_NAN, _NAN, _NAN, _NAN, 0)
             steps.append(step)
-        return tuple(moved), Told({name: _of_steps(name, steps)}, failures, {name: self.timer() - began})
+        return tuple(moved), Told({name: _of_steps(name, steps, self.stride)}, failures, {name: self.timer() - began})
 
     def test(self, samples: Sequence[Sample], pane: int, news: NDArray[np.bool_]) -> Told:
         """Judge a full window with every test; ``news`` marks the views ``(v,)`` about which nothing is known yet."""
@@ -226,12 +234,22 @@ def rng_of(reference: Reference, view: int, pane: int) -> np.random.Generator:
     return np.random.default_rng([zlib.crc32(reference.grid.id.encode()), view, pane])
 
 
-def _of_steps(name: str, steps: Sequence[Step]) -> Evidence:
+def _of_steps(name: str, steps: Sequence[Step], stride: int) -> Evidence:
     log_e, since, effect, back, n = (np.array(part, np.float64) for part in zip(*steps, strict=True))
     nothing = np.full(len(steps), np.nan)
     reason = np.where(np.isnan(log_e), Reason.FEW_ROWS, Reason.OK).astype(np.int8)
     return Evidence(
-        name, "ks_distance", effect, effect, nothing, nothing, nothing, log_e, n, reason, {"since": since, "back": back}
+        name,
+        "ks_distance",
+        effect,
+        effect,
+        nothing,
+        nothing,
+        nothing,
+        log_e,
+        n,
+        reason,
+        {"since": since * stride, "back": back},
     )
 
 

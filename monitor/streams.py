@@ -34,6 +34,8 @@ OTHER = "other"
 WHOLE = "all"
 MINGLED = 0.01
 """Share of a segment's reference rows, at most, whose hours are counted together with those of other segments."""
+WITNESS_ROWS = 600
+"""Rows of a stream for which the witness is worth a step: panes of fewer rows are shown to it together."""
 _RATE_PANES = 10
 
 
@@ -92,6 +94,7 @@ class ModelStreams:
             timer=timer,
             tests=model.joint.tests,
             streaming=model.streaming,
+            stride=max(1, round(WITNESS_ROWS / model.pane.rows)) if model.pane.rows else 1,
         )
         self._sample_rows = -(-model.joint.rows // model.window.panes)
         self._segment_engines: dict[tuple[str, str], Engine] = {}

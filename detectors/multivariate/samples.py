@@ -103,6 +103,17 @@ def cut(encoder: Encoder, block: Block, run: int) -> Sample:
     return Sample(encoder.encode(block)[:rows], np.arange(rows) // run, strata)
 
 
+def together(samples: Sequence[Sample]) -> Sample:
+    """All rows of several panes in one view, as they came."""
+    if len(samples) == 1:
+        return samples[0]
+    return Sample(
+        np.concatenate([one.rows for one in samples]),
+        np.concatenate([one.run for one in samples]),
+        np.concatenate([one.strata for one in samples]),
+    )
+
+
 def window_sample(samples: Iterable[Sample], run: int) -> Sample:
     """The complete runs (``run`` rows) of one view in a window's panes, in order; a run may lie in two panes.
 

@@ -128,7 +128,8 @@ def test_a_view_that_fails_leaves_the_columns_alone() -> None:
     layer = it.streams["all"].engine.joint
     layer.__dict__["witness"] = Broken()
     reports = _feed(it, 10, 10, shift=1.0)
-    assert all("e_witness" in report.failures for report in reports)
+    shown = [report for report in reports if report.pane % it.engine.stride == 0]
+    assert all("e_witness" in report.failures for report in shown)
     assert findings(reports, "page")[0].units[0].unit == "c"
 
 

@@ -39,7 +39,7 @@ def test_the_engine_takes_them_and_judges_as_without(fitted: Fitted) -> None:
         if one.reference.views[0].measured:
             assert it.engine.joint.fixed[0] is one.reference.views[0].measured["e_witness"]
         reports = it.feed(rows(4_000, 1, shift=0.4), "", 0.0).reports
-        said.append([report.joint["e_witness"].log_e.tobytes() for report in reports])
+        said.append([report.joint["e_witness"].log_e.tobytes() for report in reports if "e_witness" in report.joint])
         said[-1] += [report.joint["joint_min_p"].log_p.tobytes() for report in reports if "joint_min_p" in report.joint]
     assert said[0] == said[1]
 
