@@ -25,25 +25,30 @@ class Telemetry(NamedTuple):
 
 TELEMETRY: Final[dict[str, Telemetry]] = {
     "inputs": Telemetry("", "the model's inputs, or statistics of them"),
+    "image": Telemetry("security.image", "the column that holds images, and their shape"),
     "prediction": Telemetry("columns.prediction", "the model's answer"),
     "score": Telemetry("columns.score", "the model's score"),
-    "probabilities": Telemetry("", "all probabilities or logits of an answer, before rounding"),
+    "probabilities": Telemetry("columns.probabilities", "all probabilities of an answer, before rounding"),
+    "logits": Telemetry("columns.logits", "all logits of an answer"),
     "embeddings": Telemetry("columns.embeddings", "embeddings, best of another model than the one that is watched"),
     "label": Telemetry("columns.label", "the truth, when it is known"),
-    "label_source": Telemetry("", "who gave each label, and when"),
+    "label_source": Telemetry("columns.source", "who gave each label"),
     "client": Telemetry("columns.client", "a lasting pseudonym of who asks, such as a keyed hash"),
     "version": Telemetry("columns.version", "the version of the model, unless senders name it"),
     "segments": Telemetry("columns.segments", "the groups that must be served equally well"),
     "time": Telemetry("columns.time", "the time of each row"),
-    "request_digest": Telemetry("", "a keyed hash of each input, and at most 64 numbers that are near for like inputs"),
-    "model_digest": Telemetry("", "a digest of the model's files"),
-    "golden_set": Telemetry("", "probes with known answers, sent again with each version"),
-    "training_digest": Telemetry("", "keyed hashes of the training rows"),
-    "latency": Telemetry("", "how long each answer took"),
+    "request_digest": Telemetry("columns.digest", "a keyed hash of each input, unless the inputs are logged"),
+    "model_digest": Telemetry("columns.artefact", "a digest of the model's files"),
+    "golden_set": Telemetry("security.golden", "probes with known answers, sent again with each version"),
+    "training_digest": Telemetry(
+        "security.training", "keyed hashes of the training rows, unless they are the reference"
+    ),
+    "latency": Telemetry("columns.latency", "how long each answer took"),
+    "endpoint": Telemetry("security.probes", "where the model can be asked, with leave to ask it"),
     "outcome": Telemetry("", "what came of a decision in the end, beside the figure that the model optimises"),
     "tested": Telemetry("", "what the model was tested on, where that is not the reference"),
 }
-"""Name -> telemetry that the modes below ask for."""
+"""Name -> telemetry that modes and heuristics ask for."""
 
 
 @dataclass(frozen=True, slots=True)
