@@ -20,7 +20,7 @@ from monitor.budget import Budget, parse, run_length
 from monitor.errors import ConfigError
 from monitor.listeners import HTTP_ADDRESS, Flight, Http, Source, Telemetry, clashes
 from monitor.quantities import Address, duration
-from monitor.sections import Alarms, Columns, Joint, Moving, Pane, Season, Window, streaming_detectors
+from monitor.sections import Alarms, Columns, Joint, Moving, Pane, Season, Security, Window, streaming_detectors
 from monitor.strict import Duration, Fault, Names, RelativePath, Size, Strict, faults_of, unknown
 from monitor.yaml_text import read_yaml, write_yaml
 
@@ -86,6 +86,7 @@ class Model(Strict):
     window: Window = Window()
     alarms: Alarms = Alarms()
     joint: Joint = Joint()
+    security: Security = Security()
     season: Season = Season()
     moving: Moving = Moving()
     streaming: Annotated[Names, AfterValidator(streaming_detectors)] = Field(

@@ -79,7 +79,7 @@ def fit(
     counts = summary.numeric.size + summary.codes.size
     plan = dataclasses.replace(plan, strata=plan_of(roles.segments, seen, season.by, season.timezone, counts))
     grid = dataclasses.replace(grid, strata=() if plan.strata is None else plan.strata.names)
-    lean, full = grid, dataclasses.replace(grid, vectors=tuple((n, facts[n].length) for n in plan.embeddings))
+    lean, full = grid, dataclasses.replace(grid, vectors=tuple((n, facts[n].length) for n in plan.vectors))
     summary = dataclasses.replace(summary, grid_id=full.id)
     reader, whole_reader = Decoder(plan, lean, vocabularies), Decoder(plan, full, vocabularies)
     segments, strata = parted(batches_factory, reader, plan, full) if plan.strata else ({}, None)

@@ -18,7 +18,7 @@ from pyarrow import types as at
 from monitor.errors import ConfigError
 from monitor.strata import StrataPlan
 
-LONGEST_VECTOR = 2_048
+LONGEST_VECTOR = 4_096
 """A longer embedding is not monitored."""
 INTEGER_CODES = 32
 """An integer column with at most this many distinct values in the reference is taken for a categorical code."""
@@ -27,7 +27,12 @@ REPEATS = 3
 MONITORED_ROLES = ("feature", "prediction", "score", "segment")
 """Columns in these roles are watched; the others identify, order or explain the row."""
 _LISTS = {"segments": "segment", "embeddings": "embedding", "categorical": "feature", "numeric": "feature"}
-_OPTIONAL = ("time", "id", "client", "label", "version", "ignore")
+VECTORS = ("embedding", "probabilities", "logits", "image")
+"""Roles of vector columns."""
+_OPTIONAL = (
+    "time", "id", "client", "label", "source", "version", "artefact", "digest", "latency", "probabilities", "logits",
+    "image", "ignore",
+)  # fmt: skip
 """Roles that training data often lacks: absent from the reference they are noted, unless a name looks misspelt."""
 _FAMILIES = {
     "null": (at.is_null,),
@@ -61,13 +66,27 @@ class Roles:
     client: str | None = None
     prediction: str | None = None
     score: str | None = None
+    probabilities: str | None = None
+    logits: str | None = None
+    classes: tuple[str, ...] = ()
     label: str | None = None
+    source: str | None = None
     version: str | None = None
+    artefact: str | None = None
+    digest: str | None = None
+    latency: str | None = None
+    image: str | None = None
+    image_shape: tuple[int, ...] = ()
     segments: tuple[str, ...] = ()
     embeddings: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     numeric: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
+
+    @property
+    def vectors(self) -> tuple[str, ...]:
+        """Columns named for what must be vectors."""
+        return (*self.embeddings, *(one for one in (self.probabilities, self.logits, self.image) if one))
 
     @classmethod
     def of(cls, mapping: Mapping[str, Any]) -> Roles:
@@ -82,7 +101,7 @@ class Roles:
 
     def named(self) -> Iterator[tuple[str, str]]:
         """Every (configuration key, column) that the user wrote."""
-        for item in fields(self):
+        for item in (item for item in fields(self) if item.name not in ("classes", "image_shape")):
             value = getattr(self, item.name)
             for column in (value,) if isinstance(value, str) else value or ():
                 yield item.name, column
@@ -120,8 +139,8 @@ class Plan:
         return tuple(c.name for c in self.columns if c.monitored and c.kind in (Kind.CATEGORICAL, Kind.BOOLEAN))
 
     @property
-    def embeddings(self) -> tuple[str, ...]:
-        """Monitored embeddings, in order."""
+    def vectors(self) -> tuple[str, ...]:
+        """Monitored embeddings, images and vectors of probabilities, in order."""
         return tuple(c.name for c in self.columns if c.monitored and c.kind is Kind.VECTOR)
 
     def document(self) -> dict[str, Any]:
@@ -237,8 +256,8 @@ def _some(names: Sequence[str], limit: int = 12) -> str:
 
 def _column(field: pa.Field, role: str, forced: Kind | None, facts: Mapping[str, Facts]) -> ColumnPlan:
     kind, note = (forced, "kind set by the configuration") if forced else _infer(field.type, facts.get(field.name))
-    if role == "embedding":
-        return _embedding(field, facts.get(field.name))
+    if role in VECTORS:
+        return _vector(field, role, facts.get(field.name))
     if role == "ignore":
         note = "ignored by the configuration"
     elif role not in MONITORED_ROLES:
@@ -249,19 +268,19 @@ def _column(field: pa.Field, role: str, forced: Kind | None, facts: Mapping[str,
     return ColumnPlan(field.name, kind, role, str(field.type), note, monitored, family(field.type))
 
 
-def _embedding(field: pa.Field, facts: Facts | None) -> ColumnPlan:
-    """A declared embedding: monitored if it holds vectors that are not too long."""
+def _vector(field: pa.Field, role: str, facts: Facts | None) -> ColumnPlan:
+    """A declared embedding, image or vector of probabilities: monitored if it holds vectors that are not too long."""
     length = facts.length if facts else 0
     kind = Kind.VECTOR if is_vector(field.type) else Kind.OTHER
-    note = f"embedding of {length} numbers"
+    note = f"{role} of {length} numbers"
     if kind is Kind.OTHER:
-        note = f"a column of {field.type} cannot be an embedding: ignored"
+        note = f"a column of {field.type} cannot be the {role}: ignored"
     elif not length:
-        note = "embedding without a vector in the reference: not monitored"
+        note = f"{role} without a vector in the reference: not monitored"
     elif length > LONGEST_VECTOR:
         note = f"{note}, more than {LONGEST_VECTOR}: not monitored"
     monitored = kind is Kind.VECTOR and 0 < length <= LONGEST_VECTOR
-    return ColumnPlan(field.name, kind, "embedding", str(field.type), note, monitored, family(field.type))
+    return ColumnPlan(field.name, kind, role, str(field.type), note, monitored, family(field.type))
 
 
 def _infer(kind: pa.DataType, facts: Facts | None) -> tuple[Kind, str]:

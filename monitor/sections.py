@@ -11,6 +11,8 @@ from pydantic import AfterValidator, Field
 from monitor.budget import parse
 from monitor.strict import BudgetText, Duration, Fault, Names, Strict, unknown
 
+NO_COLUMNS = ("classes", "image_shape")
+"""Keys under `columns` that say more about a column and name none."""
 TIMES = Literal["none", "hour_of_day", "weekday_hour", "hour_of_week"]
 """How a season is cut: into 1, 24, 48 or 168 references."""
 
@@ -55,8 +57,17 @@ class Columns(Strict):
     client: str | None = Field(default=None, description="who asked")
     prediction: str | None = Field(default=None, description="the model's answer")
     score: str | None = Field(default=None, description="the model's score")
+    probabilities: str | None = Field(default=None, description="vector of the probabilities of all classes")
+    logits: str | None = Field(default=None, description="vector of the logits of all classes")
+    classes: Names = Field(default=(), description="names of the classes in the order of the probabilities")
     label: str | None = Field(default=None, description="the truth, where it is known")
+    source: str | None = Field(default=None, description="who gave the label")
     version: str | None = Field(default=None, description="version of the model")
+    artefact: str | None = Field(default=None, description="digest of the model's files")
+    digest: str | None = Field(default=None, description="keyed hash of the model's input, if senders compute one")
+    latency: str | None = Field(default=None, description="how long the answer took")
+    image: str | None = Field(default=None, description="vector column that is an image, row by row")
+    image_shape: tuple[int, ...] = Field(default=(), description="height, width and channels of the image")
     segments: Names = Field(default=(), description="columns whose values get streams of their own")
     embeddings: Names = Field(default=(), description="vector columns")
     categorical: Names = Field(default=(), description="columns to take for categories")
@@ -67,13 +78,26 @@ class Columns(Strict):
     def cross(cls, raw: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator[Fault]:
         """A column plays one part; only a segment may be given a kind too."""
         parts: dict[str, str] = {}
-        for role in cls.model_fields:
+        for role in (role for role in cls.model_fields if role not in NO_COLUMNS):
             given = raw.get(role)
             names = given if isinstance(given, (list, tuple)) else [given]
             for name in (name for name in names if isinstance(name, str)):
                 first = parts.setdefault(name, role)
                 if first != role and (first, role) not in _TOGETHER:
                     yield (role,), f'column "{name}" is named under {first} already; keep one of the two'
+
+        shape = raw.get("image_shape")
+        if shape and not (
+            isinstance(shape, (list, tuple)) and len(shape) == 3 and all(_positive(one) for one in shape)
+        ):
+            yield ("image_shape",), "must be [height, width, channels], for example [28, 28, 1]"
+        if bool(raw.get("image")) != bool(raw.get("image_shape")):
+            given, lacks = ("image", "image_shape") if raw.get("image") else ("image_shape", "image")
+            yield (given,), f"needs columns.{lacks} beside it: the vector's column, and its [height, width, channels]"
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, int) and value > 0
 
 
 _KINDS = ("categorical", "numeric")
@@ -129,6 +153,27 @@ class Joint(Strict):
     tests: Annotated[Names, AfterValidator(_joint_tests)] = Field(
         default=("joint_min_p",), description="window tests of the joint layer, by name"
     )
+
+
+class Security(Strict):
+    """What people do to a model: queries and their senders, single odd rows, and labels that do not belong."""
+
+    enabled: bool = Field(default=True, description="look at single rows, at queries and their senders, and at labels")
+    queries: int = Field(
+        default=20_000, ge=0, le=1_000_000, description="newest queries kept to look for near-duplicates"
+    )
+    clients: int = Field(default=10_000, ge=10, le=1_000_000, description="senders kept")
+    rows_per_second: int = Field(
+        default=2_000, ge=1, description="rows a second that are looked at one by one; of more, a sample of senders"
+    )
+    row_scores: bool | None = Field(
+        default=None,
+        description="test the rows' scores together as a joint view; unless given, where the log carries vectors",
+    )
+    client_names: Literal["hashed", "plain"] = Field(
+        default="hashed", description="how senders are called in findings and metrics: hashed or plain"
+    )
+    shown_clients: int = Field(default=10, ge=0, le=100, description="suspects with series of their own at most")
 
 
 class Season(Strict):

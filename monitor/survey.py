@@ -76,7 +76,7 @@ class Survey:
                 family(plain) in ("text", "boolean") or integer or (field.name in forced and family(plain) != "nested")
             ):
                 self.counters[field.name] = Counter(field.type, most=INTEGER_CODES if integer else None)
-        self.lengths = {name: Tally[int]() for name in roles.embeddings if name in schema.names}
+        self.lengths = {name: Tally[int]() for name in roles.vectors if name in schema.names}
         self.sample = Sample(_sampled(schema, roles), seed)
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -202,7 +202,7 @@ def _sampled(schema: pa.Schema, roles: Roles) -> pa.Schema:
             and (
                 family(field.type) not in ("nested", "binary")
                 or at.is_fixed_size_list(plain_type(field.type))
-                or (field.name in roles.embeddings and is_vector(field.type))
+                or (field.name in roles.vectors and is_vector(field.type))
             )
         ]
     )

@@ -106,7 +106,7 @@ def test_the_decoder_gives_embeddings_in_the_order_of_the_grid() -> None:
     schema = pa.schema([("x", pa.float64()), ("late", pa.list_(pa.float32(), 2)), ("emb", pa.list_(pa.float64()))])
     facts = {"late": Facts(9, None, 2), "emb": Facts(9, None, 3)}
     plan = build(schema, Roles(embeddings=("emb", "late")), facts)
-    assert plan.embeddings == ("late", "emb")
+    assert plan.vectors == ("late", "emb")
     none = np.zeros((0,), bool)
     grid = Grid(
         ("x",), (), np.zeros(1), np.ones(1), np.zeros((1, CELLS), np.uint8), np.zeros((1, BINS + 1)),
@@ -125,10 +125,10 @@ def test_the_decoder_gives_embeddings_in_the_order_of_the_grid() -> None:
     ("kind", "length", "monitored", "note"),
     [
         (pa.list_(pa.float32(), 8), 8, True, "embedding of 8"),
-        (pa.list_(pa.float64()), 2048, True, "embedding of 2048"),
-        (pa.list_(pa.float64()), 2049, False, "more than 2048"),
+        (pa.list_(pa.float64()), 4096, True, "embedding of 4096"),
+        (pa.list_(pa.float64()), 4097, False, "more than 4096"),
         (pa.list_(pa.float64()), 0, False, "without a vector"),
-        (pa.string(), 0, False, "cannot be an embedding"),
+        (pa.string(), 0, False, "cannot be the embedding"),
     ],
 )
 def test_the_plan_says_of_an_embedding_whether_it_is_monitored(
