@@ -172,7 +172,7 @@ def vector_encoder(
     if len(near) < 2 or typical == 0:
         return None
     centre = near.mean(axis=0, dtype=np.float64).astype(np.float32)
-    axes, variance = _principal((near - centre) / np.float32(typical), min(most, len(near) - 1), rng)
+    axes, variance = principal((near - centre) / np.float32(typical), min(most, len(near) - 1), rng)
     real = variance > _FLAT * variance.max(initial=0.0)
     if not real.any():
         return None
@@ -260,7 +260,7 @@ def _assembled(
     )
 
 
-def _principal(rows: SingleArray, axes: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+def principal(rows: SingleArray, axes: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
     """Leading principal axes ``(d, k)`` of centred rows and the variance along each, falling."""
     n, d = rows.shape
     basis = np.eye(d)
