@@ -124,7 +124,8 @@ class Finding:
     """An immutable sentence: what, where, since when, how sure, measured by which ruler.
 
     ``subject`` is "mix" where the traffic's mix changed, with the ``strata`` that did (name, share expected, share
-    now), else "data".
+    now), "sender" where somebody's queries or labels are meant, else "data". ``evidence`` are further parts in JSON
+    form, such as the fault tree.
     """
 
     model: str
@@ -146,6 +147,7 @@ class Finding:
     joins: str = ""
     subject: str = "data"
     strata: tuple[tuple[str, float, float], ...] = ()
+    evidence: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -183,6 +185,7 @@ class Finding:
                 {"stratum": name, "reference": _number(before), "window": _number(now)}
                 for name, before, now in self.strata
             ],
+            "evidence": dict(self.evidence),
         }
 
     def sentence(self) -> str:
@@ -217,6 +220,15 @@ class Recovered:
             "units": list(self.units),
             "findings": list(self.ids),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Findings that no pane gave, with the rows that show each of them as archives, and what has ended."""
+
+    stream: str
+    findings: tuple[tuple[Finding, bytes], ...] = ()
+    recovered: tuple[Recovered, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

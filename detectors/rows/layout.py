@@ -38,7 +38,8 @@ class Rows(NamedTuple):
     ``digest`` is a keyed hash of the model's input: equal inputs have equal ones. ``client`` is a keyed hash of the
     sender's name, 0 where a row names none. ``predicted`` and ``label`` are classes 0..C-1, -1 where missing.
     ``probabilities (n, C)`` and ``logits (n, C)``, a row of NaN where missing. ``time`` is in seconds since the epoch.
-    ``version`` is a number for each model version.
+    ``version`` is a number for each model version. ``source`` is a keyed hash of who gave the label, ``latency`` in
+    seconds.
     """
 
     block: Block
@@ -50,3 +51,5 @@ class Rows(NamedTuple):
     logits: SingleArray | None = None
     time: FloatArray | None = None
     version: CodeArray | None = None
+    source: DigestArray | None = None
+    latency: FloatArray | None = None

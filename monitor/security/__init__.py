@@ -1,0 +1,1 @@
+"""What people do to a model: rows one by one, queries and their senders, labels; verdicts for operators only."""
