@@ -26,10 +26,11 @@ from monitor.errors import ConfigError, StoreError
 from monitor.evidence import histograms, pack_evidence
 from monitor.intake import Intake
 from monitor.limits import Limits
+from monitor.logbook import Logbook
 from monitor.metrics import Histogram, histogram
-from monitor.report import Finding, Report
+from monitor.report import Report
 from monitor.states import pack_pane
-from monitor.store import Checkpoint, FindingRow, FindingState, PaneRow, Store
+from monitor.store import Checkpoint, PaneRow, Store
 from monitor.streams import Fed
 from monitor.watched import Act, References, Watched, rows_beside
 
@@ -64,9 +65,7 @@ class Agent:
         """Load or measure every reference; `DriftwardenError` if one cannot be used."""
         self.config, self.clock, self.store, self.intake = config, clock, store, intake
         self.progress = Progress()
-        self.open: dict[str, FindingRow] = {}
-        self._pending: dict[str, FindingRow] = {}
-        self._lines: list[dict[str, Any]] = []
+        self.findings = Logbook()
         self._retry = 0.0
         self._halted = threading.Event()
         self._tasks: queue.SimpleQueue[tuple[Callable[[], object], threading.Event]] = queue.SimpleQueue()
@@ -98,7 +97,7 @@ class Agent:
     def restore(self) -> None:
         """Go on from the last checkpoint, if there is one."""
         saved = self.store.load()
-        self.open = {row.id: row for row in self.store.findings(state="open")}
+        self.findings.open = {row.id: row for row in self.store.findings(state="open")}
         for watched in self.models.values():
             if watched.learner is not None:
                 watched.learner.restore(0 if saved is None else saved.sequence)
@@ -111,7 +110,7 @@ class Agent:
         for watched in self.models.values():
             self._restore_model(watched, saved)
         rows = self.intake.recover(saved.sequence)
-        self._log.info("restored", sequence=saved.sequence, recovered_rows=rows, open_findings=len(self.open))
+        self._log.info("restored", sequence=saved.sequence, recovered_rows=rows, open_findings=len(self.findings.open))
 
     def _restore_model(self, watched: Watched, saved: Checkpoint) -> None:
         if watched.streams is None:
@@ -146,7 +145,7 @@ class Agent:
                 self._log.error("task failed", error=repr(error))
             finally:
                 done.set()
-        if (self._pending or self._lines or self._crowded()) and self.clock.monotonic() >= self._retry:
+        if (self.findings.waiting or self._crowded()) and self.clock.monotonic() >= self._retry:
             self.checkpoint()
 
     def _crowded(self) -> bool:
@@ -231,9 +230,8 @@ class Agent:
             self._log.info("reference learnt", model=watched.model.name, rows=watched.streams.fitted.rows)
         if learnt and act is not None:
             watched.tally.rebaselined += 1
-            self._lines.append({"kind": "rebaseline", **dataclasses.asdict(act), "time": self.clock.now()})
-            for row in [row for row in self.open.values() if row.model == act.model]:
-                self._close(row.id, self.clock.now(), "rebaselined")
+            self.findings.lines.append({"kind": "rebaseline", **dataclasses.asdict(act), "time": self.clock.now()})
+            self.findings.model_ended(act.model, self.clock.now(), "rebaselined")
         return rest
 
     def publish(self, watched: Watched, reports: Iterable[Report]) -> None:
@@ -247,41 +245,11 @@ class Agent:
             for name, why in report.failures.items():
                 self._log.error("detector failed", model=watched.model.name, detector=name, error=why)
             for finding in report.findings:
-                self._open(watched, report, finding)
+                rows, telling = rows_beside(watched, report.stream, finding)
+                tables = pack_evidence(histograms(finding, report.comparison), rows, telling)
+                self.findings.opened(finding, tables)
             for back in report.recovered:
-                self._lines.append(back.as_dict(watched.model.name, report.stream))
-                for row_id in back.ids:
-                    self._close(row_id, back.time)
-
-    def _open(self, watched: Watched, report: Report, finding: Finding) -> None:
-        rows, telling = rows_beside(watched, report.stream, finding)
-        line = finding.as_dict()
-        row = FindingRow(
-            id=finding.id,
-            model=finding.model,
-            stream=finding.stream,
-            opened=finding.time,
-            closed=None,
-            state="open",
-            severity=finding.severity,
-            detector=finding.detector,
-            document=json.dumps(line),
-            evidence=pack_evidence(histograms(finding, report.comparison), rows, telling),
-        )
-        self.open[row.id] = self._pending[row.id] = row
-        self._lines.append(line)
-        self._log.warning(
-            finding.sentence(), model=finding.model, stream=finding.stream, finding=finding.id, triage=finding.triage
-        )
-
-    def _close(self, row_id: str, time: float, state: FindingState = "recovered") -> None:
-        row = self.open.pop(row_id, None)
-        if row is not None:
-            self._pending[row_id] = dataclasses.replace(row, closed=time, state=state)
-            self._log.info(state, model=row.model, stream=row.stream, finding=row_id)
-            if state != "recovered":  # a recovery has been told with its columns
-                ended = {"kind": "ended", "why": state, "model": row.model, "stream": row.stream}
-                self._lines.append({**ended, "time": time, "findings": [row_id]})
+                self.findings.recovered(back, watched.model.name, report.stream)
 
     def idle(self) -> None:
         """Let event time pass for models whose rows have stopped coming."""
@@ -332,8 +300,8 @@ class Agent:
             ledger=self.intake.ledger_state(sequence),
             saved_at=self.clock.now(),
         )
-        self.store.commit(checkpoint, list(self._pending.values()), panes, oldest)
-        self._pending = {}
+        self.store.commit(checkpoint, list(self.findings.pending.values()), panes, oldest)
+        self.findings.pending = {}
         for watched in self.models.values():
             for one in watched.streams.streams.values() if watched.streams is not None else ():
                 one.closed = []
@@ -341,10 +309,10 @@ class Agent:
 
     def _tell(self) -> None:
         """Append findings that are safe on disk to the file that other programs follow."""
-        if not self._lines:
+        if not self.findings.lines:
             return
-        text = "".join(json.dumps(line) + "\n" for line in self._lines)
-        self._lines = []
+        text = "".join(json.dumps(line) + "\n" for line in self.findings.lines)
+        self.findings.lines = []
         try:
             with (self.folder / FINDINGS_FILE).open("a", encoding="utf-8") as file:
                 file.write(text)
@@ -375,8 +343,8 @@ class Agent:
         fresh = {watched.model.name: watched for watched in begun}
         kept = {model.name: fresh.get(model.name) or self.models[model.name] for model in config.models}
         gone = [name for name in self.models if kept.get(name) is not self.models[name]]
-        for row in [row for row in self.open.values() if row.model in gone]:
-            self._close(row.id, self.clock.now(), "reloaded")
+        for name in gone:
+            self.findings.model_ended(name, self.clock.now(), "reloaded")
         self.config, self.models = config, kept
         self._limits = limits_of(config)
         self.checkpoint()

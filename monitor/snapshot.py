@@ -62,7 +62,7 @@ class Board:
         for watched in agent.models.values():
             if watched.streams is None:
                 continue
-            open_now = Counter(row.severity for row in agent.open.values() if row.model == watched.model.name)
+            open_now = Counter(row.severity for row in agent.findings.open.values() if row.model == watched.model.name)
             parts.append(prometheus.of_model(watched.streams, watched.tally, open_now))
         parts.append(process_series(self._process))
         return complete(prometheus.merged(parts), zeros(self._known()))
