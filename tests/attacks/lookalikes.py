@@ -1,0 +1,178 @@
+"""Honest traffic that looks like an attack: each yields parts of an endless trace, ``part`` rows or so at a time.
+
+All take a task, a source of ordinary rows `Fresh` and a generator of random numbers. No row of them is an attack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from detectors.types import FloatArray, SingleArray
+from tests.attacks.models import margin
+from tests.attacks.tasks import Task, more_glyphs
+from tests.attacks.traces import Trace, names, trace_of
+
+Fresh = Callable[[int, np.random.Generator], SingleArray]
+"""Draws so many ordinary rows."""
+LookAlike = Callable[[Task, Fresh, np.random.Generator, int], Iterator[Trace]]
+
+
+def fresh(task: Task) -> Fresh:
+    """Ordinary rows: of `glyphs` new ones for ever, of other tasks the live rows again and again."""
+    if task.name == "glyphs":
+        return more_glyphs
+    return lambda number, rng: task.test[rng.integers(0, len(task.test), number)]
+
+
+class _Clock:
+    """Times that go on from part to part."""
+
+    def __init__(self, rng: np.random.Generator, each: float) -> None:
+        self.now, self.each, self.rng = 0.0, each, rng
+
+    def times(self, number: int, *, even: bool = False) -> FloatArray:
+        steps = np.full(number, self.each) if even else self.rng.exponential(self.each, number)
+        found = self.now + np.cumsum(steps)
+        self.now = float(found[-1])
+        return found
+
+
+def retries(task: Task, draw: Fresh, rng: np.random.Generator, part: int) -> Iterator[Trace]:
+    """Each row up to three times, byte for byte, from one of 20 clients whose connection is poor."""
+    clients, clock = names(20, rng), _Clock(rng, 0.5)
+    while True:
+        times = rng.integers(1, 4, part // 2)
+        rows = np.repeat(draw(len(times), rng), times, axis=0)
+        sender = np.repeat(rng.choice(clients, len(times)), times)
+        yield trace_of(rows, task.answer(rows), sender, clock.times(len(rows)), "retries")
+
+
+def video(task: Task, draw: Fresh, rng: np.random.Generator, part: int) -> Iterator[Trace]:
+    """Three cameras, 25 frames a second of a scene that drifts slowly into the next one, with sensor noise."""
+    clients, clock = names(3, rng), _Clock(rng, 0.04 / 3)
+    scene = draw(3, rng)
+    while True:
+        after = draw(3, rng)
+        frames = max(part // 3, 2)
+        way = np.linspace(0.0, 1.0, frames, endpoint=False, dtype=np.float32)[:, None, None]
+        rows = _grainy(task, (scene + way * (after - scene)).reshape(-1, scene.shape[1]), 0.01, rng)
+        scene = after
+        yield trace_of(rows, task.answer(rows), np.tile(clients, frames), clock.times(len(rows), even=True), "video")
+
+
+def ambiguous_video(task: Task, draw: Fresh, rng: np.random.Generator, part: int) -> Iterator[Trace]:
+    """One camera on an object half this, half that: low margins and changing answers for as long as it stands there."""
+    client, clock = names(1, rng), _Clock(rng, 0.04)
+    while True:
+        scene = _doubtful(task, draw, rng)
+        sway = np.cumsum(rng.normal(0.0, 0.005, (part, 1)), axis=0) * draw(1, rng) * 0.1
+        rows = _grainy(task, scene + sway.astype(np.float32), 0.02, rng)
+        yield trace_of(rows, task.answer(rows), int(client[0]), clock.times(part, even=True), "ambiguous video")
+
+
+def _doubtful(task: Task, draw: Fresh, rng: np.random.Generator) -> SingleArray:
+    """The blend of two rows that the model is least sure of."""
+    while True:
+        one, other = draw(2, rng)
+        way = np.linspace(0.2, 0.8, 61, dtype=np.float32)[:, None]
+        blends = one + way * (other - one)
+        unsure = margin(task.answer(blends))
+        if unsure.min() < 0.1:
+            return np.asarray(blends[unsure.argmin()], np.float32)
+
+
+def _grainy(task: Task, rows: SingleArray, sigma: float, rng: np.random.Generator) -> SingleArray:
+    """Noise on what a sender can move; images are rounded to 8 bits."""
+    noise = np.zeros_like(rows)
+    noise[:, : task.free] = sigma * rng.standard_normal((len(rows), task.free), np.float32)
+    moved = np.clip(rows + noise, 0.0, 1.0)
+    return np.asarray(np.rint(moved * 255) / 255 if task.image[0] else moved, np.float32)
+
+
+def customers(task: Task, draw: Fresh, rng: np.random.Generator, part: int) -> Iterator[Trace]:
+    """200 regular customers of 20 branches: the same row each time but for one or two values."""
+    clients, clock = names(20, rng), _Clock(rng, 1.0)
+    known = draw(200, rng)
+    while True:
+        who = rng.integers(0, len(known), part)
+        rows = known[who].copy()
+        for _ in range(2):
+            column = rng.integers(0, task.free, part)
+            rows[np.arange(part), column] = np.clip(
+                rows[np.arange(part), column] + rng.normal(0.0, 0.03, part).astype(np.float32), 0.0, 1.0
+            )
+        yield trace_of(rows, task.answer(rows), clients[who % 20], clock.times(part), "customers")
+
+
+def pagination(task: Task, draw: Fresh, rng: np.random.Generator, part: int) -> Iterator[Trace]:
+    """Readers page through lists: a row again with one number a little higher, 5 to 30 pages long."""
+    clients, clock = names(50, rng), _Clock(rng, 0.7)
+    while True:
+        lists = max(part // 17, 1)
+        pages = rng.integers(5, 31, lists)
+        rows = np.repeat(draw(lists, rng), pages, axis=0)
+        page = np.arange(len(rows)) - np.repeat(np.cumsum(pages) - pages, pages)
+        column = np.repeat(rng.integers(0, task.free, lists), pages)
+        place = np.arange(len(rows)), column
+        rows[place] = (rows[place] + page * np.float32(1 / 64)) % np.float32(1.0)
+        sender = np.repeat(rng.choice(clients, lists), pages)
+        yield trace_of(rows, task.answer(rows), sender, clock.times(len(rows)), "pagination")
+
+
+def replays(task: Task, draw: Fresh, rng: np.random.Generator, part: int) -> Iterator[Trace]:
+    """An A/B test sends all traffic twice, the second time from the replayer and rounded a little otherwise."""
+    clients, clock = names(30, rng), _Clock(rng, 0.2)
+    second = names(1, rng)[0]
+    while True:
+        half = max(part // 2, 1)
+        first = draw(half, rng)
+        rows = np.stack([first, np.asarray(first.astype(np.float16), np.float32)], axis=1).reshape(-1, first.shape[1])
+        sender = np.column_stack([rng.choice(clients, half), np.full(half, second, np.uint64)]).ravel()
+        yield trace_of(rows, task.answer(rows), sender, clock.times(len(rows)), "A/B replay")
+
+
+def load_test(task: Task, draw: Fresh, rng: np.random.Generator, part: int) -> Iterator[Trace]:
+    """Fifty prepared rows as fast as they go from four machines, every second time with noise to get past the cache."""
+    clients, clock = names(4, rng), _Clock(rng, 0.001)
+    prepared = draw(50, rng)
+    while True:
+        rows = prepared[rng.integers(0, 50, part)].copy()
+        rows[::2] = _grainy(task, rows[::2], 0.005, rng)
+        yield trace_of(rows, task.answer(rows), rng.choice(clients, part), clock.times(part, even=True), "load test")
+
+
+def sensor(task: Task, draw: Fresh, rng: np.random.Generator, part: int) -> Iterator[Trace]:
+    """Ten sensors report every minute what hardly changes: a slow walk around their own row, to and fro."""
+    clients, clock = names(10, rng), _Clock(rng, 6.0)
+    home = draw(10, rng)
+    here = np.zeros((10, task.free), np.float32)
+    while True:
+        rounds = max(part // 10, 1)
+        rows = np.repeat(home[None], rounds, axis=0)
+        for turn in range(rounds):
+            here = np.float32(0.99) * here + np.float32(0.003) * rng.standard_normal(here.shape, np.float32)
+            rows[turn, :, : task.free] += here
+        rows = np.clip(rows, 0.0, 1.0).reshape(-1, home.shape[1])
+        yield trace_of(rows, task.answer(rows), np.tile(clients, rounds), clock.times(len(rows), even=True), "sensor")
+
+
+IMAGES: dict[str, LookAlike] = {
+    "retries": retries,
+    "video": video,
+    "ambiguous video": ambiguous_video,
+    "A/B replay": replays,
+    "load test": load_test,
+    "sensor": sensor,
+}
+"""What can be sent to a model of images."""
+TABLES: dict[str, LookAlike] = {
+    "retries": retries,
+    "customers": customers,
+    "pagination": pagination,
+    "A/B replay": replays,
+    "load test": load_test,
+    "sensor": sensor,
+}
+"""What can be sent to a model of a table."""
