@@ -146,8 +146,8 @@ def check(fixed: IntegrityFixed, block: Block) -> Integrity:
 
 def null_rates(fixed: IntegrityFixed, level: float = 0.05) -> FloatArray:
     """Upper confidence bound of the share of benign rows that fail each kind, ``(K,)`` (Clopper-Pearson)."""
-    rates: FloatArray = special.betaincinv(fixed.flagged + 1.0, np.maximum(fixed.rows - fixed.flagged, 1), 1 - level)
-    return rates
+    passed = np.maximum(fixed.rows - fixed.flagged, 1).astype(np.float64)
+    return np.asarray(special.betaincinv(fixed.flagged + 1.0, passed, 1 - level), np.float64)
 
 
 def _checkable(grid: Grid, summary: Summary) -> IntArray:
@@ -267,7 +267,9 @@ def _calibrated(fixed: IntegrityFixed, block: Block, half: int) -> IntegrityFixe
     for kind in (MISSING, INFINITE, RANGE, GRID, NEW, RELATION):
         stays |= np.where(((seen.kinds & kind) != 0).sum(axis=0) <= RARE * rows, kind, 0).astype(np.uint8)
         image_stays |= kind if ((seen.image & kind) != 0).sum() <= RARE * rows else 0
-    fixed = fixed._replace(checked=fixed.checked & stays, image_checked=fixed.image_checked & np.uint8(image_stays))
+    fixed = fixed._replace(
+        checked=fixed.checked & stays, image_checked=np.array(fixed.image_checked & np.uint8(image_stays))
+    )
     return fixed._replace(flagged=check(fixed, held).flags.sum(axis=0).astype(np.int64))
 
 
