@@ -1,0 +1,104 @@
+"""The nearest of the last rows: exact search by tiles of one matrix product, with a fixed memory.
+
+Each stored row r carries a last coordinate -|r|^2/2 and each question q a last coordinate 1, so that one product gives
+q.r - |r|^2/2, which is greatest where |q - r| is least: nothing is added or compared element by element but the argmax.
+The winner's distance is then computed anew, in float64, from the coordinates. The product works in float32: of rows
+that are equally near to within its rounding (1e-6 of |q|^2 + |r|^2) any may be the one that is found.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from detectors.types import FloatArray, IntArray, SingleArray
+
+CHUNK: Final = 256
+"""Most rows that are searched at a time."""
+_TILE: Final = 512
+_EMPTY: Final = np.float32(-1e38)
+"""Last coordinate of a place without a row: never the greatest, and no infinity that would turn into NaN."""
+
+
+class Nearest:
+    """The last ``capacity`` rows of ``width`` coordinates: ``4 capacity (width + 1)`` bytes and 0.6 MB of buffers."""
+
+    def __init__(self, capacity: int, width: int) -> None:
+        """Begin without rows."""
+        self.capacity = capacity
+        self.rows = np.zeros((capacity, width + 1), np.float32)
+        self.rows[:, -1] = _EMPTY
+        self._tile = np.empty(CHUNK * _TILE, np.float32)
+
+    def find(self, asked: SingleArray, first: int) -> tuple[IntArray, FloatArray]:
+        """Put ``asked (k, m)``, k <= `CHUNK`, into the places from ``first`` on, and look each up before that.
+
+        A row of NaN takes a place but is nobody's neighbour and has none. Returns the neighbours' places (-1: none)
+        and distances (NaN: none). Row i sees rows 0..i-1 in their new places, and the old rows in the places that
+        rows i.. are to take.
+        """
+        if len(asked) == 0:
+            return np.zeros(0, np.int64), np.zeros(0)
+        places = (first + np.arange(len(asked))) % self.capacity
+        known = np.logical_and.reduce(np.isfinite(asked), axis=1)
+        fresh = np.where(known[:, None], asked, 0)
+        fresh = np.column_stack([fresh, np.where(known, -0.5 * np.einsum("ij,ij->i", fresh, fresh), _EMPTY)])
+        asking = fresh.astype(np.float32)
+        asking[:, -1] = 1
+        old = self.rows[places]
+        self.rows[places] = fresh
+        new = self.rows[places]
+        self.rows[places, -1] = _EMPTY  # both what was there and what comes is asked apart
+        place, best = self._search(asking)
+        both = np.where(np.tri(len(asked), k=-1, dtype=bool), asking @ new.T, asking @ old.T)
+        self.rows[places, -1] = new[:, -1]
+        closest = both.argmax(axis=1)
+        nearer = np.take_along_axis(both, closest[:, None], 1)[:, 0] >= best
+        mine = np.where((closest < np.arange(len(asked)))[:, None], new[closest], old[closest])
+        mine = np.where(nearer[:, None], mine, self.rows[place])
+        place = np.where(nearer, places[closest], place)
+        none = ~known | (mine[:, -1] == _EMPTY)
+        apart = asking[:, :-1].astype(np.float64) - mine[:, :-1]
+        distance = np.sqrt(np.einsum("ij,ij->i", apart, apart))
+        return np.where(none, -1, place), np.where(none, np.nan, distance)
+
+    def others(self, chunk: slice) -> IntArray:
+        """Place of the nearest other row of those stored in ``chunk``, which has at most `CHUNK` of them."""
+        asking = self.rows[chunk].copy()
+        kept = asking[:, -1].copy()
+        asking[:, -1] = 1
+        among = asking @ np.column_stack([asking[:, :-1], kept]).T
+        np.fill_diagonal(among, -np.inf)
+        self.rows[chunk, -1] = _EMPTY
+        place, best = self._search(asking)
+        self.rows[chunk, -1] = kept
+        return np.where(among.max(axis=1) > best, chunk.start + among.argmax(axis=1), place)
+
+    def _search(self, asking: SingleArray) -> tuple[IntArray, SingleArray]:
+        """Place and product of the greatest in all tiles."""
+        rows = np.arange(len(asking))
+        place, best = np.zeros(len(asking), np.int64), np.full(len(asking), -np.inf, np.float32)
+        for start in range(0, self.capacity, _TILE):
+            tile = self.rows[start : start + _TILE]
+            product = self._tile[: len(asking) * len(tile)].reshape(len(asking), len(tile))
+            np.matmul(asking, tile.T, out=product)
+            there = product.argmax(axis=1)
+            value = product[rows, there]
+            better = value > best
+            np.copyto(place, there + start, where=better)
+            np.copyto(best, value, where=better)
+        return place, best
+
+
+def nearest_other(rows: SingleArray) -> tuple[IntArray, FloatArray]:
+    """For each of ``rows (n, m)``, n >= 2, the nearest other one and how far it is."""
+    stored = Nearest(len(rows), rows.shape[1])
+    stored.rows[:, :-1] = rows
+    stored.rows[:, -1] = -0.5 * np.einsum("ij,ij->i", rows, rows)
+    place = np.empty(len(rows), np.int64)
+    for start in range(0, len(rows), CHUNK):
+        chunk = slice(start, min(start + CHUNK, len(rows)))
+        place[chunk] = stored.others(chunk)
+    apart = rows.astype(np.float64) - rows[place]
+    return place, np.sqrt(np.einsum("ij,ij->i", apart, apart))
