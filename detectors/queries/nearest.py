@@ -43,8 +43,9 @@ class Nearest:
         places = (first + np.arange(len(asked))) % self.capacity
         known = np.logical_and.reduce(np.isfinite(asked), axis=1)
         fresh = np.where(known[:, None], asked, 0)
-        fresh = np.column_stack([fresh, np.where(known, -0.5 * np.einsum("ij,ij->i", fresh, fresh), _EMPTY)])
-        asking = fresh.astype(np.float32)
+        fresh = with_norms(fresh)
+        fresh[~known, -1] = _EMPTY
+        asking = fresh.copy()
         asking[:, -1] = 1
         old = self.rows[places]
         self.rows[places] = fresh
@@ -94,11 +95,35 @@ class Nearest:
 def nearest_other(rows: SingleArray) -> tuple[IntArray, FloatArray]:
     """For each of ``rows (n, m)``, n >= 2, the nearest other one and how far it is."""
     stored = Nearest(len(rows), rows.shape[1])
-    stored.rows[:, :-1] = rows
-    stored.rows[:, -1] = -0.5 * np.einsum("ij,ij->i", rows, rows)
+    stored.rows[:] = with_norms(rows)
     place = np.empty(len(rows), np.int64)
     for start in range(0, len(rows), CHUNK):
         chunk = slice(start, min(start + CHUNK, len(rows)))
         place[chunk] = stored.others(chunk)
     apart = rows.astype(np.float64) - rows[place]
     return place, np.sqrt(np.einsum("ij,ij->i", apart, apart))
+
+
+def with_norms(rows: SingleArray) -> SingleArray:
+    """Rows ``(n, m)`` with their last coordinate -|r|^2/2, ``(n, m + 1)``."""
+    return np.column_stack([rows, np.float32(-0.5) * np.einsum("ij,ij->i", rows, rows)])
+
+
+def spread(rows: SingleArray, anchors: SingleArray, *, own: bool = False) -> FloatArray:
+    """How far trusted rows are from ``rows (n, m)``: the mean over groups of the distance to the group's nearest.
+
+    ``anchors (g, a, m + 1)`` are `with_norms`. ``own``: the first g a rows are the anchors themselves, in this order,
+    and do not count as their own neighbours. A row of NaN has NaN.
+    """
+    total = np.zeros(len(rows))
+    square = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
+    asking = np.column_stack([rows, np.ones(len(rows), np.float32)])
+    for g, group in enumerate(anchors):
+        for start in range(0, len(rows), CHUNK):
+            product = asking[start : start + CHUNK] @ group.T
+            if own:
+                mine = np.arange(max(start, g * len(group)), min(start + len(product), (g + 1) * len(group)))
+                product[mine - start, mine - g * len(group)] = -np.inf
+            best = product.max(axis=1)
+            total[start : start + CHUNK] += np.sqrt(np.maximum(square[start : start + CHUNK] - 2.0 * best, 0))
+    return total / len(anchors)

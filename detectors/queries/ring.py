@@ -3,7 +3,10 @@
 Question: is a query a near-duplicate of one of the last ``capacity`` distinct ones (H8)? Attacks on the answers ask
 about almost the same input over and over; ordinary senders do not.
 Statistic: Euclidean distance in the low-pass space of similarity to the nearest of the last ``capacity`` inputs that
-are not the very same (exact repeats are told by their digest, counted, and not stored again).
+are not the very same (exact repeats are told by their digest, counted, and not stored again), in units of how far
+trusted rows are there: the mean distance to the nearest of each of 8 groups of reference rows, bounded by its
+reference 90 % quantile. Inputs are dense in some places and sparse in others; one radius for all would be that of the
+densest (on MNIST it saw 3 % of the NES queries and none of a Jacobian augmentation's; this one sees nearly all).
 Calibration: the radius is such that at most `RATE` of benign queries come nearer than that to one of ``capacity``
 others. Nearest distances shrink with the number of rows, and the reference has n, mostly fewer: the chance to have a
 neighbour among N is 1 - (1 - F)^N for a row whose ball has the mass F, concave in N, so that the chance among N is at
@@ -15,8 +18,8 @@ Sees / blind to: every attack by queries that stay within the radius of one anot
 dithered as long as the low-pass space averages the noise away. Blind to single rows made elsewhere, to a drip so slow
 that the ring has forgotten, and to steps wider than the radius. Video, retries and polling are near-duplicates too:
 a hit is no attack, see `detectors.queries.clusters`.
-Cost: one product of 256 x (m + 1) by (m + 1) x capacity for each 256 rows; memory 4 capacity (m + 1) + 60 capacity
-bytes, and a dictionary of capacity digests (some 100 bytes each).
+Cost: one product of 256 x (m + 1) by (m + 1) x (capacity + 2,048) for each 256 rows; memory 4 capacity (m + 1) + 60
+capacity bytes, and a dictionary of capacity digests (some 100 bytes each).
 Source: Chen, Carlini and Wagner 2019 (stateful detection), Li et al. 2022 (Blacklight); failures.md 3.3, H8.
 """
 
@@ -39,6 +42,9 @@ FURTHEST: Final = 512.0
 """How many times rarer than the rarest that the reference shows a hit may be made by extrapolation."""
 _MOST_ROWS: Final = 10_000
 _FEWEST_ROWS: Final = 200
+_GROUPS: Final = 8
+_LARGEST_GROUP: Final = 256
+_WIDEST: Final = 0.9
 _Z: Final = 1.645
 _TIE: Final = 1 - 1e-5
 
@@ -46,7 +52,8 @@ _TIE: Final = 1 - 1e-5
 class NearFixed(NamedTuple):
     """What the reference says of nearness.
 
-    ``radius ()``: nearer than that is a hit (0: never, ``reason ()`` says why, a `Reason`). ``capacity ()`` is the most
+    ``radius ()``: nearer than that is a hit (0: never, ``reason ()`` says why, a `Reason`), in units of how far the
+    ``anchors (8, a, m + 1)`` are (`nearest.spread`), but no more than ``widest ()``. ``capacity ()`` is the most
     rows that it holds for, ``sampled ()`` the reference rows that it was measured on, ``dimension ()`` the lower limit
     of the local dimension where it was extrapolated (NaN: it was not). ``centre (m,)`` is taken off, and ``low`` and
     ``high (m,)`` bound what is left: the reference's range and as much again to either side.
@@ -60,34 +67,47 @@ class NearFixed(NamedTuple):
     centre: SingleArray
     low: SingleArray
     high: SingleArray
+    anchors: SingleArray
+    widest: FloatArray
 
 
 def calibrate(queries: Queries, capacity: int, rng: np.random.Generator) -> NearFixed:
     """Measure the radius for a ring of ``capacity`` rows on benign queries that its space was not fitted to."""
     rows = _distinct(queries, rng)
     width = queries.near.shape[1]
+    whole = np.asarray(capacity, np.int64), np.asarray(len(rows), np.int64)
     if len(rows) < _FEWEST_ROWS:
-        nothing = np.zeros(width, np.float32)
-        return _fixed(0.0, Reason.FEW_ROWS, capacity, len(rows), math.nan, (nothing, nothing, nothing))
+        nothing, none = np.zeros(width, np.float32), np.zeros((0, 0, width + 1), np.float32)
+        few, zero = np.asarray(Reason.FEW_ROWS, np.int8), np.asarray(0.0)
+        return NearFixed(zero, few, *whole, np.asarray(math.nan), nothing, nothing, nothing, none, zero)
+    bounds = _bounds(rows)
+    rows = _placed(rows, *bounds)
+    size = min(len(rows) // (2 * _GROUPS), _LARGEST_GROUP)
+    anchors = nearest.with_norms(rows[: _GROUPS * size]).reshape(_GROUPS, size, width + 1)
+    unit = nearest.spread(rows, anchors, own=True)
+    widest = np.quantile(unit, _WIDEST)
+    distance = _nearest(rows, capacity)
+    unit = np.minimum(unit, widest)[: len(distance)]
+    relative = np.divide(distance, unit, out=np.full(len(distance), np.inf), where=unit > 0)
+    others = min(capacity, len(rows) - 1)
+    radius, reason, dimension = _radius(np.sort(relative), others / capacity)
+    measured = np.asarray(radius), np.asarray(reason, np.int8), *whole, np.asarray(dimension)
+    return NearFixed(*measured, *bounds, anchors, np.asarray(widest))
+
+
+def _bounds(rows: SingleArray) -> tuple[SingleArray, SingleArray, SingleArray]:
+    """Mean, and the reference's range about it with as much again to either side."""
     middle = rows.mean(axis=0, dtype=np.float64)
     span = np.ptp(rows.astype(np.float64), axis=0)
     low, high = rows.min(axis=0) - middle - span, rows.max(axis=0) - middle + span
-    bounds = (middle.astype(np.float32), low.astype(np.float32), high.astype(np.float32))
-    _, distance = nearest.nearest_other(_placed(rows, *bounds))
-    radius, reason, dimension = _radius(np.sort(distance), capacity)
-    return _fixed(radius, reason, capacity, len(rows), dimension, bounds)
+    return middle.astype(np.float32), low.astype(np.float32), high.astype(np.float32)
 
 
-def _fixed(
-    radius: float,
-    reason: Reason,
-    capacity: int,
-    sampled: int,
-    dimension: float,
-    bounds: tuple[SingleArray, SingleArray, SingleArray],
-) -> NearFixed:
-    whole = (np.asarray(capacity, np.int64), np.asarray(sampled, np.int64))
-    return NearFixed(np.asarray(radius), np.asarray(reason, np.int8), *whole, np.asarray(dimension), *bounds)
+def _nearest(rows: SingleArray, capacity: int) -> FloatArray:
+    """Distance to the nearest of the other rows, or of ``capacity`` others where there are more."""
+    size = min(capacity + 1, len(rows))
+    blocks = [rows[start : start + size] for start in range(0, len(rows) - size + 1, size)]
+    return np.concatenate([nearest.nearest_other(block)[1] for block in blocks])
 
 
 def _distinct(queries: Queries, rng: np.random.Generator) -> SingleArray:
@@ -105,10 +125,10 @@ def _placed(near: SingleArray, centre: SingleArray, low: SingleArray, high: Sing
     return np.asarray(placed, np.float32)
 
 
-def _radius(distance: FloatArray, capacity: int) -> tuple[float, Reason, float]:
-    """Radius, reason and local dimension from leave-one-out distances, ascending."""
+def _radius(distance: FloatArray, share: float) -> tuple[float, Reason, float]:
+    """Radius, reason and local dimension from distances to the nearest of a ``share`` of a full ring, ascending."""
     n = len(distance)
-    allowed = RATE * (n + 1) * min(1.0, (n - 1) / capacity)
+    allowed = RATE * (n + 1) * share
     sure = (math.sqrt(_Z**2 / 2 + allowed) - _Z / math.sqrt(2)) ** 2  # k + z sqrt(2 k) = allowed
     if sure >= 1:
         return _positive(float(distance[int(sure) - 1]), math.nan)
@@ -187,7 +207,7 @@ class Ring:
         other = np.where(own, ahead, place)
         number = self.rows + fresh
         hits.distance[fresh] = distance
-        hits.hit[fresh] = distance < self.fixed.radius
+        hits.hit[fresh] = distance < self._reach(placed)
         hits.neighbour[fresh] = np.where(place >= 0, _either(own, other, number, self._number), -1)
         asked = queries.predicted[fresh]
         before = _either(own, other, asked, self._predicted)
@@ -198,6 +218,12 @@ class Ring:
         self.rows += len(queries.digest)
         self.repeats += len(queries.digest) - len(fresh)
         return hits
+
+    def _reach(self, placed: SingleArray) -> FloatArray:
+        """The radius about each row; 0 where nothing is near by definition."""
+        if self.fixed.reason != Reason.OK:
+            return np.zeros(len(placed))
+        return self.fixed.radius * np.minimum(nearest.spread(placed, self.fixed.anchors), self.fixed.widest)
 
     def _same(self, digest: NDArray[np.uint64]) -> IntArray:
         """Remember the digests; how many were stored before the very same (-1: it is new)."""
