@@ -170,7 +170,8 @@ def _cosine(
 ) -> FloatArray:
     """Cosine of the embeddings, positive for the same label and negative for another."""
     a, b = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (z_asked, z))
-    return a @ b.T * np.where(y_asked[:, None] == y, 1.0, -1.0)
+    scores: FloatArray = a @ b.T * np.where(y_asked[:, None] == y, 1.0, -1.0)
+    return scores
 
 
 _METHODS: dict[str, Callable[[FloatArray, FloatArray, IntArray, FloatArray, FloatArray, IntArray], FloatArray]] = {
