@@ -25,7 +25,7 @@ class Telemetry(NamedTuple):
 
 TELEMETRY: Final[dict[str, Telemetry]] = {
     "inputs": Telemetry("", "the model's inputs, or statistics of them"),
-    "image": Telemetry("security.image", "the column that holds images, and their shape"),
+    "image": Telemetry("columns.image", "the column that holds images, and their shape"),
     "prediction": Telemetry("columns.prediction", "the model's answer"),
     "score": Telemetry("columns.score", "the model's score"),
     "probabilities": Telemetry("columns.probabilities", "all probabilities of an answer, before rounding"),

@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from detectors.heuristics import HEURISTICS
 from detectors.registry import CATALOG, JOINT, WITNESS, Tolerances
 from detectors.sequential.rates import COUNTERS, FAILURE_MODES
 from detectors.taxonomy import MODES, RULES, TELEMETRY, kind_of
@@ -74,7 +75,10 @@ def test_every_mode_says_what_no_log_shows_and_what_to_do(name: str) -> None:
 
 
 def test_no_telemetry_is_listed_for_nothing() -> None:
-    assert set(TELEMETRY) == {need for mode in MODES.values() for need in mode.telemetry}
+    asked = {need for mode in MODES.values() for need in mode.telemetry}
+    for one in HEURISTICS.values():
+        asked |= {need for group in one.needs for need in group} | set(one.helps)
+    assert asked == set(TELEMETRY)
 
 
 def test_modes_are_frozen() -> None:

@@ -1,0 +1,259 @@
+"""What may lie behind an incident: the facts that are measured, and the tree of causes that they speak for or against.
+
+Facts that are called like a heuristic are true while that heuristic's alarm about the incident's subject stands within
+its budget; nothing here weighs them again. The others are measured inside the incident: on the cluster, the sender or
+the labels that it is about. Their bound is `CERTAIN` where they are p-values (failures.md section 3.3, H10).
+Near-duplicates alone are never an attack: frames, sensors, like customers and retries come again as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
+
+from detectors.decide.fault_tree import ALL, ATTACK, DATA_FAULT, SHIFT, UNKNOWN, Cause, Check, Fact, Tree
+from detectors.heuristics import HEURISTICS
+
+CERTAIN: Final = math.log(1e-4)
+"""A p-value at most this speaks for something."""
+MOSTLY: Final = 0.5
+"""A share of at least this is most of the rows."""
+CLIMB: Final = 0.8
+"""Rank correlation of confidence and order from which confidence climbs (H13)."""
+
+_DRIFT, _SENDERS, _SOURCES = "drift detectors", "concentration by sender", "concentration by source"
+
+FACTS: Final[dict[str, Fact]] = {name: Fact(one.claim, "yes", name) for name, one in HEURISTICS.items()} | {
+    # of the incident's queries, whether of a cluster, a sender or the fleet
+    "rows": Fact("rows", "rows", "near_duplicates"),
+    "clients": Fact("senders", "senders", "near_duplicates"),
+    "span": Fact("from the first to the last", "s", "near_duplicates"),
+    "exact_share": Fact("share of the very same inputs again", "share", "near_duplicates"),
+    "fleet_hit_share": Fact("share of near-duplicates in all traffic", "share", "near_duplicates"),
+    "flips": Fact("changes of the answer between near-duplicates", "flips", "boundary_walk"),
+    "flips_log_p": Fact("so many changes of the answer between near-duplicates by chance", "log_p", "boundary_walk"),
+    "low_margin_log_p": Fact("so many near-duplicates between two answers by chance", "log_p", "boundary_walk"),
+    "same_version_flips_log_p": Fact("so many changes within one version by chance", "log_p", "boundary_walk"),
+    "confidence_trend": Fact("rank correlation of confidence and order", "", "confidence_ascent"),
+    "confidence_log_p": Fact("such a trend of confidence by chance", "log_p", "confidence_ascent"),
+    "target_log_p": Fact("one class so often by chance", "log_p", "target_class"),
+    "frames_regular": Fact("they come at one steady interval", "yes", "near_duplicates"),
+    "steps_smooth": Fact("each goes on the way of the one before", "yes", "noise_like_updates"),
+    "pagination": Fact("they step through one column and keep all others", "yes", "near_duplicates"),
+    "ab_replay": Fact("the same inputs are answered by another version too", "yes", "version_change"),
+    "load_test": Fact("few inputs come again and again at a steady pace", "yes", "flooding"),
+    # of single rows, counted by sender
+    "concentrated": Fact("one sender, or a few, send the odd rows", "yes", _SENDERS),
+    "fleet_wide": Fact("all senders send more odd rows, and none stands out", "yes", _SENDERS),
+    # of columns and views, judged by the drift detectors
+    "shift_established": Fact("distributions differ from the reference", "yes", _DRIFT),
+    "mix_changed": Fact("the mix of the traffic has changed", "yes", _DRIFT),
+    "fault_established": Fact("missing, impossible or unknown values are more frequent", "yes", _DRIFT),
+    "weak_directions": Fact("what moved lies in directions in which the data hardly varies", "yes", "robust share"),
+    # of labels
+    "one_source": Fact("one source, or a few, give the odd labels", "yes", _SOURCES),
+    "every_source": Fact("all sources give more odd labels, and none stands out", "yes", _SOURCES),
+    # of the model
+    "release_known": Fact("a new version was announced", "yes", "version_change"),
+    "digest_changed": Fact("the model's digest differs under the same version", "yes", "version_change"),
+    "answers_differ": Fact("the same input and version are answered otherwise", "yes", "output_integrity"),
+}  # fmt: skip
+"""Name -> what it is, its unit and who measures it."""
+
+
+def _sure(fact: str) -> Check:
+    return Check(fact, CERTAIN, at_least=False)
+
+
+_SEARCH = (_sure("flips_log_p"), _sure("low_margin_log_p"), _sure("confidence_log_p"))
+"""What nearly equal queries show when they look for something."""
+_NEAR = ("near_duplicates", "fingerprints")
+_DAMAGE = tuple(Check(name) for name in ("integrity", "tail_energy", "image_statistics"))
+_ODD = tuple(Check(name) for name in ("row_scores", "neighbour_disagreement"))
+_ODD_LABELS = tuple(
+    Check(name)
+    for name in ("label_disagreement", "label_noise", "label_floods", "spectral_signature", "activation_clustering")
+)
+
+_HARMLESS = Cause(
+    "harmless", "Ordinary traffic that looks odd", triage=UNKNOWN,
+    parts=(
+        Cause(
+            "retries", "The same requests are sent again", (Check("exact_share", MOSTLY),),
+            excluded_by=(Check("near_duplicates"),), explains=("flooding",),
+        ),
+        Cause(
+            "video", "Frames of a scene that moves", (Check("frames_regular"), Check("steps_smooth")), ALL,
+            excluded_by=(Check("noise_like_updates"),),
+            explains=(*_NEAR, "flips_log_p", "low_margin_log_p", "confidence_log_p", "same_version_flips_log_p",
+                      "flooding"),
+        ),
+        Cause(
+            "polling", "A sensor that is asked at a steady interval", (Check("frames_regular"),),
+            excluded_by=_SEARCH, explains=(*_NEAR, "noise_like_updates", "flooding"),
+        ),
+        Cause(
+            "pagination", "Somebody pages through a list", (Check("pagination"),),
+            excluded_by=_SEARCH, explains=(*_NEAR, "noise_like_updates"),
+        ),
+        Cause(
+            "ab_replay", "Traffic is sent to another version as well", (Check("ab_replay"),),
+            excluded_by=(_sure("same_version_flips_log_p"),), explains=(*_NEAR, "flips_log_p", "flooding"),
+        ),
+        Cause(
+            "load_test", "A load test", (Check("load_test"),), excluded_by=_SEARCH,
+            explains=(*_NEAR, "flooding", "membership_probing"),
+        ),
+        Cause(
+            "release", "A new version that was announced", (Check("release_known"), Check("version_change")), ALL,
+            excluded_by=(Check("digest_changed"),), explains=("version_change", "golden_set"),
+        ),
+        Cause(
+            "repetitive", "Repetitive traffic: near-duplicates, and no sign of what they look for",
+            (Check("near_duplicates"),), excluded_by=_SEARCH,
+        ),
+    ),
+)  # fmt: skip
+
+_INTENT = Cause(
+    "intent", "Somebody wants it", triage=ATTACK,
+    parts=(
+        Cause(
+            "search", "Queries look for the boundary of an answer", mode="perturbation_attack", least=ALL,
+            parts=(Check("near_duplicates"), Cause("aim", "They look for something", _SEARCH)),
+            beside=(Check("noise_like_updates"), Check("fingerprints"), _sure("target_log_p"), Check("integrity"),
+                    Check("tail_energy"), Check("active_probes")),
+        ),
+        Cause(
+            "inversion", "Queries climb to where the model is surest", mode="model_inversion", least=ALL,
+            parts=(Check("near_duplicates"), _sure("confidence_log_p"), Check("confidence_trend", CLIMB)),
+            excluded_by=(_sure("flips_log_p"),), beside=(Check("row_scores"), Check("noise_like_updates")),
+        ),
+        Cause(
+            "membership", "A sender asks about training rows", (Check("membership_probing"),),
+            mode="membership_inference",
+        ),
+        Cause(
+            "stealing", "A sender copies the model", mode="model_stealing", least=ALL,
+            parts=(
+                Check("extraction"),
+                Cause("manner", "Its queries are chosen to learn from",
+                      (Check("coverage_growth"), Check("low_margin"), Check("prada"), Check("near_duplicates"))),
+            ),
+            beside=(Check("flooding"), Check("client_shift")),
+        ),
+        Cause(
+            "reprogramming", "A sender uses the model for another task", mode="reprogramming", least=ALL,
+            parts=(Check("client_shift"), Check("row_scores"), _sure("target_log_p")),
+            beside=(Check("near_duplicates"), Check("concentrated"), Check("flooding")),
+        ),
+        Cause(
+            "hostile_rows", "One sender, or a few, send the odd rows", mode="perturbation_attack", least=ALL,
+            parts=(Cause("odd", "Rows are odd", (*_ODD, *_DAMAGE)), Check("concentrated")),
+            beside=(_sure("target_log_p"), Check("active_probes"), Check("weak_directions")),
+        ),
+        Cause(
+            "poison", "One source, or a few, give the odd labels", mode="poisoning", least=ALL,
+            parts=(Cause("odd_labels", "Labels are odd", _ODD_LABELS), Check("one_source")),
+        ),
+        Cause(
+            "trigger", "Rows are answered against their neighbours, with one class", mode="backdoor", least=ALL,
+            parts=(Check("neighbour_disagreement"), _sure("target_log_p")),
+            beside=(Check("spectral_signature"), Check("activation_clustering"), Check("tail_energy")),
+        ),
+        Cause("offline", "An example that was made elsewhere, encoded like all others", mode="perturbation_attack"),
+        Cause("right_labels", "Poison whose labels are right", mode="poisoning"),
+    ),
+)  # fmt: skip
+
+_FAULT = Cause(
+    "fault", "Data, the model's files or its host are at fault", triage=DATA_FAULT,
+    parts=(
+        Cause(
+            "broken_values", "Values are missing, impossible or unknown", (Check("fault_established"),),
+            mode="common_corruption", beside=(Check("integrity"),),
+        ),
+        Cause(
+            "collapse", "A fault makes all inputs alike", mode="common_corruption", least=ALL,
+            parts=(Check("fault_established"), Check("fleet_hit_share", MOSTLY)),
+            explains=(*_NEAR, "flips_log_p", "low_margin_log_p"),
+        ),
+        Cause(
+            "corruption", "Inputs are damaged whoever sends them", mode="common_corruption", least=ALL,
+            parts=(Cause("damage", "Rows are damaged", _DAMAGE), Check("fleet_wide")),
+            excluded_by=(Check("concentrated"),), beside=(Check("weak_directions"),),
+        ),
+        Cause(
+            "host", "The model's host is at fault", (Check("output_integrity"), Check("answers_differ")),
+            mode="software_dependencies", beside=(Check("golden_set"),),
+        ),
+        Cause(
+            "replaced", "The model is not the one that was released", (Check("digest_changed"), Check("golden_set")),
+            mode="supply_chain", beside=(Check("version_change"),),
+        ),
+    ),
+)  # fmt: skip
+
+_MOVED = Cause(
+    "moved", "The world, who asks, or the model has changed", triage=SHIFT, mode="distributional_shift",
+    parts=(
+        Cause("shift", "Rows are distributed unlike the reference", (Check("shift_established"),)),
+        Cause("mix", "The mix of the traffic has changed", (Check("mix_changed"),)),
+        Cause(
+            "narrowing", "Traffic has moved to inputs that are alike", least=ALL,
+            parts=(Check("shift_established"), Check("fleet_hit_share", MOSTLY)),
+            explains=(*_NEAR, "flips_log_p", "low_margin_log_p"),
+        ),
+        Cause(
+            "odd_everywhere", "Rows are odd whoever sends them", least=ALL,
+            parts=(Cause("odd_rows", "Rows are odd", _ODD), Check("fleet_wide")),
+            excluded_by=(Check("concentrated"),),
+        ),
+        Cause(
+            "concept", "What is right has changed: labels are odd whoever gives them", least=ALL,
+            parts=(Cause("labels_moved", "Labels are odd", _ODD_LABELS), Check("every_source")),
+            excluded_by=(Check("one_source"),),
+        ),
+        Cause(
+            "newcomer", "A sender unlike the others", (Check("client_shift"), Check("extraction"), Check("flooding")),
+        ),
+        Cause(
+            "other_version", "Another version answers otherwise", (Check("version_change"),),
+            excluded_by=(Check("digest_changed"),), mode="supply_chain",
+        ),
+    ),
+)  # fmt: skip
+
+TREE: Final = Tree(
+    Cause(
+        "incident", "Rows, answers, labels or senders are unlike what was expected",
+        (_HARMLESS, _INTENT, _FAULT, _MOVED), shows=("rows", "clients", "span", "exact_share", "flips"),
+    ),
+    FACTS,
+)  # fmt: skip
+"""The tree that incidents are judged by."""
+
+
+def gathered(
+    alarms: Iterable[tuple[str, Mapping[str, float]]], watching: Collection[str]
+) -> dict[str, bool | float | None]:
+    """Facts of one subject: ``alarms`` are heuristics with their facts, ``watching`` those that looked at it at all.
+
+    A heuristic that looked and raised no alarm is False, one that did not look is absent. Where several alarms measured
+    the same fact the strongest counts; p-values pay for being chosen among so many (Bonferroni).
+    """
+    facts: dict[str, bool | float | None] = dict.fromkeys((name for name in watching if name in FACTS), False)
+    measured: dict[str, list[float]] = {}
+    for heuristic, told in alarms:
+        facts[heuristic] = True
+        for name, value in told.items():
+            if name in FACTS and not math.isnan(value):
+                measured.setdefault(name, []).append(float(value))
+    return facts | {name: _strongest(name, values) for name, values in measured.items()}
+
+
+def _strongest(name: str, values: list[float]) -> float:
+    if FACTS[name].unit == "log_p":
+        return min(0.0, min(values) + math.log(len(values)))
+    return max(values, key=abs)
