@@ -29,8 +29,8 @@ def attacks(task: Task) -> dict[str, Attack]:
         "HopSkipJump": decision.hop_skip_jump,
         "SignOPT": decision.sign_opt,
         "NES": score.nes(0.3 if image else 0.2),
-        "Square": score.square(0.15 if image else 0.2),
-        "SimBA": score.simba(0.2),
+        "Square": score.square(0.15 if image else 0.1),
+        "SimBA": score.simba(0.2 if image else 0.05),
         "ZOO": score.zoo(),
     }
 

@@ -87,9 +87,9 @@ def glyphs(seed: int = 0, classes: int = 10) -> Task:
     """Images of five soft spots that stand, by class, in other places: 20 x 20, rounded to 1/255, rows without end."""
     rng = np.random.default_rng(seed)
     places = rng.uniform(0.2, 0.8, (classes, 5, 2))
-    labels = rng.integers(0, classes, 7000)
+    labels = rng.integers(0, classes, 12_000)
     images = draw(places, labels, rng)
-    parts = np.split(np.arange(7000), (3000, 5000))
+    parts = np.split(np.arange(12_000), (3000, 9000))
     return _task("glyphs", (images, labels), parts, ((64,), 15), free=400, image=(20, 20))
 
 
