@@ -1,20 +1,26 @@
 """What a finding is called: failure modes with their support, reliability or robustness, and what to do first. Pure.
 
 Only what the finding itself knows is used. A shift is known, its cause is not; a fault is known, whether the world or
-the pipeline made it is not. `detectors.taxonomy` holds the names.
+the pipeline made it is not; a pattern of queries is known, what their sender wants is not. Where the finding has been
+through the fault tree, its verdict gives the support and the reason. `detectors.taxonomy` holds the names.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from detectors.decide.fault_tree import Verdict
+from detectors.heuristics import HEURISTICS
 from detectors.taxonomy import MODES, Mode, Rule, kind_of
 
 LOW, MEDIUM, HIGH = "low", "medium", "high"
 UNSEEN: Final = {"e_new_category", "e_out_of_range"}
 """Detectors whose alarm says that values came which the reference never showed."""
+FAULT_TREE: Final = "fault_tree"
+"""Key of a finding's evidence: its verdict in JSON form."""
 
 _INTEGRITY: Final = {"data_fault": "unlocated", "attack": "one_client"}
 _STRATA: Final = (
@@ -23,10 +29,19 @@ _STRATA: Final = (
     "Check the model's errors in the strata that grew.",
 )
 """First steps where only the mix of the traffic changed."""
+_SENDER: Final = (
+    "Lay a few of the queries beside each other.",
+    "Ask who sends them what they are for.",
+    "Look under `not_looked_at` for what nobody could check.",
+)
+"""First steps where a sender's queries are unusual and no attack, fault or shift is established."""
 
 
 class Facts(NamedTuple):
-    """What a finding knows; ``detectors`` are those of its units, ``log_e`` is NaN for a detector without a promise."""
+    """What a finding knows; ``detectors`` are those of its units, ``log_e`` is NaN for a detector without a promise.
+
+    ``evidence`` is the finding's own, in JSON form; under `FAULT_TREE` stands its verdict, if it has one.
+    """
 
     failure_mode: str
     triage: str
@@ -34,6 +49,13 @@ class Facts(NamedTuple):
     severity: str
     detectors: tuple[str, ...]
     log_e: float
+    evidence: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def verdict(self) -> Mapping[str, Any]:
+        """The fault tree's verdict, empty without one."""
+        found: Mapping[str, Any] = self.evidence.get(FAULT_TREE) or {}
+        return found
 
 
 class Named(NamedTuple):
@@ -55,24 +77,65 @@ class Named(NamedTuple):
         }
 
 
+def mode_of(verdict: Verdict, heuristic: str) -> str:
+    """Failure mode of a finding: that of the leading cause, else the first that the heuristic speaks of."""
+    return verdict.mode or HEURISTICS[heuristic].modes[0]
+
+
 def named(facts: Facts) -> dict[str, Any]:
     """Give the finding's names in JSON form; the first mode is the finding's own."""
     kind = _kind(facts)
     first, *more = _modes(facts)
-    mix = facts.subject == "mix"
     return {
         "failure_modes": [one.as_dict() for one in (first, *more)],
         "kind_of_failure": {"kind": kind.kind, "sub": kind.sub, "reason": kind.reason},
         "not_observable": first.mode.not_observable,
-        "first_steps": list(_STRATA if mix else first.mode.first_steps),
+        "first_steps": list(_steps(facts, first.mode)),
     }
 
 
 def _modes(facts: Facts) -> Iterator[Named]:
-    yield Named(MODES[facts.failure_mode], *_support(facts))
-    if UNSEEN & set(facts.detectors) and facts.failure_mode != "incomplete_testing":
+    """The finding's own mode, those of further supported causes, and what its detectors may speak of besides."""
+    support, reason = _judged(facts) if facts.verdict else _support(facts)
+    yield Named(MODES[facts.failure_mode], support, reason)
+    told = {facts.failure_mode}
+    for name, why in _further(facts):
+        if name not in told:
+            told.add(name)
+            yield Named(MODES[name], *why)
+
+
+def _further(facts: Facts) -> Iterator[tuple[str, tuple[str, str]]]:
+    for one in facts.verdict.get("supported", ()):
+        if one["failure_mode"]:
+            yield one["failure_mode"], (MEDIUM, f"the facts speak for this too: {_lower(one['title'])}")
+    if UNSEEN & set(facts.detectors):
         reason = "values came that the reference never showed: where it is what was tested, they are not tested"
-        yield Named(MODES["incomplete_testing"], MEDIUM, reason)
+        yield "incomplete_testing", (MEDIUM, reason)
+    for heuristic in (HEURISTICS[name] for name in facts.detectors if name in HEURISTICS):
+        for mode in heuristic.modes:
+            yield mode, (LOW, f"{heuristic.claim}: this would show so too")
+
+
+def _judged(facts: Facts) -> tuple[str, str]:
+    """Support and reason by the fault tree; a mode that it does not lead to has little."""
+    verdict = facts.verdict
+    if not verdict["cause"]:
+        return LOW, "the fault tree establishes no cause"
+    reason = f"{_lower(verdict['title'])}; what whoever sends them wants is not known"
+    if verdict["failure_mode"] == facts.failure_mode:
+        return verdict["support"], reason if facts.triage == "attack" else _lower(verdict["title"])
+    return LOW, f"another explanation holds: {_lower(verdict['title'])}"
+
+
+def _lower(title: str) -> str:
+    return title[:1].lower() + title[1:]
+
+
+def _steps(facts: Facts, mode: Mode) -> tuple[str, ...]:
+    if facts.subject == "mix":
+        return _STRATA
+    return _SENDER if facts.verdict and facts.triage == "unknown" else mode.first_steps
 
 
 def _support(facts: Facts) -> tuple[str, str]:
@@ -94,5 +157,9 @@ def _support(facts: Facts) -> tuple[str, str]:
 
 def _kind(facts: Facts) -> Rule:
     """No labels are read, so that errors are unknown. Detectors without a promise establish no shift."""
+    if facts.verdict:
+        everywhere = facts.triage == "data_fault" and facts.verdict["cause"] == "corruption"
+        where = "everywhere" if everywhere else _INTEGRITY.get(facts.triage, "none")
+        return kind_of(shift=facts.triage == "shift", integrity=where)
     promised = not (facts.severity == "info" and math.isnan(facts.log_e))
     return kind_of(shift=promised, integrity=_INTEGRITY.get(facts.triage, "none"))

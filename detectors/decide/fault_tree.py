@@ -159,6 +159,10 @@ class Verdict(NamedTuple):
             "title": self.title,
             "failure_mode": self.mode,
             "support": self.support,
+            "supported": [
+                {"cause": one.name, "title": one.title, "triage": one.triage, "failure_mode": one.mode}
+                for one in self.supported()
+            ],
             "excluded": list(self.names(EXCLUDED)),
             "not_looked_at": list(self.names(UNSEEN)),
             "tree": self.tree.as_dict(),

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from detectors.decide.causes import TREE
+from detectors.decide.fault_tree import evaluate
 from detectors.taxonomy import MODES
-from monitor.naming import Facts, named
+from monitor.naming import FAULT_TREE, Facts, mode_of, named
 from monitor.report import Finding
 from tests.monitor.streams_bench import findings, rows, streams
 
@@ -67,6 +69,87 @@ def test_the_kind_of_failure_says_why(facts: Facts, kind: str, sub: str) -> None
     found = named(facts)["kind_of_failure"]
     assert (found["kind"], found["sub"]) == (kind, sub)
     assert len(found["reason"]) > 20
+
+
+SENDER = Facts("perturbation_attack", "attack", "sender", "page", ("near_duplicates",), 30.0)
+
+
+def judged(facts: Facts, **told: bool | float) -> Facts:
+    verdict = evaluate(TREE, told)
+    mode = mode_of(verdict, facts.detectors[0])
+    return facts._replace(failure_mode=mode, triage=verdict.triage, evidence={FAULT_TREE: verdict.as_dict()})
+
+
+@pytest.mark.parametrize(
+    ("detector", "told", "wanted", "sub"),
+    [
+        (
+            "near_duplicates",
+            {"near_duplicates": True, "flips_log_p": -40.0},
+            {"perturbation_attack": "medium", "model_inversion": "low", "reprogramming": "low"},
+            "intent suspected",
+        ),
+        (
+            "near_duplicates",
+            {"near_duplicates": True, "confidence_log_p": -40.0, "confidence_trend": 0.95},
+            {"model_inversion": "high", "perturbation_attack": "medium", "reprogramming": "low"},
+            "intent suspected",
+        ),
+        (
+            "near_duplicates",
+            {"near_duplicates": True},
+            {"perturbation_attack": "low", "model_inversion": "low", "reprogramming": "low"},
+            "",
+        ),
+        ("membership_probing", {"membership_probing": True}, {"membership_inference": "medium"}, "intent suspected"),
+        ("label_noise", {"label_noise": True, "one_source": True}, {"poisoning": "medium"}, "intent suspected"),
+        (
+            "label_noise",
+            {"label_noise": True, "every_source": True},
+            {"distributional_shift": "medium", "poisoning": "low"},
+            "exposure",
+        ),
+        (
+            "tail_energy",
+            {"tail_energy": True, "fleet_wide": True, "concentrated": False},
+            {"common_corruption": "medium", "perturbation_attack": "low"},
+            "common corruption or fault of the pipeline",
+        ),
+        (
+            "output_integrity",
+            {"output_integrity": True},
+            {"software_dependencies": "medium"},
+            "corruption or fault of the pipeline",
+        ),
+        (
+            "golden_set",
+            {"golden_set": True, "digest_changed": True, "version_change": True},
+            {"supply_chain": "high", "software_dependencies": "low"},
+            "corruption or fault of the pipeline",
+        ),
+        ("extraction", {}, {"model_stealing": "low"}, ""),
+    ],
+)
+def test_a_verdict_names_the_modes_with_its_support(
+    detector: str, told: dict[str, bool | float], wanted: dict[str, str], sub: str
+) -> None:
+    facts = judged(SENDER._replace(detectors=(detector,)), **told)
+    assert modes(facts) == wanted
+    found = named(facts)
+    assert found["kind_of_failure"]["sub"] == sub
+    assert all(one["reason"] for one in found["failure_modes"])
+
+
+def test_without_a_cause_the_first_step_is_to_ask_and_with_one_it_is_the_modes_own() -> None:
+    asked = named(judged(SENDER, near_duplicates=True))["first_steps"]
+    limited = named(judged(SENDER, near_duplicates=True, flips_log_p=-40.0))["first_steps"]
+    assert "Ask who sends them what they are for." in asked
+    assert limited == list(MODES["perturbation_attack"].first_steps)
+
+
+def test_no_verdict_claims_to_know_what_somebody_wants() -> None:
+    reason = named(judged(SENDER, near_duplicates=True, flips_log_p=-40.0))["failure_modes"][0]["reason"]
+    assert reason == "queries look for the boundary of an answer; what whoever sends them wants is not known"
 
 
 def test_a_change_of_the_mix_has_first_steps_of_its_own() -> None:
