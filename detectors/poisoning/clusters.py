@@ -35,8 +35,8 @@ _SWEEPS = 100
 class Clusters(NamedTuple):
     """What was found in each class, NaN where it took no part, and of each row.
 
-    By class ``(C,)``: the ``silhouette``, ``log_p`` and the ``share`` of the smaller group; by row ``(n,)``: whether it is
-    in the ``smaller`` group of its class.
+    By class ``(C,)``: the ``silhouette``, ``log_p`` and the ``share`` of the smaller group; by row ``(n,)``: whether it
+    is in the ``smaller`` group of its class.
     """
 
     silhouette: FloatArray

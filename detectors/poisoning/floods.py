@@ -24,8 +24,8 @@ _FLOOR = 1e-300
 class Floods(NamedTuple):
     """Copies of each row's input, ``(n,)`` each.
 
-    The number of its ``group``, the ``copies`` in it, ``log_p`` of the group (0 for single rows; corrected for the number
-    of groups), and whether labels in the group ``conflict``.
+    The number of its ``group``, the ``copies`` in it, ``log_p`` of the group (0 for single rows; corrected for how many
+    groups there are), and whether labels in the group ``conflict``.
     """
 
     group: IntArray

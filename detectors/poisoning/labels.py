@@ -30,6 +30,8 @@ LEAST_ROWS = 50
 """Fewer trusted rows judge nothing."""
 STRANGE = 0.001
 """A row is strange if at most this share of the trusted rows is as far from the others."""
+_FARTHEST = 1e6
+"""Beyond that nothing is told apart: squares must not overflow."""
 _WIDTHS, _RIDGES = (0.5, 1.0, 2.0), (1e-4, 1e-3, 5e-3, 2e-2, 6e-2)
 
 
@@ -37,8 +39,8 @@ class LabelsFixed(NamedTuple):
     """What was measured on the trusted rows.
 
     They themselves, ``rows (m, d)`` and ``label (m,)``, and their ``number (m,)`` among those given; the classifier's
-    ``waves (d, D)``, ``weights (2 D + d, C)``, ``offset (C,)``, length ``width ()``; the leave-one-out scores ``loo (m, C)``,
-    the ruler, and sorted distances ``far (m,)`` to the neighbours.
+    ``waves (d, D)``, ``weights (2 D + d, C)``, ``offset (C,)`` and length ``width ()``; the leave-one-out scores
+    ``loo (m, C)``, the ruler, and sorted distances ``far (m,)`` to the neighbours.
     """
 
     rows: SingleArray
@@ -83,8 +85,8 @@ def fit(z: SingleArray, label: CodeArray, classes: int, rng: np.random.Generator
 
 def judge(fixed: LabelsFixed, z: SingleArray, label: CodeArray) -> Judged:
     """Judge rows ``z (n, d)`` with ``label (n,)``; -1 and not finite rows are not known."""
-    placed: NDArray[np.bool_] = np.isfinite(z).all(axis=1)
-    rows = np.where(placed[:, None], z, 0).astype(np.float32)
+    placed = np.asarray(np.isfinite(z).all(axis=1), bool)
+    rows = np.clip(np.where(placed[:, None], z, 0), -_FARTHEST, _FARTHEST).astype(np.float32)
     classes = len(fixed.offset)
     votes, far = _votes(rows, fixed.rows, fixed.label, classes, itself=False)
     scores = votes + _features(rows, fixed.waves, fixed.width) @ fixed.weights + fixed.offset
