@@ -85,7 +85,7 @@ def fit(layout: Layout, grid: Grid, summary: Summary, block: Block, rng: np.rand
     spaces = Spaces(layout, thumbnail, small, columns, np.array(weight, np.float32), _identity(0))
     raw = _raw(spaces, block)
     most = raw.shape[1] if len(thumbnail.rows) else MOST_NEAR
-    return spaces._replace(near=_axes(_typical(raw, rng), most, rng))
+    return spaces._replace(near=axes_of(raw, most, rng))
 
 
 def similarity(fixed: Spaces, block: Block) -> SingleArray:
@@ -97,7 +97,7 @@ def inputs(fixed: Spaces, block: Block) -> SingleArray:
     """What the model got ``(n, D)``: pixels in their own units or encoded columns; NaN as logged; D = 0 without any."""
     if not image_shape(fixed.layout)[0]:
         return fixed.columns.encode(block)
-    pixels = _image(fixed.layout, block)
+    pixels = image(fixed.layout, block)
     return _flat(_pooled(fixed.small, pixels) if len(fixed.small.rows) else pixels)
 
 
@@ -127,8 +127,15 @@ def image_shape(layout: Layout) -> tuple[int, int, int]:
     return int(height), int(width), int(channels)
 
 
-def _image(layout: Layout, block: Block) -> SingleArray:
-    """Images ``(n, height, width, channels)``; NaN where the block carries none."""
+def inputs_shape(fixed: Spaces) -> tuple[int, int, int]:
+    """Height, width and channels of the images that `inputs` gives, (0, 0, 0) where it gives columns."""
+    height, width, channels = image_shape(fixed.layout)
+    small = fixed.small
+    return (len(small.rows), len(small.columns), channels) if len(small.rows) else (height, width, channels)
+
+
+def image(layout: Layout, block: Block) -> SingleArray:
+    """Images ``(n, height, width, channels)``: of no size where the log has none, NaN where the block has not."""
     height, width, channels = image_shape(layout)
     flat = vector(layout.image[:1], block)
     if flat.shape[1] != height * width * channels:
@@ -144,7 +151,7 @@ def _flat(pixels: SingleArray) -> SingleArray:
 def _raw(fixed: Spaces, block: Block) -> SingleArray:
     """What similarity is made of, before its last step."""
     if len(fixed.thumbnail.rows):
-        pixels = _image(fixed.layout, block)
+        pixels = image(fixed.layout, block)
         return _flat(_pooled(fixed.thumbnail, pixels))
     rows = fixed.columns.encode(block)
     if fixed.weight > 0:
@@ -186,9 +193,13 @@ def _near(rows: SingleArray) -> SingleArray:
     return out
 
 
-def _axes(rows: SingleArray, most: int, rng: np.random.Generator) -> Axes:
-    """The whole space or its top axes, divided by one number: variance one a dimension on average."""
+def axes_of(rows: SingleArray, most: int, rng: np.random.Generator) -> Axes:
+    """The whole space of rows ``(n, d)`` or its top axes, divided by one number: variance one a dimension on average.
+
+    Some of the rows that are finite and not far out are measured.
+    """
     d = rows.shape[1]
+    rows = _typical(rows, rng)
     if len(rows) < 2 or not d:
         return _identity(d)
     with np.errstate(over="ignore", invalid="ignore"):
