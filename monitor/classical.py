@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from detectors.streaming.catalog import CLASSICAL, ONLINE
 from detectors.streaming.observe import observations
 from detectors.streaming.online_mmd import OnlineMMD, OnlineMMDFixed
 from detectors.streaming.protocol import Streaming
-from detectors.types import IntArray, Reference, Sample, SingleArray, Summary
+from detectors.types import FloatArray, IntArray, Reference, Sample, SingleArray, Summary
 
 MMD = OnlineMMD(run_length=10_000.0, draws=30_000)
 """One false alarm in so many kept runs: some hundred panes."""
@@ -75,7 +75,7 @@ class Classical:
 
     def adopt(self, state: ClassicalState) -> ClassicalState:
         """Take over from the reference before: online MMD, whose window lies in that one, begins anew."""
-        fresh = {} if self.online is None else {ONLINE: OnlineMMD().start(self.online)}
+        fresh = {} if self.online is None else {ONLINE: MMD.start(self.online)}
         return ClassicalState({name: one for name, one in state.states.items() if name != ONLINE} | fresh, state.quiet)
 
     def step(
@@ -84,10 +84,11 @@ class Classical:
         """Take in pane ``number`` and the rows of the views that it kept."""
         notes = Notes({}, {}, {})
         moved, quiet = dict(state.states), dict(state.quiet)
+        observed = cache(partial(observations, self.reference, fresh))
         for name in state.states:
             began = self.timer()
             try:
-                moved[name], units = self._update(name, moved[name], fresh, samples)
+                moved[name], units = self._update(name, moved[name], observed, samples)
             except Exception as fault:  # noqa: BLE001 - whatever it is, the other detectors go on
                 notes.failures[name] = f"{type(fault).__name__}: {fault}"
                 continue
@@ -97,12 +98,14 @@ class Classical:
             notes.seconds[name] = self.timer() - began
         return ClassicalState(moved, quiet), notes
 
-    def _update(self, name: str, state: Any, fresh: Summary, samples: Sequence[Sample]) -> tuple[Any, IntArray]:
+    def _update(
+        self, name: str, state: Any, observed: Callable[[], FloatArray], samples: Sequence[Sample]
+    ) -> tuple[Any, IntArray]:
         """The detector's next state, and the units that alarmed."""
         if name == ONLINE and self.online is not None:
             online = MMD.update(self.online, state, _apart(samples[0]))
             return online.state, np.full(min(online.alarms, 1), len(self.reference.grid.names))
-        step = self.detectors[name].update(state, observations(self.reference, fresh))
+        step = self.detectors[name].update(state, observed())
         return step.state, np.flatnonzero(step.alarms)
 
 
