@@ -10,6 +10,8 @@ from collections.abc import Collection
 from typing import Final, NamedTuple
 
 ROW, QUERY, CLIENT, LABEL, VERSION = "row", "query", "client", "label", "version"
+ALARMS, SUPPORTS, AUDITS = "alarms", "supports", "audits"
+"""It raises alarms on the log, it only speaks beside others, or it runs in `driftwarden audit` alone."""
 
 
 class Heuristic(NamedTuple):
@@ -18,7 +20,7 @@ class Heuristic(NamedTuple):
     ``about`` is what it judges: a row, the queries of a cluster or of anybody, a client, labels, or a version.
     ``claim`` is what its alarm says, ``question`` what it asks. Of each group in ``needs`` (keys of
     `detectors.taxonomy.TELEMETRY`) one at least must be logged; ``helps`` is what makes it see more. ``modes`` are the
-    failure modes that it speaks of. ``supports_only``: alone it raises no alarm.
+    failure modes that it speaks of, ``does`` is `ALARMS`, `SUPPORTS` or `AUDITS`.
     """
 
     name: str
@@ -30,7 +32,7 @@ class Heuristic(NamedTuple):
     helps: tuple[str, ...]
     modes: tuple[str, ...]
     defeated_by: str
-    supports_only: bool = False
+    does: str = ALARMS
 
     def met(self, given: Collection[str]) -> bool:
         """Whether the telemetry that is ``given`` is enough."""
@@ -117,7 +119,7 @@ _QUERIES = (
         "Do queries share most of their hashed windows with an earlier one?",
         (_INPUTS,), ("client",), (_EVASION,),
         "noise of 0.02 on each query",
-        supports_only=True,
+        does=SUPPORTS,
     ),
     Heuristic(
         "boundary_walk", "H10", QUERY,
@@ -125,7 +127,7 @@ _QUERIES = (
         "Do near-duplicates change the answer, or stay where two answers are equally likely?",
         (_NEAR, _ANSWER), ("client", "probabilities"), (_EVASION, _MEMBERS),
         "attacks that follow scores and never cross the boundary before the end",
-        supports_only=True,
+        does=SUPPORTS,
     ),
     Heuristic(
         "noise_like_updates", "H11", QUERY,
@@ -133,7 +135,7 @@ _QUERIES = (
         "Do steps from query to query point nowhere in particular, as those of random search do?",
         (_NEAR,), ("client",), (_EVASION,),
         "coordinate-wise search; video looks alike",
-        supports_only=True,
+        does=SUPPORTS,
     ),
     Heuristic(
         "target_class", "H12", QUERY,
@@ -141,7 +143,7 @@ _QUERIES = (
         "Are suspicious rows answered with one class far more often than the fleet is?",
         (_NEAR, _ANSWER), ("client",), (_EVASION, "backdoor"),
         "an untargeted attack, or several targets",
-        supports_only=True,
+        does=SUPPORTS,
     ),
     Heuristic(
         "confidence_ascent", "H13", QUERY,
@@ -149,7 +151,7 @@ _QUERIES = (
         "Does confidence climb, or fall, from query to query within near-duplicates?",
         (_NEAR, _CHANCES), ("client",), (_INVERSION, _EVASION),
         "an inversion of few queries, on a copy of the model, or in shuffled order",
-        supports_only=True,
+        does=SUPPORTS,
     ),
 )  # fmt: skip
 
@@ -167,7 +169,7 @@ _CLIENTS = (
         "Are the distances between a client's queries of one class not normally distributed?",
         (_CLIENT, _NEAR, _ANSWER), (), (_STEALING,),
         "natural or random queries, or half of them ordinary",
-        supports_only=True,
+        does=SUPPORTS,
     ),
     Heuristic(
         "client_shift", "H16a", CLIENT,
@@ -189,7 +191,7 @@ _CLIENTS = (
         "Does a client ask where the model hesitates, more often than the fleet does?",
         (_CLIENT, _CHANCES), (), (_STEALING, _EVASION),
         "queries that are not chosen by the model's doubt",
-        supports_only=True,
+        does=SUPPORTS,
     ),
     Heuristic(
         "coverage_growth", "H16e", CLIENT,
@@ -197,7 +199,7 @@ _CLIENTS = (
         "Do a client's queries spread over the input space faster than as many rows of the fleet?",
         (_CLIENT, _NEAR), (), (_STEALING,),
         "natural queries in the fleet's own proportions",
-        supports_only=True,
+        does=SUPPORTS,
     ),
     Heuristic(
         "flooding", "H16f", CLIENT,
@@ -229,6 +231,7 @@ _LABELS = (
         "Do the embeddings of a class have one direction stronger than its own rows explain?",
         (_LABEL, _NEAR), ("embeddings",), _BACKDOOR,
         "much of a class poisoned, or very little",
+        does=AUDITS,
     ),
     Heuristic(
         "activation_clustering", "H20", LABEL,
@@ -236,6 +239,7 @@ _LABELS = (
         "Do the embeddings of a class fall apart into a large and a small cluster?",
         (_LABEL, _NEAR), ("embeddings",), _BACKDOOR,
         "poison spread through its class",
+        does=AUDITS,
     ),
     Heuristic(
         "label_floods", "", LABEL,
@@ -274,3 +278,15 @@ HEURISTICS: Final[dict[str, Heuristic]] = {
     one.name: one for one in (*_ROWS, *_QUERIES, *_CLIENTS, *_LABELS, *_VERSIONS)
 }
 """Every heuristic by name, in the order of the research note."""
+
+
+def absences(given: Collection[str]) -> dict[tuple[str, ...], tuple[Heuristic, ...]]:
+    """What is off and for want of what: each group of telemetry that ``given`` lacks, with the heuristics that need it.
+
+    A heuristic that lacks several things stands under the first.
+    """
+    off: dict[tuple[str, ...], tuple[Heuristic, ...]] = {}
+    for one in HEURISTICS.values():
+        for group in unmet(one, given)[:1]:
+            off[group] = (*off.get(group, ()), one)
+    return off

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from detectors.compare import Baseline, Comparison
+from detectors.heuristics import ALARMS, HEURISTICS, SUPPORTS, Heuristic, absences
 from detectors.registry import JOINT, SEQUENTIAL, WINDOWED, WITNESS, Tolerances
 from detectors.taxonomy import MODES, TELEMETRY, Mode
 from detectors.types import Detector, Reason, Reference, Window
@@ -22,12 +23,21 @@ from monitor.loading import at_hand, roles_of
 from monitor.schema import Roles
 from monitor.watched import standing_in
 
-READS: Final[dict[str, frozenset[str]]] = {
+_DRIFT: Final[dict[str, frozenset[str]]] = {
     "distributional_shift": frozenset({"inputs", "prediction", "score", "embeddings", "segments", "version", "time"}),
     "common_corruption": frozenset({"inputs"}),
     "incomplete_testing": frozenset({"inputs", "segments"}),
 }
-"""Failure mode -> telemetry that this version's detectors read for it; what is not here is of no use to it yet."""
+
+
+def _reads(mode: str) -> frozenset[str]:
+    speaking = [one for one in HEURISTICS.values() if mode in one.modes]
+    needs = {name for one in speaking for group in one.needs for name in group}
+    return frozenset(needs.union(*(one.helps for one in speaking))) | _DRIFT.get(mode, frozenset())
+
+
+READS: Final[dict[str, frozenset[str]]] = {name: _reads(name) for name in MODES}
+"""Failure mode -> telemetry that this version's detectors and heuristics read for it."""
 PAGES, EXPLAINS, NOTES = "pages", "explains", "notes"
 _SHIFT: Final = ("distributional_shift",)
 
@@ -56,6 +66,20 @@ class Gap(NamedTuple):
     read: bool
 
 
+class Absence(NamedTuple):
+    """Telemetry of which one kind would be enough and none is logged: what is off without it, for which modes."""
+
+    names: tuple[str, ...]
+    heuristics: tuple[str, ...]
+    modes: tuple[int, ...]
+
+    @property
+    def sentence(self) -> str:
+        """For people."""
+        lacks = " or ".join(TELEMETRY[name].key or name.replace("_", " ") for name in self.names)
+        return f"no {lacks}: {_numbers(self.modes)} not watched by {', '.join(self.heuristics)}"
+
+
 class Row(NamedTuple):
     """One failure mode."""
 
@@ -66,7 +90,7 @@ class Row(NamedTuple):
     @property
     def status(self) -> str:
         """Whether it is ``watched``, ``in part``, not at all though logs could show it (``no``), or ``cannot`` be."""
-        if self.watchers:
+        if any(one.does != SUPPORTS for one in self.watchers):
             return "in part" if self.missing else "watched"
         return "no" if self.mode.observable else "cannot"
 
@@ -92,10 +116,16 @@ class Coverage(NamedTuple):
     model: str
     source: str
     rows: tuple[Row, ...]
+    absent: tuple[Absence, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """JSON form."""
-        return {"model": self.model, "source": self.source, "modes": [row.as_dict() for row in self.rows]}
+        return {
+            "model": self.model,
+            "source": self.source,
+            "modes": [row.as_dict() for row in self.rows],
+            "absent": [one._asdict() for one in self.absent],
+        }
 
 
 def measured(model: Model, folder: Path) -> Fitted | None:
@@ -106,13 +136,36 @@ def measured(model: Model, folder: Path) -> Fitted | None:
 
 def coverage(model: Model, fitted: Fitted | None = None) -> Coverage:
     """Make the table of a model; without its measured reference from the configuration alone."""
-    running = tuple(watchers(model, fitted))
     given = _given(model, fitted)
+    running = (*watchers(model, fitted), *_heuristics(model, given))
     rows = tuple(
         Row(mode, tuple(one for one in running if mode.name in one.modes), tuple(_missing(mode, model, given)))
         for mode in MODES.values()
     )
-    return Coverage(model.name, "configuration" if fitted is None else "reference", rows)
+    return Coverage(model.name, "configuration" if fitted is None else "reference", rows, switched_off(model, fitted))
+
+
+def switched_off(model: Model, fitted: Fitted | None = None) -> tuple[Absence, ...]:
+    """Heuristics that cannot run with this log, by what it lacks; none where they are switched off altogether."""
+    if not model.security.enabled:
+        return ()
+    off = absences(_given(model, fitted))
+    return tuple(Absence(names, tuple(one.name for one in ones), _modes(ones)) for names, ones in off.items())
+
+
+def _heuristics(model: Model, given: set[str]) -> Iterator[Watcher]:
+    """Heuristics about rows, senders, labels and versions that can run."""
+    for one in HEURISTICS.values() if model.security.enabled else ():
+        if one.met(given):
+            yield Watcher(one.name, PAGES if one.does == ALARMS else one.does, one.modes)
+
+
+def _modes(heuristics: tuple[Heuristic, ...]) -> tuple[int, ...]:
+    return tuple(sorted({MODES[name].number for one in heuristics for name in one.modes}))
+
+
+def _numbers(numbers: tuple[int, ...]) -> str:
+    return f"mode{'s' if len(numbers) > 1 else ''} {', '.join(str(one) for one in numbers)}"
 
 
 def watchers(model: Model, fitted: Fitted | None) -> Iterator[Watcher]:
@@ -153,11 +206,12 @@ def _views(model: Model, fitted: Fitted | None) -> tuple[str, ...]:
 
 
 def _given(model: Model, fitted: Fitted | None) -> set[str]:
-    """Telemetry that the log carries, as far as it has a key."""
+    """Telemetry that the log carries, as far as it has a key; inputs have a digest of their own."""
     roles: Roles = roles_of(model) if fitted is None else fitted.plan.roles
-    given = {name for name in TELEMETRY if getattr(roles, name, None)}
+    keys = {name: one.key.removeprefix("columns.") for name, one in TELEMETRY.items() if one.key.startswith("columns.")}
+    given = {name for name, key in keys.items() if getattr(roles, key)}
     features = fitted is None or any(one.monitored and one.role == "feature" for one in fitted.plan.columns)
-    return given | ({"inputs"} if features else set())
+    return given | ({"inputs", "request_digest"} if features or "image" in given else set())
 
 
 def _missing(mode: Mode, model: Model, given: set[str]) -> Iterator[Gap]:
@@ -166,5 +220,7 @@ def _missing(mode: Mode, model: Model, given: set[str]) -> Iterator[Gap]:
     for name in mode.telemetry:
         if not (name in given and name in reads):
             yield Gap(name, *TELEMETRY[name], given=name in given, read=name in reads)
+    if reads and mode.name not in _DRIFT and not model.security.enabled:
+        yield Gap("security", "security.enabled", "the heuristics, which are switched off", given=False, read=True)
     if mode.name in _SHIFT and not model.joint.enabled:
         yield Gap("joint", "joint.enabled", "the joint views, which are switched off", given=False, read=True)

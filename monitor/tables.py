@@ -131,6 +131,8 @@ def print_coverage(found: Coverage) -> None:
     wanted = {gap.name: gap.what for row in found.rows for gap in row.missing if not (gap.key or gap.given)}
     for name, what in wanted.items():
         console.print(f"{name.replace('_', ' ')}: {what}", markup=False, highlight=False)
+    for absence in found.absent:
+        console.print(absence.sentence, markup=False, highlight=False)
 
 
 def _watched_by(watchers: tuple[Watcher, ...]) -> str:

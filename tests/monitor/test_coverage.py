@@ -12,6 +12,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from detectors.heuristics import CLIENT, HEURISTICS, LABEL
 from detectors.taxonomy import MODES, TELEMETRY
 from monitor import artefact, docs, watched
 from monitor.cli import command
@@ -22,6 +23,8 @@ from monitor.fitted import Fitted
 from monitor.loading import fitted_of, measure_batches
 from tests.monitor.streams_bench import rows
 
+ANY_CLIENT = [name for name, one in HEURISTICS.items() if one.about == CLIENT]
+ANY_LABEL = [name for name, one in HEURISTICS.items() if one.about == LABEL]
 SHIFT, CORRUPTION, UNTESTED = "distributional_shift", "common_corruption", "incomplete_testing"
 
 
@@ -42,12 +45,84 @@ def fitted() -> Fitted:
     return measure_batches([rows(6_000, 0)], configured())
 
 
-def test_every_mode_has_a_row_and_only_three_are_watched() -> None:
+def test_every_mode_has_a_row_and_inputs_alone_show_some_of_them() -> None:
     found = table(configured())
     assert list(found) == list(MODES)
-    assert {name for name, row in found.items() if row.watchers} == {SHIFT, CORRUPTION, UNTESTED} == set(READS)
+    assert {name for name, row in found.items() if row.status in ("watched", "in part")} == {
+        *(SHIFT, CORRUPTION, UNTESTED),
+        *("perturbation_attack", "model_inversion", "reprogramming", "physical_adversarial_example"),
+        "software_dependencies",
+    }
     assert {name for name, row in found.items() if row.status == "cannot"} == {"malicious_provider"}
     assert {row.status for row in found.values()} == {"no", "in part", "cannot"}
+
+
+def test_without_the_heuristics_only_drift_is_watched_and_it_says_so() -> None:
+    found = table(configured(security={"enabled": False}))
+    assert {name for name, row in found.items() if row.watchers} == {SHIFT, CORRUPTION, UNTESTED}
+    assert "security.enabled" in {gap.key for gap in found["model_stealing"].missing}
+    assert coverage(configured(security={"enabled": False})).absent == ()
+
+
+FULL: dict[str, Any] = {
+    "client": "c",
+    "prediction": "p",
+    "probabilities": "q",
+    "label": "y",
+    "source": "s",
+    "version": "v",
+    "image": "i",
+    "image_shape": [8, 8, 1],
+}
+
+
+def test_full_log_leaves_out_only_what_has_no_key() -> None:
+    absent = coverage(configured(columns=FULL)).absent
+    assert [(one.names, one.heuristics) for one in absent] == [
+        (("golden_set",), ("golden_set",)),
+        (("endpoint",), ("active_probes",)),
+    ]
+    assert {row.mode.number for row in coverage(configured(columns=FULL)).rows if not row.watchers} == {8, 12, 13}
+
+
+@pytest.mark.parametrize(
+    ("column", "sentence"),
+    [
+        (
+            "client",
+            f"no columns.client: modes 1, 4, 5, 6 not watched by {', '.join(ANY_CLIENT)}",
+        ),
+        (
+            "label",
+            f"no columns.label: modes 1, 2, 7, 10, 15 not watched by neighbour_disagreement, {', '.join(ANY_LABEL)}",
+        ),
+        ("image", "no columns.image: modes 1, 16 not watched by image_statistics"),
+        ("source", ""),
+    ],
+)
+def test_one_line_says_what_is_off_without_a_column_and_nothing_else_changes(column: str, sentence: str) -> None:
+    given = {name: FULL[name] for name in FULL if name != column and not (column == "image" and name == "image_shape")}
+    fewer, full = coverage(configured(columns=given)), coverage(configured(columns=FULL))
+    new = [one.sentence for one in fewer.absent if one not in full.absent]
+    assert new == ([sentence] if sentence else [])
+    off = {name for one in fewer.absent if one not in full.absent for name in one.heuristics}
+    for before, after in zip(full.rows, fewer.rows, strict=True):
+        assert names(before) - off == names(after)
+
+
+def test_answers_of_any_kind_are_enough() -> None:
+    for column in ("prediction", "probabilities", "logits", "score"):
+        assert "boundary_walk" in names(table(configured(columns={column: "a"}))["perturbation_attack"])
+    found = coverage(configured())
+    (lacking,) = [one for one in found.absent if "boundary_walk" in one.heuristics]
+    assert lacking.sentence.startswith(
+        "no columns.prediction or columns.probabilities or columns.logits or columns.score: modes 1, "
+    )
+
+
+def test_mode_that_is_only_spoken_of_beside_others_is_not_watched() -> None:
+    found = table(configured(columns={"score": "s"}))
+    assert (names(found["membership_inference"]), found["membership_inference"].status) == ({"boundary_walk"}, "no")
 
 
 def test_configuration_alone_names_what_would_run() -> None:
@@ -71,9 +146,9 @@ def test_named_column_is_missing_no_more_where_it_is_read() -> None:
 
 
 def test_named_column_that_nothing_reads_is_said_to_be_so() -> None:
-    gaps = {gap.name: gap for gap in table(configured(columns={"client": "c"}))["model_stealing"].missing}
-    assert (gaps["client"].given, gaps["client"].read) == (True, False)
-    assert (gaps["probabilities"].given, gaps["probabilities"].read, gaps["probabilities"].key) == (False, False, "")
+    gaps = {gap.name: gap for gap in table(configured(columns={"label": "y"}))["reward_hacking"].missing}
+    assert (gaps["label"].given, gaps["label"].read) == (True, False)
+    assert (gaps["outcome"].given, gaps["outcome"].read, gaps["outcome"].key) == (False, False, "")
 
 
 def test_measured_reference_says_how_many_columns_each_detector_looks_at(fitted: Fitted) -> None:
@@ -108,8 +183,8 @@ def test_embedding_alone_is_no_input(fitted: Fitted) -> None:
 def test_keys_of_telemetry_exist_in_the_configuration_and_what_is_read_is_asked_for() -> None:
     known = {path for path, _, _ in docs.keys(Config)}
     assert {f"models[].{one.key}" for one in TELEMETRY.values() if one.key} <= known
-    for name, read in READS.items():
-        assert read <= set(MODES[name].telemetry)
+    assert set(READS) == set(MODES)
+    assert set().union(*READS.values()) <= set(TELEMETRY)
 
 
 def test_reference_is_taken_where_it_was_measured_and_never_measured(tmp_path: Path) -> None:
@@ -156,6 +231,7 @@ def test_command_prints_one_json_document(tmp_path: Path, fitted: Fitted) -> Non
     assert (shift["mode"], shift["status"]) == (SHIFT, "in part")
     assert {"detector": "e_ks", "does": "pages", "columns": 4, "views": []} in shift["detectors"]
     assert {"name", "key", "what", "given", "read"} == set(shift["missing"][0])
+    assert {"names": ["client"], "heuristics": ANY_CLIENT, "modes": [1, 4, 5, 6]} in found["absent"]
     assert not (tmp_path / "state").exists()
 
 
@@ -167,8 +243,8 @@ def test_command_prints_a_table_for_people(tmp_path: Path) -> None:
     assert [mode.title for mode in MODES.values() if mode.title.split()[0] not in text] == []
     for wanted in (
         "14 tests of columns",
-        "columns.client (logged)",
-        "no key yet: label source",
+        "no key yet: outcome",
+        "no columns.label: modes 2, 10 not watched by label_disagreement",
         "golden set: probes",
         "[bold]",
     ):
