@@ -254,10 +254,11 @@ def test_classes_with_enough_rows_get_ranks_of_their_own() -> None:
     assert len(few.counts) == 1
 
 
-def test_neighbours_are_the_true_ones() -> None:
+@pytest.mark.parametrize("r", [11, 500, 1100, 2048])
+def test_neighbours_are_the_true_ones(r: int) -> None:
     rng = np.random.default_rng(0)
-    rows, asked = rng.standard_normal((500, 5)).astype("f4"), rng.standard_normal((70, 5)).astype("f4")
-    classes = rng.integers(0, 3, 500).astype(np.int32)
+    rows, asked = rng.standard_normal((r, 5)).astype("f4"), rng.standard_normal((70, 5)).astype("f4")
+    classes = rng.integers(0, 3, r).astype(np.int32)
     known = neighbours.fit(rows, classes, rng)
     apart = np.linalg.norm(asked[:, None] - known.rows, axis=2)
     np.testing.assert_allclose(neighbours.distance(known, asked), np.sort(apart, axis=1)[:, 9], rtol=1e-3)
