@@ -31,11 +31,9 @@ from numpy.typing import NDArray
 from detectors.multivariate import kernels, ramps
 from detectors.multivariate.bins import half_a, half_b
 from detectors.multivariate.protocol import Step
+from detectors.sequential.recursion import LOG_E_CAP, R_CAP
 from detectors.types import FloatArray, IntArray, Sample, SingleArray, View
 
-_LOG_E_CAP = 50.0
-_R_CAP = 1e280
-"""As in `detectors.sequential.recursion`."""
 HALF_LIVES = np.array([2.0, 10.0])
 """Of the directions, in panes of `PANE_ROWS` rows or more; smaller panes count for less."""
 PANE_ROWS = 100.0
@@ -295,18 +293,18 @@ def _learn(fixed: WitnessFixed, state: WitnessState, features: SingleArray, stra
 def _bet(fixed: WitnessFixed, state: WitnessState, pane: _Pane) -> WitnessState:
     """One step of the recursions; a ramp that cannot be passed has no evidence."""
     stake = ramps.stakes(pane.about, pane.m0)
-    log_e = np.minimum(ramps.log_bets(pane.height, pane.m0, stake) / float(fixed.tau), _LOG_E_CAP)
+    log_e = np.minimum(ramps.log_bets(pane.height, pane.m0, stake) / float(fixed.tau), LOG_E_CAP)
     cusum = np.maximum(state.cusum, 0) + log_e
-    r = np.minimum((state.r + 1) * np.exp(log_e), _R_CAP) * (stake > 0)
+    r = np.minimum((state.r + 1) * np.exp(log_e), R_CAP) * (stake > 0)
     return state._replace(r=r, cusum=cusum, age=(state.age + 1) * (cusum > 0))
 
 
 def _follow(fixed: WitnessFixed, state: WitnessState, pane: _Pane) -> WitnessState:
     """One step of the recursions of the way back; ramps that cannot be passed are back at once."""
     stake = ramps.stakes_back(pane.about, pane.m0)
-    log_e = np.minimum(ramps.log_bets(pane.height, pane.m0, stake) / float(fixed.tau), _LOG_E_CAP)[0]
-    r = np.minimum((state.back + 1) * np.exp(log_e), _R_CAP)
-    return state._replace(back=np.where(stake[0] < 0, r, _R_CAP))
+    log_e = np.minimum(ramps.log_bets(pane.height, pane.m0, stake) / float(fixed.tau), LOG_E_CAP)[0]
+    r = np.minimum((state.back + 1) * np.exp(log_e), R_CAP)
+    return state._replace(back=np.where(stake[0] < 0, r, R_CAP))
 
 
 def _said(state: WitnessState, moved: float, rows: int) -> Step:

@@ -17,8 +17,8 @@ from detectors.types import FloatArray, IntArray
 
 STEPS = np.array([0.01, 0.02, 0.05, 0.1, 0.2])
 """Alternatives p1 - p0."""
-_LOG_E_CAP = 50.0
-_R_CAP = 1e280
+LOG_E_CAP = 50.0
+R_CAP = 1e280
 """Far above any threshold; keeps R and R e^50 finite. A smaller R is still a valid one."""
 
 
@@ -62,14 +62,14 @@ def step(bet: Bets, state: Recursion, yes: FloatArray, asked: FloatArray) -> Rec
     """Fold in one pane: ``yes`` of ``asked`` rows, both ``(k,)``."""
     log_e = bet.yes * yes[:, None]
     log_e += bet.no * (asked - yes)[:, None]
-    np.minimum(log_e, _LOG_E_CAP, out=log_e)
+    np.minimum(log_e, LOG_E_CAP, out=log_e)
     cusum = np.maximum(state.cusum, 0)
     cusum += log_e
     age = state.age + 1
     age *= cusum > 0
     r = np.exp(log_e, out=log_e)
     r *= state.r + 1
-    np.minimum(r, _R_CAP, out=r)
+    np.minimum(r, R_CAP, out=r)
     np.copyto(r, state.r, where=bet.usable == 0)
     silent = asked == 0
     if silent.any():
