@@ -69,11 +69,12 @@ class Board:
 
     def _known(self) -> dict[str, tuple[str, ...]]:
         agent = self._agent
-        sources = tuple({source.kind for source in agent.config.sources})
+        sources = tuple(dict.fromkeys(source.kind for source in agent.config.sources))
+        running = (name for one in agent.models.values() if one.streams for name in one.streams.detectors)
         return {
             "model": tuple(agent.models),
             "source": sources,
-            "detector": tuple({name for one in agent.models.values() if one.streams for name in one.streams.detectors}),
+            "detector": tuple(dict.fromkeys(running)),
             "task": self._tasks,
             "driftwarden_discarded_rows_total.reason": REASONS,
             "driftwarden_ingest_refused_requests_total.reason": REFUSALS,
