@@ -182,7 +182,7 @@ _CLIENTS = (
         "extraction", "H16", CLIENT,
         "a sender's queries together look like copying the model",
         "Do coverage, classes, margins and volume of a client together look like copying the model?",
-        (_CLIENT, _NEAR, _ANSWER), ("probabilities", "time"), (_STEALING,),
+        (_CLIENT, _NEAR, _ANSWER), ("probabilities", "request_digest", "time"), (_STEALING,),
         "natural queries at an ordinary pace, or spread over many unlike names",
     ),
     Heuristic(

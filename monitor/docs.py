@@ -21,10 +21,11 @@ from pydantic.fields import FieldInfo
 
 from detectors import parts, simulate
 from detectors.compare import Baseline, Comparison
+from detectors.heuristics import ALARMS, HEURISTICS
 from detectors.registry import CATALOG, JOINT, SEQUENTIAL, WITNESS, Tolerances
 from detectors.streaming.catalog import CLASSICAL, ONLINE
 from detectors.streaming.online_mmd import OnlineMMD
-from detectors.taxonomy import MODES
+from detectors.taxonomy import MODES, TELEMETRY
 from detectors.types import Detector, Window
 from monitor.cli import command
 from monitor.config import Config
@@ -196,12 +197,25 @@ def modes() -> str:
         named = [f"`{name}`" for name, told in pages.items() if mode.name in told]
         tests = sum(mode.name in told for name, told in speaks.items() if name not in pages)
         ids = [f"`{one}`" for name, tags in mode.tags.items() if name != "misp" for one in tags]
+        named += [f"`{name}`" for name, one in HEURISTICS.items() if mode.name in one.modes and one.does == ALARMS]
         detectors = ", ".join([*named, *([f"{tests} window tests"] if tests else [])])
         rows.append(
             (str(mode.number), f"`{mode.name}`", f"`{mode.misp}`", ", ".join(ids), detectors, mode.not_observable)
         )
     head = ("", "Failure mode", "MISP's value", "ATLAS, OWASP ML, NIST", "Detectors", "What no log shows")
     return _table(head, rows)
+
+
+def heuristics() -> str:
+    """Every heuristic about rows, senders, labels and versions, with what it needs and what defeats it."""
+    rows = []
+    for name, one in HEURISTICS.items():
+        needs = "; ".join(
+            " or ".join(TELEMETRY[key].key or key.replace("_", " ") for key in keys) for keys in one.needs
+        )
+        speaks = ", ".join(str(MODES[mode].number) for mode in one.modes)
+        rows.append((f"`{name}`", one.number, one.does, one.question, needs, speaks, one.defeated_by))
+    return _table(("Heuristic", "", "Does", "Question", "Needs", "Modes", "Defeated by"), rows)
 
 
 def metrics() -> str:
@@ -234,6 +248,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "configuration": configuration,
     "detectors": detectors,
     "modes": modes,
+    "heuristics": heuristics,
     "metrics": metrics,
     "reasons": reasons,
     "dependencies": dependencies,

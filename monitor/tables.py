@@ -156,11 +156,11 @@ def _missing(gaps: tuple[Gap, ...]) -> str:
     """What the log lacks, what nothing reads yet (though it may be logged), and what has no key yet."""
     keys = [(one, one.key or one.name) for one in gaps]
     groups = {
-        "set": [key for one, key in keys if one.read],
+        "set": [one.key for one in gaps if one.read and one.key],
         "not read yet": [
             key + (" (logged)" if one.given else "") for one, key in keys if not one.read and (one.key or one.given)
         ],
-        "no key yet": [one.name.replace("_", " ") for one in gaps if not (one.read or one.key or one.given)],
+        "no key yet": [one.name.replace("_", " ") for one in gaps if not (one.key or one.given)],
     }
     return "\n".join(f"{head}: {', '.join(names)}" for head, names in groups.items() if names)
 

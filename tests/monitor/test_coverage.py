@@ -244,6 +244,7 @@ def test_command_prints_a_table_for_people(tmp_path: Path) -> None:
     for wanted in (
         "14 tests of columns",
         "no key yet: outcome",
+        "no key yet: training digest",
         "no columns.label: modes 2, 10 not watched by label_disagreement",
         "golden set: probes",
         "[bold]",
