@@ -137,7 +137,8 @@ def _squeezed(images: SingleArray) -> SingleArray:
     low = images.min(axis=(1, 2, 3), keepdims=True)
     width = images.max(axis=(1, 2, 3), keepdims=True) - low
     step = np.where(width > 0, width, 1) / np.float32(LEVELS - 1)
-    return (np.rint((images - low) / step) * step + low).astype(np.float32)
+    squeezed: SingleArray = (np.rint((images - low) / step) * step + low).astype(np.float32)
+    return squeezed
 
 
 def _median(images: SingleArray) -> SingleArray:

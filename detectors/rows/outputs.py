@@ -146,11 +146,11 @@ class Outputs:
         given = answers(self._layout, rows)
         whole: NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(given), axis=1, initial=given.shape[1] > 0)
         kinds = np.where(whole, 0, MISSING) | _simplex(rows) | _likeliest(rows) | _softmax(rows)
-        difference = self._repeats(rows, _short(given), whole)
+        difference = self._repeats(rows, shortened(given), whole)
         with np.errstate(invalid="ignore"):
             kinds |= np.where(difference > self._fixed.same, OTHER, 0)
             kinds |= 0 if latency is None else np.where(latency > self._fixed.late, SLOW, 0)
-        log_e, run = self._runs(_short(given), whole & np.isnan(difference))
+        log_e, run = self._runs(shortened(given), whole & np.isnan(difference))
         return Checked(kinds.astype(np.uint8) & self._fixed.checked, difference, log_e, run)
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -258,7 +258,7 @@ def _softmax(rows: Rows) -> IntArray:
     return np.where(off, SOFTMAX, 0)
 
 
-def _short(given: SingleArray) -> SingleArray:
+def shortened(given: SingleArray) -> SingleArray:
     """Answers of at most `WIDTH` numbers: neighbours of longer ones are summed up, weighted so that swaps are seen."""
     classes = given.shape[1]
     if classes <= WIDTH:
