@@ -13,7 +13,8 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from detectors.decide.fault_tree import ALL, ATTACK, DATA_FAULT, SHIFT, UNKNOWN, Cause, Check, Fact, Tree
-from detectors.heuristics import HEURISTICS
+from detectors.heuristics import HEURISTICS, LABEL
+from detectors.queries.suspicion import Suspicion
 
 CERTAIN: Final = math.log(1e-4)
 """A p-value at most this speaks for something."""
@@ -43,6 +44,7 @@ FACTS: Final[dict[str, Fact]] = {name: Fact(one.claim, "yes", name) for name, on
     "pagination": Fact("they step through one column and keep all others", "yes", "near_duplicates"),
     "ab_replay": Fact("the same inputs are answered by another version too", "yes", "version_change"),
     "load_test": Fact("few inputs come again and again at a steady pace", "yes", "flooding"),
+    "reprogramming_like": Fact("foreign rows, few classes and many changes of the answer", "yes", "client_shift"),
     # of single rows, counted by sender
     "concentrated": Fact("one sender, or a few, send the odd rows", "yes", _SENDERS),
     "fleet_wide": Fact("all senders send more odd rows, and none stands out", "yes", _SENDERS),
@@ -68,6 +70,7 @@ def _sure(fact: str) -> Check:
 
 _SEARCH = (_sure("flips_log_p"), _sure("low_margin_log_p"), _sure("confidence_log_p"))
 """What nearly equal queries show when they look for something."""
+_AIMED = (*_SEARCH, Check("confidence_ascent"))
 _NEAR = ("near_duplicates", "fingerprints")
 _DAMAGE = tuple(Check(name) for name in ("integrity", "tail_energy", "image_statistics"))
 _ODD = tuple(Check(name) for name in ("row_scores", "neighbour_disagreement"))
@@ -86,23 +89,23 @@ _HARMLESS = Cause(
         Cause(
             "video", "Frames of a scene that moves", (Check("frames_regular"), Check("steps_smooth")), ALL,
             excluded_by=(Check("noise_like_updates"),),
-            explains=(*_NEAR, "flips_log_p", "low_margin_log_p", "confidence_log_p", "same_version_flips_log_p",
-                      "flooding"),
+            explains=(*_NEAR, "flips_log_p", "low_margin_log_p", "confidence_log_p", "confidence_ascent",
+                      "same_version_flips_log_p", "flooding"),
         ),
         Cause(
             "polling", "A sensor that is asked at a steady interval", (Check("frames_regular"),),
-            excluded_by=_SEARCH, explains=(*_NEAR, "noise_like_updates", "flooding"),
+            excluded_by=_AIMED, explains=(*_NEAR, "noise_like_updates", "flooding"),
         ),
         Cause(
             "pagination", "Somebody pages through a list", (Check("pagination"),),
-            excluded_by=_SEARCH, explains=(*_NEAR, "noise_like_updates"),
+            excluded_by=_AIMED, explains=(*_NEAR, "noise_like_updates"),
         ),
         Cause(
             "ab_replay", "Traffic is sent to another version as well", (Check("ab_replay"),),
             excluded_by=(_sure("same_version_flips_log_p"),), explains=(*_NEAR, "flips_log_p", "flooding"),
         ),
         Cause(
-            "load_test", "A load test", (Check("load_test"),), excluded_by=_SEARCH,
+            "load_test", "A load test", (Check("load_test"),), excluded_by=_AIMED,
             explains=(*_NEAR, "flooding", "membership_probing"),
         ),
         Cause(
@@ -111,7 +114,7 @@ _HARMLESS = Cause(
         ),
         Cause(
             "repetitive", "Repetitive traffic: near-duplicates, and no sign of what they look for",
-            (Check("near_duplicates"),), excluded_by=_SEARCH,
+            (Check("near_duplicates"),), excluded_by=_AIMED,
         ),
     ),
 )  # fmt: skip
@@ -127,7 +130,14 @@ _INTENT = Cause(
         ),
         Cause(
             "inversion", "Queries climb to where the model is surest", mode="model_inversion", least=ALL,
-            parts=(Check("near_duplicates"), _sure("confidence_log_p"), Check("confidence_trend", CLIMB)),
+            parts=(
+                Check("near_duplicates"),
+                Cause("ascent", "Confidence climbs", (
+                    Check("confidence_ascent"),
+                    Cause("trend", "It climbs from query to query", least=ALL,
+                          parts=(_sure("confidence_log_p"), Check("confidence_trend", CLIMB))),
+                )),
+            ),
             excluded_by=(_sure("flips_log_p"),), beside=(Check("row_scores"), Check("noise_like_updates")),
         ),
         Cause(
@@ -145,8 +155,8 @@ _INTENT = Cause(
         ),
         Cause(
             "reprogramming", "A sender uses the model for another task", mode="reprogramming", least=ALL,
-            parts=(Check("client_shift"), Check("row_scores"), _sure("target_log_p")),
-            beside=(Check("near_duplicates"), Check("concentrated"), Check("flooding")),
+            parts=(Check("client_shift"), Check("reprogramming_like")),
+            beside=(Check("row_scores"), Check("near_duplicates"), Check("concentrated"), Check("flooding")),
         ),
         Cause(
             "hostile_rows", "One sender, or a few, send the odd rows", mode="perturbation_attack", least=ALL,
@@ -233,6 +243,15 @@ TREE: Final = Tree(
     FACTS,
 )  # fmt: skip
 """The tree that incidents are judged by."""
+
+
+def facts_of(one: Suspicion) -> dict[str, float]:
+    """A suspicion's own facts with what its form says: rows, senders, and of labels whether one source gives them."""
+    heuristic = HEURISTICS.get(one.heuristic)
+    facts = {"rows": float(one.rows)} | ({"clients": float(len(one.clients))} if one.clients else {})
+    if heuristic is not None and heuristic.about == LABEL:
+        facts |= {"one_source": float(one.about != "fleet"), "every_source": float(one.about == "fleet")}
+    return facts | dict(one.facts)
 
 
 def gathered(

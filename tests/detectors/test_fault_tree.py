@@ -6,11 +6,12 @@ import json
 import math
 from typing import Final
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.decide.causes import CERTAIN, FACTS, TREE, gathered
+from detectors.decide.causes import CERTAIN, FACTS, TREE, facts_of, gathered
 from detectors.decide.fault_tree import (
     ATTACK,
     DATA_FAULT,
@@ -34,11 +35,13 @@ from detectors.decide.fault_tree import (
     render,
 )
 from detectors.heuristics import HEURISTICS
+from detectors.queries.suspicion import Suspicion
 from detectors.taxonomy import MODES
 
 Told = dict[str, bool | float | None]
 SURE, UNSURE = -40.0, -1.0
 NEAR: Final[Told] = {"near_duplicates": True}
+SIGNS: Final = ("flips_log_p", "low_margin_log_p", "confidence_log_p")
 SEARCH: Final[Told] = NEAR | {"flips_log_p": SURE}
 SCENE: Final[Told] = {"frames_regular": True, "steps_smooth": True}
 NOTHING: Final[Told] = dict.fromkeys((name for name, fact in FACTS.items() if fact.unit == "yes"), False)
@@ -78,7 +81,10 @@ def states(verdict: Verdict) -> dict[str, str]:
         ({"extraction": True, "coverage_growth": True}, ATTACK, "stealing"),
         ({"extraction": True, "coverage_growth": False}, SHIFT, "newcomer"),
         ({"client_shift": True}, SHIFT, "newcomer"),
-        ({"client_shift": True, "row_scores": True, "target_log_p": SURE}, ATTACK, "reprogramming"),
+        ({"client_shift": True, "reprogramming_like": 1.0}, ATTACK, "reprogramming"),
+        ({"client_shift": True, "reprogramming_like": 0.0}, SHIFT, "newcomer"),
+        (NEAR | {"confidence_ascent": True}, ATTACK, "inversion"),
+        ({"confidence_ascent": True}, UNKNOWN, ""),
         ({"row_scores": True, "concentrated": True}, ATTACK, "hostile_rows"),
         ({"row_scores": True, "concentrated": False, "fleet_wide": True}, SHIFT, "odd_everywhere"),
         ({"tail_energy": True, "concentrated": False, "fleet_wide": True}, DATA_FAULT, "corruption"),
@@ -181,7 +187,7 @@ def causes(cause: Cause) -> list[Cause]:
 
 def test_the_tree_speaks_of_facts_modes_and_triages_that_exist_and_no_fact_is_listed_for_nothing() -> None:
     assert checks(TREE.top) <= set(FACTS)
-    assert set(FACTS) - checks(TREE.top) <= {"boundary_walk", "target_class", "confidence_ascent"}  # by their p-values
+    assert set(FACTS) - checks(TREE.top) <= {"boundary_walk", "target_class"}  # by their p-values
     assert {one.mode for one in causes(TREE.top) if one.mode} <= set(MODES)
     assert {one.triage for one in TREE.top.parts if isinstance(one, Cause)} == set(PRECEDENCE)
     names = [one.name for one in causes(TREE.top)]
@@ -230,9 +236,7 @@ def test_exactly_one_triage_and_an_attack_only_with_its_support(facts: Told) -> 
     assert (verdict.cause == "") == (not found)
     if verdict.cause in ("search", "inversion"):
         assert facts["near_duplicates"]
-        assert any(
-            (facts.get(name) or 0.0) <= CERTAIN for name in ("flips_log_p", "low_margin_log_p", "confidence_log_p")
-        )
+        assert any((facts.get(name) or 0.0) <= CERTAIN for name in SIGNS) or facts["confidence_ascent"]
     json.dumps(verdict.as_dict(), allow_nan=False)
     assert render(verdict)
 
@@ -297,6 +301,25 @@ def test_alarms_are_gathered_and_pay_for_being_chosen() -> None:
     facts = gathered(alarms, ("near_duplicates", "prada", "no such heuristic"))
     assert facts == {"near_duplicates": True, "prada": False, "flips_log_p": -20.0 + math.log(2), "rows": 300.0}
     assert judged(facts).triage == ATTACK
+
+
+def suspicion(heuristic: str, about: str, **facts: float) -> Suspicion:
+    nobody = np.zeros(0, np.int64)
+    return Suspicion(heuristic, about, 7, 20.0, math.nan, 100, 40, 0, 100, ((7, 90), (8, 10)), facts, nobody)
+
+
+@pytest.mark.parametrize(("about", "triage", "cause"), [("client", ATTACK, "poison"), ("fleet", SHIFT, "concept")])
+def test_odd_labels_of_one_source_are_poison_and_of_all_a_change_of_what_is_right(
+    about: str, triage: str, cause: str
+) -> None:
+    one = suspicion("label_disagreement", about, contradicted_share=0.4)
+    verdict = judged(gathered([(one.heuristic, facts_of(one))], ("label_disagreement",)))
+    assert (verdict.triage, verdict.cause) == (triage, cause)
+
+
+def test_a_suspicion_knows_its_rows_and_senders_unless_its_facts_say_more() -> None:
+    assert facts_of(suspicion("near_duplicates", "cluster")) == {"rows": 100.0, "clients": 2.0}
+    assert facts_of(suspicion("near_duplicates", "cluster", clients=40.0))["clients"] == 40.0
 
 
 def test_expected_miss_an_attacker_who_moves_as_a_scene_does_is_taken_for_a_video() -> None:
