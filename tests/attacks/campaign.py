@@ -40,14 +40,18 @@ def campaign(
     name: str,
     rng: np.random.Generator,
     *,
+    attack: Attack | None = None,
     most: int = 1000,
     each: int = 1000,
     disturb: Disturb | None = None,
     begin: float = 0.0,
     pause: float = 1.0,
 ) -> Campaign:
-    """``most`` queries from one sender, at most ``each`` of them for one row, ``pause`` seconds apart on average."""
-    attack, parts, left, successes = attacks(task)[name], [], most, 0
+    """``most`` queries from one sender, at most ``each`` of them for one row, ``pause`` seconds apart on average.
+
+    ``attack`` is the one of that ``name`` in `attacks` if it is not given.
+    """
+    attack, parts, left, successes = attack or attacks(task)[name], [], most, 0
     client = int(rng.integers(1, 2**63, dtype=np.uint64))
     while left > 0:
         goal, tail = aim(task, rng)

@@ -9,7 +9,7 @@ the recorded day of `shared/data/query_log`, which was made by other code than o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from detectors.types import SingleArray
 from tests.attacks import tasks, traces
 from tests.attacks.campaign import attacks, campaign
 from tests.attacks.lookalikes import fresh
-from tests.attacks.oracle import dithered
+from tests.attacks.oracle import Attack, dithered
 from tests.attacks.pieces import Pieces
 from tests.attacks.tasks import Task
 from tests.attacks.traces import Trace
@@ -32,8 +32,6 @@ MOST = 400
 BEFORE = 900
 STEP = 5
 """Rows between two looks: on average one query of the attacker."""
-
-Hide = Callable[[Trace, Task, np.random.Generator], Trace]
 
 
 class Variant(NamedTuple):
@@ -78,18 +76,20 @@ def run(runs: str = "3", *chosen: str) -> None:
             print(f"skipped: {absent}")
             continue
         near = Near(task, np.random.default_rng(0))
-        study(task, partial(Pieces, near), int(runs))
+        study(task, attacks(task), partial(Pieces, near), int(runs))
 
 
-def study(task: Task, factory: Factory, runs: int) -> None:
+def study(
+    task: Task, kinds: Mapping[str, Attack], factory: Factory, runs: int, variants: Sequence[Variant] = VARIANTS
+) -> None:
     """All attacks in all variants on one task."""
     lines, every = [], []
-    for variant in VARIANTS:
-        for kind in attacks(task):
+    for variant in variants:
+        for kind in kinds.items():
             outcomes = [one(task, kind, variant, factory(), np.random.default_rng((7, seed))) for seed in range(runs)]
-            lines.append((variant.name, kind, *_line(outcomes)))
+            lines.append((variant.name, kind[0], *_line(outcomes)))
             every += [(variant.name, outcome) for outcome in outcomes]
-    lines += [("all: " + v.name, "", *_line([o for name, o in every if name == v.name])) for v in VARIANTS]
+    lines += [("all: " + v.name, "", *_line([o for name, o in every if name == v.name])) for v in variants]
     table(f"{task.name}: {runs} runs each, {MOST} queries at most", HEADINGS, lines)
 
 
@@ -127,7 +127,7 @@ def _middle(queries: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str:
     return f"{middle:.0f}" if np.isfinite(middle) else "-"
 
 
-def one(task: Task, kind: str, variant: Variant, watch: Watch, rng: np.random.Generator) -> Outcome:
+def one(task: Task, kind: tuple[str, Attack], variant: Variant, watch: Watch, rng: np.random.Generator) -> Outcome:
     """One attacker in fresh traffic."""
     trace = scene(task, kind, variant, rng)
     attackers = np.unique(trace.client[trace.is_attack])
@@ -148,11 +148,12 @@ def one(task: Task, kind: str, variant: Variant, watch: Watch, rng: np.random.Ge
     return Outcome(first["any"], first["attack"], accused, accused_attack, int((~trace.is_attack[:row]).sum()))
 
 
-def scene(task: Task, kind: str, variant: Variant, rng: np.random.Generator) -> Trace:
+def scene(task: Task, kind: tuple[str, Attack], variant: Variant, rng: np.random.Generator) -> Trace:
     """The attack, hidden by the variant, in ordinary traffic that began before it."""
     draw = fresh(task)
     disturb = dithered(variant.sigma, rng) if variant.sigma else None
-    attack = campaign(task, kind, rng, most=MOST, disturb=disturb, begin=float(BEFORE), pause=5.0).trace
+    name, how = kind
+    attack = campaign(task, name, rng, attack=how, most=MOST, disturb=disturb, begin=float(BEFORE), pause=5.0).trace
     if variant.share < 1:
         ordinary = traces.traffic(_live(task, draw, 5 * MOST, rng), task.answer, rng)
         attack = traces.dilute(attack, ordinary, variant.share, rng)

@@ -1,7 +1,7 @@
 """Honest traffic that looks like an attack: ``lookalikes [ROWS]``, 1,000,000 rows over all kinds by default.
 
 Each kind runs through a watch of its own, after 2,000 ordinary rows, on the images of `glyphs` (rows without end) or on
-`adult`. Alarms are of any verdict but `attack`, with the cause that the fault tree gives: repetitive traffic may be said.
+`adult`. Alarms are of any verdict but `attack`, with the fault tree's cause: it may say repetitive traffic.
 """
 
 from __future__ import annotations
