@@ -26,22 +26,23 @@ import pyarrow as pa
 
 from detectors.grid import BINS, CELLS, SLOTS, Grid
 from detectors.multivariate.encode import ColumnsEncoder, VectorEncoder
+from detectors.rows.encoder import ScoreEncoder
 from detectors.strata import Strata
 from detectors.types import Reference, Sample, Summary, View
 from monitor import arrays as npz
 from monitor.errors import ReferenceError_, StoreError
 from monitor.fitted import Fitted, Segments
-from monitor.prepared import deep, flat
+from monitor.prepared import deep, flat, rebuilt, under
 from monitor.schema import Plan
 
-FORMAT = 2
+FORMAT = 3
 """Raised when the files change their meaning; a reader refuses other numbers."""
 MANIFEST = "manifest.json"
 _ARRAYS, _VIEWS, _WORDS, _SAMPLE = "arrays.npz", "views.npz", "vocabularies.arrow", "sample.arrow"
 _FILES = (_ARRAYS, _VIEWS, _WORDS, _SAMPLE)
 _GRID = ("centre", "scale", "lut", "edges", "centres", "used", "open_vocabulary", "ordered")
 _SUMMARY = ("numeric", "codes", "missing", "nonfinite", "new", "faults", "sums", "mix")
-_ENCODERS: dict[str, type[ColumnsEncoder | VectorEncoder]] = {"columns": ColumnsEncoder, "vector": VectorEncoder}
+_ENCODERS: dict[str, type[Any]] = {"columns": ColumnsEncoder, "vector": VectorEncoder, "scores": ScoreEncoder}
 
 
 def write(fitted: Fitted, directory: Path | str) -> None:
@@ -130,10 +131,9 @@ def _pack_views(views: tuple[View, ...]) -> bytes:
     """Encoders and samples, not compressed: numbers like these hardly shrink."""
     arrays: dict[str, Any] = {}
     for i, view in enumerate(views):
-        if not isinstance(view.encoder, (ColumnsEncoder, VectorEncoder)):
+        if not isinstance(view.encoder, tuple(_ENCODERS.values())):
             raise TypeError(f"view {view.name} has an encoder that cannot be stored: {type(view.encoder).__name__}")
-        arrays |= {f"{i}/encoder/{name}": array for name, array in view.encoder._asdict().items()}
-        arrays |= {f"{i}/sample/{name}": array for name, array in view.sample._asdict().items()}
+        arrays |= flat({f"{i}/encoder": view.encoder, f"{i}/sample": view.sample})
         arrays |= {f"{i}/measured/{path}": array for path, array in flat(view.measured).items()}
     return npz.pack(arrays)
 
@@ -141,14 +141,12 @@ def _pack_views(views: tuple[View, ...]) -> bytes:
 def _unpack_views(listed: list[dict[str, Any]], arrays: dict[str, Any]) -> tuple[View, ...]:
     views = []
     for i, said in enumerate(listed):
-        kind = _ENCODERS[said["kind"]]
-        encoder = kind(**{name: arrays[f"{i}/encoder/{name}"] for name in kind._fields})
-        sample = Sample(**{name: arrays[f"{i}/sample/{name}"] for name in Sample._fields})
+        encoder = rebuilt(_ENCODERS[said["kind"]], under(f"{i}/encoder", arrays))
+        sample = rebuilt(Sample, under(f"{i}/sample", arrays))
         if sample.rows.shape != (len(sample.run), len(encoder.unit)) or len(sample.strata) != len(sample.run):
             raise ValueError("encoder and sample do not belong together")
         units = tuple(int(unit) for unit in said["units"])
-        kept = f"{i}/measured/"
-        measured = deep({path.removeprefix(kept): one for path, one in arrays.items() if path.startswith(kept)})
+        measured = deep(under(f"{i}/measured", arrays))
         views.append(View(str(said["name"]), encoder, sample, int(said["run"]), units, float(said["tau"]), measured))
     return tuple(views)
 

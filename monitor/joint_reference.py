@@ -1,8 +1,8 @@
 """The joint views of a reference: encoders, and a sample of its rows in runs of neighbours, encoded.
 
 Which runs are kept of a reference that is larger than the sample is decided by a hash of their number. An embedding's
-axes are found on runs that are never in the sample: rows vary more along axes that were fitted to them than later ones
-do, and a test would call that drift.
+axes, and the ranks of row scores, are found on runs that are never in the sample: rows vary more along axes that were
+fitted to them than later ones do, and a test would call that drift.
 """
 
 from __future__ import annotations
@@ -16,8 +16,12 @@ from numpy.typing import NDArray
 from detectors.grid import Grid
 from detectors.multivariate.dependence import autocorrelation_time
 from detectors.multivariate.encode import Encoder, columns_encoder, vector_encoder
-from detectors.multivariate.samples import Chooser, mixed, run_rows, window_sample
-from detectors.types import Block, FloatArray, IntArray, Sample, SingleArray, Summary, View
+from detectors.multivariate.samples import Chooser, mixed, picked, run_rows, window_sample
+from detectors.rows import scores
+from detectors.rows.answers import place
+from detectors.rows.encoder import VIEW, ScoreEncoder
+from detectors.rows.layout import Layout
+from detectors.types import Block, FloatArray, IntArray, Sample, Summary, View
 from monitor.decode import Decoder
 from monitor.passes import Batches, decoded, taken
 from monitor.schema import Plan
@@ -27,7 +31,7 @@ MOST_ROWS = 20_000
 MOST_VALUES = 1 << 23
 """Encoded values of all views (32 MB), and values of the vectors on which axes are found."""
 AXES_ROWS = 8_192
-"""Vectors on which the axes of an embedding are found, at most."""
+"""Rows on which the axes of embeddings and the ranks of row scores are found, at most."""
 LEAST_RUNS = 40
 """With fewer complete runs in the sample there are no joint views."""
 MOST_TAU = 64.0
@@ -36,12 +40,18 @@ others it would make every joint test as slow as itself. References by hour of t
 _SOME_MISSING = 0.01
 """From this share of missing values on, their dependence counts as well."""
 _RESERVED = 4
-"""Every so many runs, by hash, one is for the axes of embeddings alone."""
+"""Every so many runs, by hash, one is for the axes of embeddings and the ranks of row scores alone."""
+_LEAST_SCORES = 2
+"""Scores of a view at least: a single one is better looked at as a number of its own."""
 COLUMNS, SCORES = "columns", "scores"
 
 
 class Measured(NamedTuple):
-    """What the fit knows when it comes to the views; ``rows`` are a sample of the reference, decoded."""
+    """What the fit knows when it comes to the views; ``rows`` are a sample of the reference, decoded.
+
+    ``scored`` says whether there is to be a view of row scores; None: if there is a ``layout`` in which the log carries
+    an embedding, probabilities, logits or an image.
+    """
 
     plan: Plan
     grid: Grid
@@ -49,22 +59,22 @@ class Measured(NamedTuple):
     rows: Block
     tau: FloatArray
     tau_missing: FloatArray
+    layout: Layout | None = None
+    scored: bool | None = None
+
+    @property
+    def scores_wanted(self) -> bool:
+        """Whether a view of row scores is to be tried."""
+        if self.layout is None or self.scored is not None:
+            return self.layout is not None and bool(self.scored)
+        carried = (self.layout.image, self.layout.embedding, self.layout.probabilities, self.layout.logits)
+        return any(place(position) >= 0 for position in carried)
 
     @property
     def dependence(self) -> FloatArray:
         """Autocorrelation time of each column ``(u,)``, of its being missing too where that is not rare."""
         often = self.summary.missing > _SOME_MISSING * max(self.summary.rows, 1)
         return np.where(often, np.maximum(self.tau, self.tau_missing), self.tau)
-
-
-class _Raw(NamedTuple):
-    """Vectors as they are."""
-
-    unit: IntArray
-    vector: int
-
-    def encode(self, block: Block) -> SingleArray:
-        return block.vectors[self.vector]
 
 
 def views_of(
@@ -74,7 +84,7 @@ def views_of(
     slow = measured.dependence > MOST_TAU
     own = measured.dependence[~slow]
     run = run_rows(float(own.max(initial=1.0)))
-    split = bool(measured.grid.vectors)
+    split = bool(measured.grid.vectors) or measured.scores_wanted
 
     def blocks() -> Iterator[Block]:
         width = len(measured.grid.names) + sum(length for _, length in measured.grid.vectors)
@@ -84,9 +94,10 @@ def views_of(
             yield from (piece.block for piece in decoded(batches, decoder, width))
 
     notes = _left_out(measured, slow)
-    encoders = _of_columns(measured, np.flatnonzero(~slow)) | (
-        _of_vectors(measured.grid, blocks(), run, rng) if split else {}
-    )
+    encoders = _of_columns(measured, np.flatnonzero(~slow))
+    reserved = _reserved(measured.grid, blocks(), run) if split else None
+    if reserved is not None:
+        encoders |= _of_vectors(measured.grid, reserved, rng) | _of_scores(measured, reserved, rng)
     if not encoders:
         return (), notes
     width = sum(len(encoder.unit) for encoder in encoders.values())
@@ -136,17 +147,41 @@ def _of_columns(measured: Measured, units: IntArray) -> dict[str, Encoder]:
     return encoders
 
 
-def _of_vectors(grid: Grid, blocks: Iterable[Block], run: int, rng: np.random.Generator) -> dict[str, Encoder]:
-    """Encoders of the embeddings, from the runs that are reserved for them."""
-    raw = tuple(_Raw(np.full(length, -1), i) for i, (_, length) in enumerate(grid.vectors))
-    rows = min(AXES_ROWS, MOST_VALUES // sum(length for _, length in grid.vectors))
-    kept = _kept(Chooser(raw, run, max(rows // run, 1)), blocks, reserved=True)
+def _of_vectors(grid: Grid, reserved: Block, rng: np.random.Generator) -> dict[str, Encoder]:
+    """Encoders of the embeddings, from the rows that are reserved for them."""
     found: dict[str, Encoder] = {}
     for i, (name, _) in enumerate(grid.vectors):
-        encoder = vector_encoder(i, kept[i].rows, rng)
+        encoder = vector_encoder(i, reserved.vectors[i], rng)
         if encoder is not None:
-            found[f"{name} (embedding)" if name in (COLUMNS, SCORES) else name] = encoder
+            found[f"{name} (embedding)" if name in (COLUMNS, SCORES, VIEW) else name] = encoder
     return found
+
+
+def _of_scores(measured: Measured, reserved: Block, rng: np.random.Generator) -> dict[str, Encoder]:
+    """The encoder of row scores, from the same rows, where they give two or more."""
+    if measured.layout is None or not measured.scores_wanted:
+        return {}
+    fixed = scores.fit(measured.layout, measured.grid, measured.summary, reserved, None, rng)
+    return {VIEW: ScoreEncoder(fixed)} if len(fixed.which) >= _LEAST_SCORES else {}
+
+
+def _reserved(grid: Grid, blocks: Iterable[Block], run: int) -> Block | None:
+    """The rows that are reserved for axes and ranks, in order; None if there are none."""
+    width = len(grid.names) + sum(length for _, length in grid.vectors)
+    keeper = Chooser((), run, max(min(AXES_ROWS, MOST_VALUES // width) // run, 1))
+    kept: list[Block] = []
+    runs, number = np.zeros(0, np.int64), 0
+    for block in blocks:
+        numbers = np.arange(number, number + block.rows)
+        number += block.rows
+        mine = for_axes(numbers, run)
+        if mine.any():
+            both = np.concatenate([runs, numbers[mine] // run])
+            chosen = np.flatnonzero(keeper.chosen(both))
+            if not kept or chosen[-1] >= len(runs):
+                kept = [picked([*kept, taken(block, mine)], chosen)]
+                runs = both[chosen]
+    return kept[0] if kept else None
 
 
 def _kept(keeper: Chooser, blocks: Iterable[Block], *, reserved: bool | None) -> tuple[Sample, ...]:

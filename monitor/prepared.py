@@ -1,13 +1,15 @@
-"""What the default joint detectors measure on each view, kept with the artefact: a start then costs no second of it.
+"""What is measured on a reference as arrays by name, kept with the artefact: a start then costs no second of it.
 
-The names of a detector's fields say what is stored; other fields (of another version) are measured anew.
+Whatever detectors measure is a NamedTuple of arrays and of such NamedTuples. `flat` names its arrays by path; `rebuilt`
+makes it again from them and from its type alone. The names of the fields say what is stored: what has others (is of
+another version) is measured anew.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from detectors.registry import JOINT, WITNESS, Tolerances
 from monitor.fitted import Fitted
 from monitor.joint import rng_of
 
+T = TypeVar("T")
 KINDS: dict[str, type[Any]] = {"e_witness": WitnessFixed, "joint_min_p": JointFixed}
 """Detectors whose measurements are kept; none of them depends on the tolerances."""
 
@@ -35,7 +38,7 @@ def prepared(fitted: Fitted) -> Fitted:
 
 
 def flat(measured: Mapping[str, Any]) -> dict[str, Any]:
-    """Arrays of the measurements by path, such as ``joint_min_p/spectral/landmarks``."""
+    """Arrays of measurements, or of one's fields (``it._asdict()``), by path: ``joint_min_p/spectral/landmarks``."""
     arrays: dict[str, Any] = {}
     for name, part in measured.items():
         if isinstance(part, tuple):
@@ -45,14 +48,26 @@ def flat(measured: Mapping[str, Any]) -> dict[str, Any]:
     return arrays
 
 
+def rebuilt(kind: type[T], arrays: Mapping[str, Any]) -> T:
+    """Inverse of ``flat(it._asdict())`` for one NamedTuple; `ValueError` if the paths are not those of its fields."""
+    wanted = _paths(kind)
+    if arrays.keys() != wanted:
+        odd = sorted(arrays.keys() ^ wanted)[:3]
+        message = f"{kind.__name__} is not what was stored: {', '.join(odd)}"
+        raise ValueError(message)
+    made: T = _made(kind, arrays)
+    return made
+
+
+def under(name: str, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The arrays whose path begins with a name, by the rest of it."""
+    return {path.removeprefix(f"{name}/"): one for path, one in arrays.items() if path.startswith(f"{name}/")}
+
+
 def deep(arrays: Mapping[str, Any]) -> dict[str, Any]:
     """Inverse of `flat` for the detectors whose fields are all there, and no others."""
-    found = {}
-    for name, kind in KINDS.items():
-        mine = {path.removeprefix(f"{name}/"): one for path, one in arrays.items() if path.startswith(f"{name}/")}
-        if mine.keys() == _paths(kind):
-            found[name] = _made(kind, mine)
-    return found
+    parts = {name: under(name, arrays) for name in KINDS}
+    return {name: rebuilt(kind, parts[name]) for name, kind in KINDS.items() if parts[name].keys() == _paths(kind)}
 
 
 def _parts(kind: type[Any]) -> dict[str, type[Any] | None]:
@@ -71,8 +86,9 @@ def _paths(kind: type[Any]) -> set[str]:
 
 
 def _made(kind: type[Any], arrays: Mapping[str, Any]) -> Any:
-    made = {}
-    for name, part in _parts(kind).items():
-        inner = {path.removeprefix(f"{name}/"): one for path, one in arrays.items() if path.startswith(f"{name}/")}
-        made[name] = arrays[name] if part is None else _made(part, inner)
-    return kind(**made)
+    return kind(
+        **{
+            name: arrays[name] if part is None else _made(part, under(name, arrays))
+            for name, part in _parts(kind).items()
+        }
+    )

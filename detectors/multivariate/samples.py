@@ -54,7 +54,7 @@ class Chooser(NamedTuple):
         ``whole`` is the same rows as one block (its vectors are not looked at), where it has been made already.
         """
         both = np.concatenate([kept.run, number // self.run])
-        chosen = self._chosen(both)
+        chosen = self.chosen(both)
         old, new = chosen[: len(kept.run)], np.flatnonzero(chosen[len(kept.run) :])
         rows = kept.rows if old.all() else tuple(part[old] for part in kept.rows)
         if not len(new):
@@ -69,8 +69,8 @@ class Chooser(NamedTuple):
             ),
         )
 
-    def _chosen(self, run: IntArray) -> NDArray[np.bool_]:
-        """Rows of the runs of least hash; ``run`` is ascending."""
+    def chosen(self, run: IntArray) -> NDArray[np.bool_]:
+        """Rows of the runs of least hash; ``run (n,)``, n >= 1, is ascending."""
         index = np.zeros(len(run), np.int64)
         change = run[1:] != run[:-1]
         np.cumsum(change, out=index[1:])

@@ -218,7 +218,7 @@ def test_another_format_version_is_refused_with_the_fix(tmp_path: Path, fitted: 
     artefact.write(fitted, tmp_path / "a")
     path = tmp_path / "a" / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
-    with pytest.raises(ReferenceError_, match="has format 99, this version reads 2; run `driftwarden fit` again"):
+    with pytest.raises(ReferenceError_, match="has format 99, this version reads 3; run `driftwarden fit` again"):
         artefact.load(tmp_path / "a")
 
 
