@@ -55,12 +55,12 @@ def combined(evidence: Mapping[str, Evidence], units: int) -> FloatArray:
 def relevance(effect: FloatArray, low: FloatArray, tolerance: float) -> FloatArray:
     """Log p-value of "no more than ``tolerance`` of the probability mass moved", from a 95 % DKW interval.
 
-    The interval's half width is sqrt(ln(80) / 2) (n^-1/2 + m^-1/2); from it follows the bound
-    4 exp(-2 e^2 / (n^-1/2 + m^-1/2)^2) on the chance of a distance e above the tolerance (Massart 1990). NaN where
-    there is no effect.
+    The interval is for three witnesses at once (`detectors.multivariate.joint`): its half width is sqrt(ln(240) / 2) s
+    with s = n^-1/2 + m^-1/2, and the chance that any of them shows a distance e above the tolerance is at most
+    12 exp(-2 e^2 / s^2) (Massart 1990). NaN where there is no effect.
     """
     over = np.maximum(effect - tolerance, 0.0) / np.maximum(effect - low, 1e-300)
-    return np.where(np.isfinite(effect), np.minimum(np.log(4.0) - np.log(80.0) * over**2, 0.0), np.nan)
+    return np.where(np.isfinite(effect), np.minimum(np.log(12.0) - np.log(240.0) * over**2, 0.0), np.nan)
 
 
 def decide_joint(
