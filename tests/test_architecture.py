@@ -26,6 +26,7 @@ TOP_LEVEL = {
 """What may stand at the top, beside names that begin with a dot."""
 PURE = {
     "__future__",
+    "abc",
     "bisect",
     "collections",
     "dataclasses",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Generic, NamedTuple, TypeVar
 
@@ -28,16 +29,16 @@ class Windowed:
         return Nothing()
 
 
-class Measured(Windowed, Generic[F]):
+class Measured(Windowed, ABC, Generic[F]):
     """One whose null law depends on the reference's distribution, and so on the mix."""
 
     def fit(self, reference: Reference) -> F:
         """Measure the whole reference."""
         return self.measure(Baseline(reference))
 
+    @abstractmethod
     def measure(self, base: Baseline) -> F:
         """The null law beside a baseline."""
-        raise NotImplementedError
 
     def at(self, fixed: F, it: Comparison) -> F:
         """The null law for a window: what was fitted, or measured anew for the window's own mix."""
