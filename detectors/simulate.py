@@ -152,50 +152,6 @@ def mistyped(block: Block, unit: int, share: float, rng: np.random.Generator) ->
     return dataclasses.replace(block, faults=faults)
 
 
-def emptied(block: Block, unit: int, share: float, rng: np.random.Generator) -> Block:
-    """Blank a share of a column in one run of rows, at a random place: a burst of missing values."""
-    length = round(share * block.rows)
-    first = int(rng.integers(0, block.rows - length + 1))
-    run = np.arange(block.rows)
-    hit = (run >= first) & (run < first + length)
-    p = block.numeric.shape[1]
-    if unit < p:
-        return _with_values(block, unit, np.where(hit, np.nan, block.numeric[:, unit]))
-    codes = block.codes.copy(order="F")
-    codes[hit, unit - p] = MISSING_CODE
-    return dataclasses.replace(block, codes=codes)
-
-
-def decoupled(block: Block, unit: int, rng: np.random.Generator) -> Block:
-    """Permute one column: it keeps its own distribution and loses every correlation."""
-    order = rng.permutation(block.rows)
-    p = block.numeric.shape[1]
-    if unit < p:
-        return _with_values(block, unit, block.numeric[order, unit])
-    codes = block.codes.copy(order="F")
-    codes[:, unit - p] = codes[order, unit - p]
-    return dataclasses.replace(block, codes=codes)
-
-
-def without_mode(
-    block: Block,
-    direction: FloatArray,
-    cut: float,
-    share: float,
-    rng: np.random.Generator,
-    *,
-    vector: int | None = None,
-) -> Block:
-    """Drop a random share of the rows on the far side of a cut: a mode that goes away.
-
-    Rows are on the far side when their numeric columns (or their embedding number ``vector``) times ``direction``
-    ``(p,)`` pass ``cut``; rows with a missing value never are.
-    """
-    points = block.numeric if vector is None else block.vectors[vector]
-    far = points @ direction > cut
-    return take(block, ~(far & (rng.random(block.rows) < share)))
-
-
 def reweighted(block: Block, far: NDArray[np.bool_], odds: float, rng: np.random.Generator) -> Block:
     """Draw as many rows again, in their order, the marked ones ``odds`` times as often as the others.
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from detectors import simulate
-from detectors.types import MISSING_CODE, NEW_CODE, Block
+from detectors.types import NEW_CODE, Block
 
 ROWS = 2_000
 RNG = np.random.default_rng
@@ -38,13 +38,8 @@ SAME_ROWS: dict[str, Inject] = {
     "replaced": lambda it: simulate.replaced(it, 0, 0.1, 3.0, RNG(1)),
     "recoded": lambda it: simulate.recoded(it, 2, 0.1, NEW_CODE, RNG(1)),
     "mistyped": lambda it: simulate.mistyped(it, 2, 0.1, RNG(1)),
-    "emptied": lambda it: simulate.emptied(it, 0, 0.1, RNG(1)),
-    "emptied code": lambda it: simulate.emptied(it, 2, 0.1, RNG(1)),
-    "decoupled": lambda it: simulate.decoupled(it, 0, RNG(1)),
-    "decoupled code": lambda it: simulate.decoupled(it, 2, RNG(1)),
 }
 OTHER_ROWS: dict[str, Inject] = {
-    "without_mode": lambda it: simulate.without_mode(it, np.array([1.0, 0.0]), 3.0, 1.0, RNG(1)),
     "reweighted": lambda it: simulate.reweighted(it, it.codes[:, 0] == 1, 4.0, RNG(1)),
     "taken": lambda it: simulate.take(it, np.array([5, 3, 8])),
 }
@@ -59,9 +54,7 @@ def test_one_column_changes_and_the_rest_is_carried_along(name: str) -> None:
     assert after.strata is before.strata
     changed = [not np.array_equal(after.numeric[:, j], before.numeric[:, j], equal_nan=True) for j in range(2)]
     changed.append(not np.array_equal(after.codes, before.codes))
-    assert changed == [unit == (2 if "cod" in name or name == "mistyped" else 0) for unit in range(3)] or (
-        name.startswith("decoupled") and sum(changed) == 1
-    )
+    assert changed == [unit == (2 if name in ("recoded", "mistyped") else 0) for unit in range(3)]
     np.testing.assert_array_equal(before.numeric, block().numeric)
     np.testing.assert_array_equal(before.codes, block().codes)
 
@@ -79,34 +72,6 @@ def test_rows_go_with_all_that_belongs_to_them(name: str) -> None:
     np.testing.assert_array_equal(after.strata, rows % 5)
     assert after.numeric.flags.f_contiguous
     assert after.faults.shape == before.faults.shape
-
-
-def test_burst_is_one_run_of_missing_values() -> None:
-    for unit in (0, 2):
-        after = simulate.emptied(block(), unit, 0.1, RNG(2))
-        column = np.isnan(after.numeric[:, 0]) if unit == 0 else after.codes[:, 0] == MISSING_CODE
-        where = np.flatnonzero(column)
-        assert len(where) == 200
-        assert where[-1] - where[0] == 199
-
-
-def test_broken_correlation_leaves_every_column_its_values() -> None:
-    before = block()
-    after = simulate.decoupled(before, 1, RNG(3))
-    np.testing.assert_array_equal(np.sort(after.numeric[:, 1]), np.sort(before.numeric[:, 1]))
-    assert np.corrcoef(*before.numeric.T)[0, 1] > 0.99
-    assert abs(np.corrcoef(*after.numeric.T)[0, 1]) < 0.1
-
-
-def test_dropped_mode_is_gone_in_full_or_in_part_by_columns_or_by_embedding() -> None:
-    before = block()
-    far = before.numeric[:, 0] > 3
-    assert simulate.without_mode(before, np.array([1.0, 0]), 3.0, 1.0, RNG(4)).rows == (~far).sum()
-    part = simulate.without_mode(before, np.array([1.0, 0]), 3.0, 0.5, RNG(4))
-    assert (part.numeric[:, 0] > 3).sum() == pytest.approx(far.sum() / 2, rel=0.15)
-    assert (part.numeric[:, 0] <= 3).sum() == (~far).sum()
-    seen = simulate.without_mode(before, np.array([0.0, 1]), 3.0, 1.0, RNG(4), vector=0)
-    assert seen.rows == (~far).sum()
 
 
 def test_labels_are_reweighted_and_each_class_stays_as_it_is() -> None:
