@@ -46,17 +46,17 @@ class RowLog:
         flagged = np.bincount(whose, (self._flags[place] & bit) > 0, len(client)).astype(np.int64)
         return client, flagged, rows.astype(np.int64)
 
-    def telling(self, client: int, kind: int, most: int) -> IntArray:
-        """Numbers of the client's last flagged rows, rising."""
+    def telling(self, clients: NDArray[np.uint64], kind: int, most: int) -> IntArray:
+        """Numbers of the last rows of ``clients`` with a flag, rising."""
         number = self._recent(0)
         place = number % ROWS
-        mine = (self._client[place] == np.uint64(client)) & ((self._flags[place] & np.uint32(1 << kind)) > 0)
+        mine = np.isin(self._client[place], clients) & ((self._flags[place] & np.uint32(1 << kind)) > 0)
         return _last(number[mine], most)
 
-    def rows_of(self, client: int, most: int) -> IntArray:
-        """Numbers of the client's last rows, rising."""
+    def rows_of(self, clients: NDArray[np.uint64], most: int) -> IntArray:
+        """Numbers of the last rows of ``clients``, rising."""
         number = self._recent(0)
-        return _last(number[self._client[number % ROWS] == np.uint64(client)], most)
+        return _last(number[np.isin(self._client[number % ROWS], clients)], most)
 
     def _recent(self, since: int) -> IntArray:
         return np.arange(max(int(since), self.seen - ROWS, 0), self.seen)

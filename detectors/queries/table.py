@@ -58,8 +58,8 @@ class Table:
         """Slots that hold a client."""
         return np.arange(len(self._slot), dtype=np.int64)
 
-    def admit(self, keys: NDArray[np.uint64], row: int) -> Admitted:
-        """Slots of different ``keys (c,)``, who sent rows from number ``row`` on; new ones get one."""
+    def admit(self, keys: NDArray[np.uint64], row: IntArray) -> Admitted:
+        """Slots of different ``keys (c,)``, whose rows begin at number ``row (c,)``; new ones get one."""
         names = keys.tolist()
         slots = np.array([self._slot.get(name, -1) for name in names], np.int64)
         new = np.flatnonzero(slots < 0)
@@ -69,13 +69,13 @@ class Table:
             got = np.concatenate([free, self._vacated(len(new) - len(free), present)])
             slots[new] = got
             self._slot.update({names[i]: int(slot) for i, slot in zip(new, got, strict=True)})
-            self.key[got], self.rows[got], self.first[got] = keys[new], 0, row
-            self.last[got], self._rank[got], self._young[got] = row, 0.0, True
+            self.key[got], self.rows[got], self.first[got] = keys[new], 0, row[new]
+            self.last[got], self._rank[got], self._young[got] = row[new], 0.0, True
             self.born += len(new)
         return Admitted(slots, slots[new])
 
-    def touch(self, slots: IntArray, rows: IntArray, until: int, log_e: FloatArray) -> None:
-        """Count ``rows (c,)`` of the clients, who have this much evidence against them, up to row ``until``."""
+    def touch(self, slots: IntArray, rows: IntArray, until: IntArray, log_e: FloatArray) -> None:
+        """Count ``rows (c,)`` of the clients, who have this much evidence against them, up to row ``until (c,)``."""
         self.rows[slots] += rows
         self.last[slots] = until
         self._clock += float(rows[~self._young[slots]].sum()) / (_HALF_LIFE * self.most)

@@ -1,0 +1,106 @@
+"""Copying the model, inverting it, using it for something else: a client's window as a whole (H16, H13).
+
+Question: H0 (extraction): at most one of coverage, classes and margins of the client is unlike the fleet's.
+Statistic: coverage is the number of the 256 cells that n rows visit, less its expectation when drawn from all others'
+cells, standardised, centred and scaled by median and absolute deviations of the peers; classes and margins as in
+`detectors.queries.client_shift`. Two of the three must be unlike: 2 p_(2) (Benjamini and Heller 2008).
+Coverage growth alone is one-sided (more cells than the fleet). Confidence ascent: correlation with the order of rows of
+the rank of confidence and of that of oddness, both rising by more than 0.5: model inversion climbs away from the data.
+Null law: Student's with as many degrees of freedom as peers for coverage; Fisher's z for correlations, the larger p of
+the two. Both are taken once a window.
+Sees / blind to: synthetic, foreign and uncertainty-led queries; blind to natural queries in the fleet's proportions, to
+an attacker whose windows are half ordinary, and to names with fewer rows than a window.
+Cost: 256 powers a peer when a window is full. Source: failures.md 3.4 (H16 e), 3.3 (H13); Orekondy et al. 2019.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from detectors.queries.client_shift import LEAST_PEERS, LEAST_ROWS, others
+from detectors.types import FloatArray, IntArray
+
+_LEAST_RISE = 0.5
+_LEAST_TREND = 30
+_FLOOR = 1e-300
+ODD, EFFECTIVE, FLIPS = 0.5, 2.0, 0.2
+"""Reprogramming-like: over half of the rows among the oddest sixteenth, two effective classes, a fifth of flips."""
+
+
+class Coverage(NamedTuple):
+    """Cells visited and expected ``(c,)``, and log p of both sides and of the upper one ``(c,)``; NaN: not judged."""
+
+    visited: FloatArray
+    expected: FloatArray
+    log_p: FloatArray
+    log_p_more: FloatArray
+
+
+def coverage(cells: FloatArray) -> Coverage:
+    """Judge the growth of coverage of all clients at once, from their counts by cell ``(c, 256)``."""
+    n = cells.sum(axis=1)
+    judged = n >= LEAST_ROWS
+    visited = (cells > 0).sum(axis=1).astype(np.float64)
+    nothing = np.full(len(n), np.nan)
+    if judged.sum() < LEAST_PEERS + 1:
+        return Coverage(visited, nothing, nothing, nothing)
+    share = others(cells[judged]).share
+    missed = np.exp(n[judged, None] * np.log1p(-np.minimum(share, 1 - 1e-12)))
+    expected = (1 - missed).sum(axis=1)
+    spread = np.sqrt(np.maximum((missed * (1 - missed)).sum(axis=1), 1.0))
+    z = (visited[judged] - expected) / spread
+    middle = float(np.median(z))
+    z = (z - middle) / max(1.4826 * float(np.median(np.abs(z - middle))), 1.0)
+    out = [nothing.copy() for _ in range(3)]
+    both, more = np.log(2.0) + _student(-np.abs(z), len(z) - 1), _student(-z, len(z) - 1)
+    for array, found in zip(out, (expected, np.minimum(both, 0.0), more), strict=True):
+        array[judged] = found
+    return Coverage(visited, *out)
+
+
+def _student(z: FloatArray, degrees: int) -> FloatArray:
+    tail: FloatArray = np.log(np.maximum(special.stdtr(degrees, z), _FLOOR))
+    return tail
+
+
+def two_of_three(log_p: FloatArray) -> FloatArray:
+    """Log p of "at most one null of the three is wrong", from ``(c, 3)``; NaN where fewer than two are known."""
+    second = np.sort(np.where(np.isnan(log_p), 0.0, log_p), axis=1)[:, 1]
+    known = (~np.isnan(log_p)).sum(axis=1) >= 2
+    return np.where(known, np.minimum(np.log(2.0) + second, 0.0), np.nan)
+
+
+def ascent(trend: FloatArray, rows: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Correlations ``(c, 2)`` of confidence and oddness with the order, and log p ``(c,)`` of both rising.
+
+    ``trend (c, 2, 4)`` are the sums of `profile.Profiles`, ``rows (c,)`` all rows of the window.
+    """
+    total, square, product, known = np.moveaxis(trend, 2, 0)
+    n = np.maximum(rows.astype(np.float64), 2.0)[:, None]
+    whole = (known == rows[:, None]) & (n >= _LEAST_TREND)
+    slope = product / n - total / n * (n - 1) / 2
+    spread = np.sqrt(np.maximum(square / n - (total / n) ** 2, 0.0) * (n**2 - 1) / 12)
+    r = np.divide(slope, spread, out=np.zeros_like(slope), where=whole & (spread > 1e-9))
+    z = np.arctanh(np.clip(r, -1 + 1e-9, 1 - 1e-9)) * np.sqrt(np.maximum(n - 3, 1.0))
+    log_p: FloatArray = special.log_ndtr(-z).max(axis=1)
+    rising = whole.all(axis=1) & (r >= _LEAST_RISE).all(axis=1)
+    return np.where(whole, r, np.nan), np.where(rising, log_p, np.where(whole.all(axis=1), 0.0, np.nan))
+
+
+def effective(counts: FloatArray) -> FloatArray:
+    """Exponential of the entropy of counts ``(c, b)``: how many classes or places are really used."""
+    p = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
+    found: FloatArray = np.exp(special.entr(p).sum(axis=1))
+    return found
+
+
+def reprogramming_like(tally: dict[str, FloatArray], classes: FloatArray, known: int) -> NDArray[np.bool_]:
+    """Foreign inputs, much alike, whose answers jump between a few of many classes; ``(c,)`` each."""
+    rows, near = np.maximum(tally["rows"], 1.0), np.maximum(tally["near"], 1.0)
+    few = (classes >= EFFECTIVE - 0.5) & (classes <= known / 2)
+    like: NDArray[np.bool_] = (tally["odd"] / rows > ODD) & (tally["flips"] / near > FLIPS) & few
+    return like & (tally["near"] / rows > FLIPS)
