@@ -43,8 +43,9 @@ def fitted_of(model: Model, cache: Path | None = None, progress: Progress | None
         raise ReferenceError_(
             f"models.{model.name}.reference: {{learn_rows}} has no stored rows to read; name a file or folder here"
         )
-    if len(paths) == 1 and (Path(paths[0]) / artefact.MANIFEST).is_file():
-        return _checked(artefact.load(paths[0]), model)
+    made = _artefact(model)
+    if made is not None:
+        return made
     from monitor.reader import Tables
 
     tables = Tables(paths)
@@ -56,6 +57,14 @@ def fitted_of(model: Model, cache: Path | None = None, progress: Progress | None
         return measure(tables, model, progress)
     in_child(model, place)
     return artefact.load(place)
+
+
+def _artefact(model: Model) -> Fitted | None:
+    """The configured reference if it is an artefact; `ReferenceError_` if that was fitted for another configuration."""
+    paths = model.reference.paths
+    if len(paths) != 1 or not (Path(paths[0]) / artefact.MANIFEST).is_file():
+        return None
+    return _checked(artefact.load(paths[0]), model)
 
 
 def _checked(fitted: Fitted, model: Model) -> Fitted:
@@ -80,14 +89,17 @@ def _said(value: object) -> str:
 
 
 def at_hand(model: Model, cache: Path) -> Fitted | None:
-    """The configured reference if it can be had without measuring: an artefact, or what `fitted_of` keeps."""
-    paths = model.reference.paths
-    if len(paths) == 1 and (Path(paths[0]) / artefact.MANIFEST).is_file():
-        return artefact.load(paths[0])
+    """The configured reference if it can be had without measuring: an artefact, or what `fitted_of` keeps.
+
+    `ReferenceError_` as there, for an artefact that does not fit the configuration.
+    """
+    made = _artefact(model)
+    if made is not None:
+        return made
     from monitor.reader import Tables
 
     with contextlib.suppress(ReferenceError_):
-        return artefact.load(_kept(Tables(paths), model, cache))
+        return artefact.load(_kept(Tables(model.reference.paths), model, cache))
     return None
 
 

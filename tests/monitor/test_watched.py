@@ -13,7 +13,7 @@ from monitor.clock import SystemClock
 from monitor.config import Config, parse_config
 from monitor.errors import ReferenceError_
 from monitor.learning import Learner
-from monitor.loading import fitted_of, measure_batches
+from monitor.loading import at_hand, fitted_of, measure_batches
 from monitor.watched import Act, References, Watched
 from tests.monitor.streams_bench import model, rows
 
@@ -137,8 +137,9 @@ def test_an_artefact_fitted_for_other_strata_is_refused_with_the_fix(
     artefact.write(measure_batches([rows(2_000, 0)], model()), tmp_path / "artefact")
     path = str(tmp_path / "artefact")
     assert fitted_of(model(reference=path)).rows == 2_000
-    with pytest.raises(ReferenceError_, match=told):
-        fitted_of(model(reference=path, **changes))
+    for get in (fitted_of, lambda changed: at_hand(changed, tmp_path)):
+        with pytest.raises(ReferenceError_, match=told):
+            get(model(reference=path, **changes))
 
 
 def test_rows_whose_types_grow_are_learnt_from_as_well(tmp_path: Path) -> None:
