@@ -160,7 +160,7 @@ _CLIENTS = (
         "membership_probing", "H14", CLIENT,
         "a sender asks about training rows",
         "Does a client ask about training rows far more often than others do?",
-        (_CLIENT, ("request_digest", "inputs", "embeddings")), ("training_digest",), (_MEMBERS,),
+        (_CLIENT, ("request_digest", "inputs", "embeddings"), ("training_digest",)), (), (_MEMBERS,),
         "few questions for each name, among ordinary ones",
     ),
     Heuristic(
@@ -255,7 +255,8 @@ _VERSIONS = (
         "golden_set", "H21", VERSION,
         "probes are answered otherwise than before",
         "Are probes with known answers answered as before?",
-        (("golden_set",),), ("version", "model_digest", "probabilities"), ("supply_chain", "software_dependencies"),
+        (("request_digest",), _ANSWER), ("golden_set", "version", "probabilities", "label"),
+        ("supply_chain", "software_dependencies"),
         "a replacement that answers ordinary probes as before",
     ),
     Heuristic(

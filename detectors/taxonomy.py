@@ -40,7 +40,7 @@ TELEMETRY: Final[dict[str, Telemetry]] = {
     "request_digest": Telemetry("columns.digest", "a keyed hash of each input, unless the inputs are logged"),
     "model_digest": Telemetry("columns.artefact", "a digest of the model's files"),
     "golden_set": Telemetry("", "probes with known answers, sent again with each version"),
-    "training_digest": Telemetry("", "keyed hashes of the training rows, unless they are the reference"),
+    "training_digest": Telemetry("security.training", "whether the reference is what the model was trained on"),
     "latency": Telemetry("columns.latency", "how long each answer took"),
     "endpoint": Telemetry("", "where the model can be asked, with leave to ask it"),
     "outcome": Telemetry("", "what came of a decision in the end, beside the figure that the model optimises"),

@@ -21,7 +21,6 @@ from monitor.config import Model
 from monitor.fitted import Fitted
 from monitor.loading import at_hand, roles_of
 from monitor.schema import Roles
-from monitor.watched import standing_in
 
 _DRIFT: Final[dict[str, frozenset[str]]] = {
     "distributional_shift": frozenset({"inputs", "prediction", "score", "embeddings", "segments", "version", "time"}),
@@ -130,6 +129,8 @@ class Coverage(NamedTuple):
 
 def measured(model: Model, folder: Path) -> Fitted | None:
     """The reference that an agent with this state folder would use, if it was measured before."""
+    from monitor.watched import standing_in  # it needs `switched_off`
+
     made = standing_in(folder, model)
     return at_hand(model, folder / "references") if made is None else artefact.load(made)
 
@@ -147,7 +148,7 @@ def coverage(model: Model, fitted: Fitted | None = None) -> Coverage:
 
 def switched_off(model: Model, fitted: Fitted | None = None) -> tuple[Absence, ...]:
     """Heuristics that cannot run with this log, by what it lacks; none where they are switched off altogether."""
-    if not model.security.enabled:
+    if not model.guarded:
         return ()
     off = absences(_given(model, fitted))
     return tuple(Absence(names, tuple(one.name for one in ones), _modes(ones)) for names, ones in off.items())
@@ -155,7 +156,7 @@ def switched_off(model: Model, fitted: Fitted | None = None) -> tuple[Absence, .
 
 def _heuristics(model: Model, given: set[str]) -> Iterator[Watcher]:
     """Heuristics about rows, senders, labels and versions that can run."""
-    for one in HEURISTICS.values() if model.security.enabled else ():
+    for one in HEURISTICS.values() if model.guarded else ():
         if one.met(given):
             yield Watcher(one.name, PAGES if one.does == ALARMS else one.does, one.modes)
 
@@ -208,8 +209,8 @@ def _views(model: Model, fitted: Fitted | None) -> tuple[str, ...]:
 def _given(model: Model, fitted: Fitted | None) -> set[str]:
     """Telemetry that the log carries, as far as it has a key; inputs have a digest of their own."""
     roles: Roles = roles_of(model) if fitted is None else fitted.plan.roles
-    keys = {name: one.key.removeprefix("columns.") for name, one in TELEMETRY.items() if one.key.startswith("columns.")}
-    given = {name for name, key in keys.items() if getattr(roles, key)}
+    keys = ((name, *one.key.split(".")) for name, one in TELEMETRY.items() if one.key)
+    given = {name for name, section, key in keys if getattr(roles if section == "columns" else model.security, key)}
     features = fitted is None or any(one.monitored and one.role == "feature" for one in fitted.plan.columns)
     return given | ({"inputs", "request_digest"} if features or "image" in given else set())
 
@@ -220,7 +221,7 @@ def _missing(mode: Mode, model: Model, given: set[str]) -> Iterator[Gap]:
     for name in mode.telemetry:
         if not (name in given and name in reads):
             yield Gap(name, *TELEMETRY[name], given=name in given, read=name in reads)
-    if reads and mode.name not in _DRIFT and not model.security.enabled:
+    if reads and mode.name not in _DRIFT and not model.guarded:
         yield Gap("security", "security.enabled", "the heuristics, which are switched off", given=False, read=True)
     if mode.name in _SHIFT and not model.joint.enabled:
         yield Gap("joint", "joint.enabled", "the joint views, which are switched off", given=False, read=True)

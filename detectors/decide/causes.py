@@ -58,7 +58,7 @@ FACTS: Final[dict[str, Fact]] = {name: Fact(one.claim, "yes", name) for name, on
     "every_source": Fact("all sources give more odd labels, and none stands out", "yes", _SOURCES),
     # of the model
     "release_known": Fact("a new version was announced", "yes", "version_change"),
-    "digest_changed": Fact("the model's digest differs under the same version", "yes", "version_change"),
+    "replaced": Fact("changes of the model's files under the same version", "times", "version_change"),
     "answers_differ": Fact("the same input and version are answered otherwise", "yes", "output_integrity"),
 }  # fmt: skip
 """Name -> what it is, its unit and who measures it."""
@@ -110,7 +110,7 @@ _HARMLESS = Cause(
         ),
         Cause(
             "release", "A new version that was announced", (Check("release_known"), Check("version_change")), ALL,
-            excluded_by=(Check("digest_changed"),), explains=("version_change", "golden_set"),
+            excluded_by=(Check("replaced"),), explains=("version_change", "golden_set"),
         ),
         Cause(
             "repetitive", "Repetitive traffic: near-duplicates, and no sign of what they look for",
@@ -199,7 +199,7 @@ _FAULT = Cause(
             mode="software_dependencies", beside=(Check("golden_set"),),
         ),
         Cause(
-            "replaced", "The model is not the one that was released", (Check("digest_changed"), Check("golden_set")),
+            "replaced", "The model is not the one that was released", (Check("replaced"), Check("golden_set")),
             mode="supply_chain", beside=(Check("version_change"),),
         ),
     ),
@@ -230,7 +230,7 @@ _MOVED = Cause(
         ),
         Cause(
             "other_version", "Another version answers otherwise", (Check("version_change"),),
-            excluded_by=(Check("digest_changed"),), mode="supply_chain",
+            excluded_by=(Check("replaced"),), mode="supply_chain",
         ),
     ),
 )  # fmt: skip

@@ -45,25 +45,6 @@ def fitted() -> Fitted:
     return measure_batches([rows(6_000, 0)], configured())
 
 
-def test_every_mode_has_a_row_and_inputs_alone_show_some_of_them() -> None:
-    found = table(configured())
-    assert list(found) == list(MODES)
-    assert {name for name, row in found.items() if row.status in ("watched", "in part")} == {
-        *(SHIFT, CORRUPTION, UNTESTED),
-        *("perturbation_attack", "model_inversion", "reprogramming", "physical_adversarial_example"),
-        "software_dependencies",
-    }
-    assert {name for name, row in found.items() if row.status == "cannot"} == {"malicious_provider"}
-    assert {row.status for row in found.values()} == {"no", "in part", "cannot"}
-
-
-def test_without_the_heuristics_only_drift_is_watched_and_it_says_so() -> None:
-    found = table(configured(security={"enabled": False}))
-    assert {name for name, row in found.items() if row.watchers} == {SHIFT, CORRUPTION, UNTESTED}
-    assert "security.enabled" in {gap.key for gap in found["model_stealing"].missing}
-    assert coverage(configured(security={"enabled": False})).absent == ()
-
-
 FULL: dict[str, Any] = {
     "client": "c",
     "prediction": "p",
@@ -74,15 +55,39 @@ FULL: dict[str, Any] = {
     "image": "i",
     "image_shape": [8, 8, 1],
 }
+GUARDED: dict[str, Any] = {"security": {"enabled": True, "training": True}}
+
+
+def test_every_mode_has_a_row_and_inputs_alone_show_some_of_them() -> None:
+    found = table(configured(**GUARDED))
+    assert list(found) == list(MODES)
+    assert {name for name, row in found.items() if row.status in ("watched", "in part")} == {
+        *(SHIFT, CORRUPTION, UNTESTED),
+        *("perturbation_attack", "model_inversion", "reprogramming", "physical_adversarial_example"),
+        "software_dependencies",
+    }
+    assert {name for name, row in found.items() if row.status == "cannot"} == {"malicious_provider"}
+    assert {row.status for row in found.values()} == {"no", "in part", "cannot"}
+
+
+@pytest.mark.parametrize("changes", [{}, {"columns": FULL, "security": {"enabled": False}}])
+def test_without_the_heuristics_only_drift_is_watched_and_it_says_so(changes: dict[str, Any]) -> None:
+    found = table(configured(**changes))
+    assert {name for name, row in found.items() if row.watchers} == {SHIFT, CORRUPTION, UNTESTED}
+    assert "security.enabled" in {gap.key for gap in found["model_stealing"].missing}
+    assert coverage(configured(**changes)).absent == ()
 
 
 def test_full_log_leaves_out_only_what_has_no_key() -> None:
-    absent = coverage(configured(columns=FULL)).absent
+    absent = coverage(configured(columns=FULL, **GUARDED)).absent
     assert [(one.names, one.heuristics) for one in absent] == [
-        (("golden_set",), ("golden_set",)),
         (("endpoint",), ("active_probes",)),
     ]
-    assert {row.mode.number for row in coverage(configured(columns=FULL)).rows if not row.watchers} == {8, 12, 13}
+    assert {row.mode.number for row in coverage(configured(columns=FULL, **GUARDED)).rows if not row.watchers} == {
+        8,
+        12,
+        13,
+    }
 
 
 @pytest.mark.parametrize(
@@ -102,7 +107,7 @@ def test_full_log_leaves_out_only_what_has_no_key() -> None:
 )
 def test_one_line_says_what_is_off_without_a_column_and_nothing_else_changes(column: str, sentence: str) -> None:
     given = {name: FULL[name] for name in FULL if name != column and not (column == "image" and name == "image_shape")}
-    fewer, full = coverage(configured(columns=given)), coverage(configured(columns=FULL))
+    fewer, full = coverage(configured(columns=given, **GUARDED)), coverage(configured(columns=FULL, **GUARDED))
     new = [one.sentence for one in fewer.absent if one not in full.absent]
     assert new == ([sentence] if sentence else [])
     off = {name for one in fewer.absent if one not in full.absent for name in one.heuristics}
@@ -110,10 +115,15 @@ def test_one_line_says_what_is_off_without_a_column_and_nothing_else_changes(col
         assert names(before) - off == names(after)
 
 
+def test_who_asks_about_training_rows_is_watched_once_the_reference_is_said_to_be_them() -> None:
+    fewer = coverage(configured(columns=FULL, security={"enabled": True}))
+    assert "no security.training: mode 4 not watched by membership_probing" in [one.sentence for one in fewer.absent]
+
+
 def test_answers_of_any_kind_are_enough() -> None:
     for column in ("prediction", "probabilities", "logits", "score"):
-        assert "boundary_walk" in names(table(configured(columns={column: "a"}))["perturbation_attack"])
-    found = coverage(configured())
+        assert "boundary_walk" in names(table(configured(columns={column: "a"}, **GUARDED))["perturbation_attack"])
+    found = coverage(configured(**GUARDED))
     (lacking,) = [one for one in found.absent if "boundary_walk" in one.heuristics]
     assert lacking.sentence.startswith(
         "no columns.prediction or columns.probabilities or columns.logits or columns.score: modes 1, "
@@ -121,7 +131,7 @@ def test_answers_of_any_kind_are_enough() -> None:
 
 
 def test_mode_that_is_only_spoken_of_beside_others_is_not_watched() -> None:
-    found = table(configured(columns={"score": "s"}))
+    found = table(configured(columns={"score": "s"}, **GUARDED))
     assert (names(found["membership_inference"]), found["membership_inference"].status) == ({"boundary_walk"}, "no")
 
 
@@ -222,7 +232,7 @@ def invoke(folder: Path, *more: str, **changes: Any) -> Result:
 
 def test_command_prints_one_json_document(tmp_path: Path, fitted: Fitted) -> None:
     artefact.write(fitted, tmp_path / "artefact")
-    done = invoke(tmp_path, "--coverage", "--json", reference="artefact")
+    done = invoke(tmp_path, "--coverage", "--json", reference="artefact", **GUARDED)
     assert done.exit_code == 0
     (found,) = json.loads(done.stdout)
     assert (found["model"], found["source"]) == ("m", "reference")
@@ -244,7 +254,7 @@ def test_command_prints_a_table_for_people(tmp_path: Path) -> None:
     for wanted in (
         "14 tests of columns",
         "no key yet: outcome",
-        "no key yet: training digest",
+        "security.training",
         "no columns.label: modes 2, 10 not watched by label_disagreement",
         "golden set: probes",
         "[bold]",

@@ -123,7 +123,7 @@ def judged(facts: Facts, **told: bool | float) -> Facts:
         ),
         (
             "golden_set",
-            {"golden_set": True, "digest_changed": True, "version_change": True},
+            {"golden_set": True, "replaced": 1.0, "version_change": True},
             {"supply_chain": "high", "software_dependencies": "low"},
             "corruption or fault of the pipeline",
         ),
