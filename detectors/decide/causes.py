@@ -31,6 +31,8 @@ FACTS: Final[dict[str, Fact]] = {name: Fact(one.claim, "yes", name) for name, on
     "clients": Fact("senders", "senders", "near_duplicates"),
     "span": Fact("from the first to the last", "s", "near_duplicates"),
     "exact_share": Fact("share of the very same inputs again", "share", "near_duplicates"),
+    "near_share": Fact("share of near-duplicates", "share", "near_duplicates"),
+    "flip_share": Fact("share of those that are answered otherwise", "share", "boundary_walk"),
     "fleet_hit_share": Fact("share of near-duplicates in all traffic", "share", "near_duplicates"),
     "flips": Fact("changes of the answer between near-duplicates", "flips", "boundary_walk"),
     "flips_log_p": Fact("so many changes of the answer between near-duplicates by chance", "log_p", "boundary_walk"),
@@ -74,6 +76,8 @@ _AIMED = (*_SEARCH, Check("confidence_ascent"))
 _NEAR = ("near_duplicates", "fingerprints")
 _DAMAGE = tuple(Check(name) for name in ("integrity", "tail_energy", "image_statistics"))
 _ODD = tuple(Check(name) for name in ("row_scores", "neighbour_disagreement"))
+LOCATED: Final = frozenset(check.fact for check in (*_DAMAGE, *_ODD))
+"""Heuristics whose odd rows the facts "concentrated" and "fleet_wide" speak of, and no others."""
 _ODD_LABELS = tuple(
     Check(name)
     for name in ("label_disagreement", "label_noise", "label_floods", "spectral_signature", "activation_clustering")
@@ -238,7 +242,7 @@ _MOVED = Cause(
 TREE: Final = Tree(
     Cause(
         "incident", "Rows, answers, labels or senders are unlike what was expected",
-        (_HARMLESS, _INTENT, _FAULT, _MOVED), shows=("rows", "clients", "span", "exact_share", "flips"),
+        (_HARMLESS, _INTENT, _FAULT, _MOVED), shows=("rows", "clients", "span", "exact_share", "near_share", "flips", "flip_share"),
     ),
     FACTS,
 )  # fmt: skip
@@ -248,7 +252,9 @@ TREE: Final = Tree(
 def facts_of(one: Suspicion) -> dict[str, float]:
     """A suspicion's own facts with what its form says: rows, senders, and of labels whether one source gives them."""
     heuristic = HEURISTICS.get(one.heuristic)
-    facts = {"rows": float(one.rows)} | ({"clients": float(len(one.clients))} if one.clients else {})
+    facts = {"rows": float(one.rows)}
+    if one.clients:
+        facts["clients"] = max(float(len(one.clients)), one.facts.get("names", 0.0))
     if heuristic is not None and heuristic.about == LABEL:
         facts |= {"one_source": float(one.about != "fleet"), "every_source": float(one.about == "fleet")}
     return facts | dict(one.facts)
