@@ -42,8 +42,10 @@ def art(task: Task) -> dict[str, Attack]:
     found = {
         "ART Boundary": by(lambda m: evasion.BoundaryAttack(m, targeted=False, **quiet), start=True),
         "ART HopSkipJump": by(lambda m: evasion.HopSkipJump(m, max_iter=_ENDLESS, **quiet), start=True),
-        "ART ZOO": by(lambda m: evasion.ZooAttack(m, use_resize=False, use_importance=False, nb_parallel=min(16, task.free),
-                                                  max_iter=_ENDLESS, learning_rate=0.3, variable_h=0.01, **quiet)),
+        "ART ZOO": by(lambda m: evasion.ZooAttack(
+            m, use_resize=False, use_importance=False, nb_parallel=min(16, task.free), max_iter=_ENDLESS,
+            learning_rate=0.3, variable_h=0.01, **quiet,
+        )),
     }  # fmt: skip
     if task.image[0]:
         found["ART Square"] = by(lambda m: evasion.SquareAttack(m, max_iter=_ENDLESS, eps=0.15, p_init=0.3, **quiet))

@@ -16,31 +16,37 @@ from detectors import simulate
 from detectors.queries.suspicion import Suspicion
 from detectors.rows import spaces
 from detectors.rows.layout import Layout
-from detectors.types import SingleArray
+from detectors.types import FloatArray, IntArray, SingleArray
 from tests.attacks import traces
 from tests.attacks.tasks import Task
 from tests.attacks.traces import Trace
 
+EVIDENCE = "evidence"
+"""The verdict on a sender whose evidence has passed the bar before anybody has judged it."""
 _NONE = np.array(-1)
 
 
 class Alarm(NamedTuple):
     """One suspicion that passed its bar for the first time, or whose verdict has changed.
 
-    ``row`` is the number of rows seen when it was raised, ``rows`` those of each sender that it is about.
+    ``row`` is the number of rows seen when it was raised, ``rows`` those of each sender that it is about, and
+    ``members`` the numbers of rows that tell it (none: all of the senders').
     """
 
     row: int
     verdict: str
     cause: str
     heuristic: str
+    about: str
     rows: tuple[tuple[int, int], ...]
+    members: IntArray
 
-    def guilty(self, attackers: NDArray[np.uint64]) -> bool:
-        """Whether most of the rows that it is about are the attackers'."""
-        named = dict.fromkeys(attackers.tolist())
-        mine = sum(rows for client, rows in self.rows if client in named)
-        return 2 * mine > sum(rows for _, rows in self.rows)
+    def guilty(self, seen: Trace) -> bool:
+        """Whether most of the rows that tell it, of those ``seen`` so far, are an attack's."""
+        told = seen.is_attack[self.members[self.members < seen.rows]]
+        if not len(told):
+            told = seen.is_attack[np.isin(seen.client, np.array([client for client, _ in self.rows], np.uint64))]
+        return bool(2 * told.sum() > len(told))
 
 
 class Watch(Protocol):
@@ -68,7 +74,16 @@ class Alarms:
             key = (one.about, one.who, verdict)
             if key not in self._told:
                 self._told.add(key)
-                found.append(Alarm(row, verdict, cause, one.heuristic, one.clients))
+                found.append(Alarm(row, verdict, cause, one.heuristic, one.about, one.clients, one.members))
+        return found
+
+    def of_senders(self, row: int, who: NDArray[np.uint64], log_e: FloatArray, bar: float) -> list[Alarm]:
+        """Senders whose evidence of any kind ``(c, k)`` has passed the bar, with the verdict "evidence"."""
+        found = []
+        for client in who[log_e.max(axis=1, initial=0.0) >= bar].tolist():
+            if ("client", client, EVIDENCE) not in self._told:
+                self._told.add(("client", client, EVIDENCE))
+                found.append(Alarm(row, EVIDENCE, "", "", "client", ((client, 1),), np.zeros(0, np.int64)))
         return found
 
 

@@ -24,7 +24,7 @@ from tests.attacks.oracle import Attack, dithered
 from tests.attacks.pieces import Pieces
 from tests.attacks.tasks import Task
 from tests.attacks.traces import Trace
-from tests.attacks.watch import Factory, Near, Watch
+from tests.attacks.watch import Alarm, Factory, Near, Watch
 from tests.bench.common import table
 from tests.statistical import data
 
@@ -86,7 +86,8 @@ def study(
     lines, every = [], []
     for variant in variants:
         for kind in kinds.items():
-            outcomes = [one(task, kind, variant, factory(), np.random.default_rng((7, seed))) for seed in range(runs)]
+            rngs = [np.random.default_rng((7, seed)) for seed in range(runs)]
+            outcomes = [one(task, kind, variant, factory(), rng)[0] for rng in rngs]
             lines.append((variant.name, kind[0], *_line(outcomes)))
             every += [(variant.name, outcome) for outcome in outcomes]
     lines += [("all: " + v.name, "", *_line([o for name, o in every if name == v.name])) for v in variants]
@@ -127,25 +128,28 @@ def _middle(queries: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str:
     return f"{middle:.0f}" if np.isfinite(middle) else "-"
 
 
-def one(task: Task, kind: tuple[str, Attack], variant: Variant, watch: Watch, rng: np.random.Generator) -> Outcome:
-    """One attacker in fresh traffic."""
+def one(
+    task: Task, kind: tuple[str, Attack], variant: Variant, watch: Watch, rng: np.random.Generator
+) -> tuple[Outcome, list[Alarm]]:
+    """One attacker in fresh traffic, until the traffic ends or the verdict is an attack; and wrong alarms."""
     trace = scene(task, kind, variant, rng)
-    attackers = np.unique(trace.client[trace.is_attack])
     sent = np.cumsum(trace.is_attack)
-    first = {"any": np.nan, "attack": np.nan}
-    accused = accused_attack = row = 0
-    while row < trace.rows and np.isnan(first["attack"]):
+    found = attack = np.nan
+    wrong: list[Alarm] = []
+    row = 0
+    while row < trace.rows and np.isnan(attack):
         step = BEFORE if row == 0 else STEP if sent[row] < 100 else 20 * STEP
         for alarm in watch.see(trace.take(slice(row, row + step))):
-            queries = float(sent[min(alarm.row, trace.rows) - 1])
-            if not alarm.guilty(attackers):
-                accused += 1
-                accused_attack += alarm.verdict == "attack"
+            seen = trace.take(slice(0, alarm.row))
+            if not alarm.guilty(seen):
+                wrong.append(alarm)
                 continue
-            first["any"] = np.fmin(first["any"], queries)
-            first["attack"] = np.fmin(first["attack"], queries if alarm.verdict == "attack" else np.nan)
+            queries = float(sent[seen.rows - 1])
+            found = np.fmin(found, queries)
+            attack = np.fmin(attack, queries if alarm.verdict == "attack" else np.nan)
         row += step
-    return Outcome(first["any"], first["attack"], accused, accused_attack, int((~trace.is_attack[:row]).sum()))
+    accused = sum(alarm.verdict == "attack" for alarm in wrong)
+    return Outcome(found, attack, len(wrong), accused, int((~trace.is_attack[:row]).sum())), wrong
 
 
 def scene(task: Task, kind: tuple[str, Attack], variant: Variant, rng: np.random.Generator) -> Trace:
