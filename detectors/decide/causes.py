@@ -242,7 +242,8 @@ _MOVED = Cause(
 TREE: Final = Tree(
     Cause(
         "incident", "Rows, answers, labels or senders are unlike what was expected",
-        (_HARMLESS, _INTENT, _FAULT, _MOVED), shows=("rows", "clients", "span", "exact_share", "near_share", "flips", "flip_share"),
+        (_HARMLESS, _INTENT, _FAULT, _MOVED),
+        shows=("rows", "clients", "span", "exact_share", "near_share", "flips", "flip_share"),
     ),
     FACTS,
 )  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.decide.causes import CERTAIN, FACTS, TREE, facts_of, gathered
+from detectors.decide.causes import CERTAIN, FACTS, LOCATED, TREE, facts_of, gathered
 from detectors.decide.fault_tree import (
     ATTACK,
     DATA_FAULT,
@@ -193,6 +193,22 @@ def test_the_tree_speaks_of_facts_modes_and_triages_that_exist_and_no_fact_is_li
     names = [one.name for one in causes(TREE.top)]
     assert len(set(names)) == len(names)
     assert all(fact.by in HEURISTICS or " " in fact.by for fact in FACTS.values())
+
+
+def every_check(cause: Cause) -> list[Check]:
+    own = [one for one in (*cause.parts, *cause.beside, *cause.excluded_by) if isinstance(one, Check)]
+    return own + [check for one in cause.parts if isinstance(one, Cause) for check in every_check(one)]
+
+
+def test_p_values_speak_by_being_small_and_all_else_by_being_large() -> None:
+    for check in every_check(TREE.top):
+        assert check.at_least == (FACTS[check.fact].unit != "log_p")
+        assert check.bound == (1.0 if FACTS[check.fact].unit == "yes" else check.bound)
+
+
+def test_concentration_is_asked_of_odd_rows_alone() -> None:
+    (hostile,) = [one for one in causes(TREE.top) if one.name == "odd"]
+    assert checks(hostile) == LOCATED
 
 
 BY_UNIT: Final = {
