@@ -28,7 +28,7 @@ from monitor.intake import Intake
 from monitor.limits import Limits
 from monitor.logbook import Logbook
 from monitor.metrics import Histogram, histogram
-from monitor.report import Report
+from monitor.report import Report, Told
 from monitor.states import pack_pane
 from monitor.store import Checkpoint, PaneRow, Store
 from monitor.streams import Fed
@@ -206,6 +206,8 @@ class Agent:
             self._log.error("batch failed", model=watched.model.name, rows=batch.num_rows, error=repr(fault))
             return
         self._account(watched, fed, key)
+        if fed.told is not None:
+            self._hear(watched, fed.told)
         self.publish(watched, fed.reports)
 
     def _account(self, watched: Watched, fed: Fed, key: tuple[str, str]) -> None:
@@ -250,6 +252,16 @@ class Agent:
                 self.findings.opened(finding, tables)
             for back in report.recovered:
                 self.findings.recovered(back, watched.model.name, report.stream)
+
+    def _hear(self, watched: Watched, told: Told) -> None:
+        """Count, log and keep what the guard says."""
+        watched.tally.heard(told)
+        for name, why in told.failures.items():
+            self._log.error("heuristic failed", model=watched.model.name, heuristic=name, error=why)
+        for finding, tables in told.findings:
+            self.findings.opened(finding, tables)
+        for back in told.recovered:
+            self.findings.recovered(back, watched.model.name, told.stream)
 
     def idle(self) -> None:
         """Let event time pass for models whose rows have stopped coming."""

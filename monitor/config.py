@@ -74,6 +74,10 @@ def _model_name(value: object) -> str:
     return value
 
 
+GUARDED = ("client", "digest", "label", "source", "image", "embeddings", "probabilities", "logits")
+"""Roles of columns that are worth a look at single rows and their senders."""
+
+
 class Model(Strict):
     """One monitored model."""
 
@@ -95,6 +99,12 @@ class Model(Strict):
     selfcheck: bool = Field(default=True, description="measure false alarms and delay on resampled rows all the time")
     max_segments: int = Field(default=20, ge=0, le=1000, description="streams per segment column at most")
     top_features: int = Field(default=20, ge=0, le=1000, description="features exported to Prometheus at most")
+
+    @property
+    def guarded(self) -> bool:
+        """Whether rows are looked at one by one, and who sends them."""
+        told = (getattr(self.columns, role) for role in GUARDED)
+        return any(told) if self.security.enabled is None else self.security.enabled
 
     @property
     def hold(self) -> int:

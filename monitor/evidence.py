@@ -33,6 +33,8 @@ _SCHEMA = pa.schema(
         ("window", pa.int64()),
     ]
 )
+NO_HISTOGRAMS = _SCHEMA.empty_table()
+"""Of a finding that names no column."""
 
 
 def histograms(finding: Finding, comparison: Comparison) -> pa.Table:

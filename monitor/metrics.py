@@ -221,6 +221,33 @@ METRICS: tuple[Metric, ...] = (
     _counter("driftwarden_selfcheck_found_shifts_total", _MODEL, "Injected shifts that would have paged in time."),
     _gauge("driftwarden_selfcheck_delay_panes", _MODEL, "Median panes from an injected shift to its page."),
     _counter("driftwarden_rebaselines_total", _MODEL, "References replaced by an explicit, recorded re-baseline."),
+    # What people do to a model: rows one by one, queries and their senders, labels.
+    _counter(
+        "driftwarden_security_rows_total",
+        (*_MODEL, "fate"),
+        "Rows looked at one by one, and rows passed over because there were more than security.rows_per_second.",
+    ),
+    _gauge(
+        "driftwarden_heuristic_active",
+        (*_MODEL, "heuristic"),
+        "1 where the log carries what the heuristic needs, 0 where it is switched off for want of it.",
+    ),
+    _counter("driftwarden_row_flags_total", (*_MODEL, "heuristic"), "Rows that a heuristic found odd."),
+    _counter("driftwarden_exact_repeats_total", _MODEL, "Queries that came before, digest for digest."),
+    _gauge("driftwarden_clients_tracked", _MODEL, "Senders that counters are kept for."),
+    _counter("driftwarden_clients_evicted_total", _MODEL, "Senders forgotten to make room for others."),
+    _gauge("driftwarden_query_clusters", _MODEL, "Clusters of near-duplicate queries among those remembered."),
+    _counter(
+        "driftwarden_suspicions_total",
+        (*_MODEL, "heuristic", "verdict"),
+        "Suspicions beyond their threshold by what arbitration made of them; benign ones open no finding.",
+    ),
+    _gauge(
+        "driftwarden_suspect_log_e",
+        (*_MODEL, "suspect", "heuristic"),
+        "Natural logarithm of the evidence against the most suspect senders, under their pseudonyms.",
+    ),
+    _counter("driftwarden_security_seconds_total", _MODEL, "Seconds spent on rows one by one, senders and labels."),
     # Clockwork and state.
     _counter("driftwarden_checkpoints_total", (), "Attempts to write a checkpoint."),
     _counter("driftwarden_checkpoint_failures_total", (), "Checkpoints that could not be written."),

@@ -158,7 +158,8 @@ class Finding:
     def as_dict(self) -> dict[str, Any]:
         """JSON form (design.md section 5)."""
         detectors = (self.detector, *(unit.detector for unit in self.units))
-        facts = Facts(self.failure_mode, self.triage, self.subject, self.severity, detectors, self.log_e)
+        about = (self.failure_mode, self.triage, self.subject, self.severity)
+        facts = Facts(*about, detectors, self.log_e, self.evidence)
         return {
             "kind": "finding",
             "id": self.id,
@@ -229,6 +230,7 @@ class Told:
     stream: str
     findings: tuple[tuple[Finding, bytes], ...] = ()
     recovered: tuple[Recovered, ...] = ()
+    failures: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,7 +158,11 @@ class Joint(Strict):
 class Security(Strict):
     """What people do to a model: queries and their senders, single odd rows, and labels that do not belong."""
 
-    enabled: bool = Field(default=True, description="look at single rows, at queries and their senders, and at labels")
+    enabled: bool | None = Field(
+        default=None,
+        description="look at single rows, at queries and their senders, and at labels; unless given, where columns "
+        "name a sender, a digest, a label, an image, an embedding, probabilities or logits",
+    )
     queries: int = Field(
         default=20_000, ge=0, le=1_000_000, description="newest queries kept to look for near-duplicates"
     )
@@ -169,6 +173,9 @@ class Security(Strict):
     row_scores: bool | None = Field(
         default=None,
         description="test the rows' scores together as a joint view; unless given, where the log carries vectors",
+    )
+    training: bool = Field(
+        default=False, description="the reference is what the model was trained on: tell who asks about its rows"
     )
     client_names: Literal["hashed", "plain"] = Field(
         default="hashed", description="how senders are called in findings and metrics: hashed or plain"

@@ -24,8 +24,9 @@ from monitor.engine import Engine, Pane, StreamState
 from monitor.evidence import most_telling
 from monitor.fitted import Fitted
 from monitor.moving import Moving
-from monitor.report import Finding, Report
+from monitor.report import Finding, Report, Told
 from monitor.samples import RowSample
+from monitor.security.guard import SHARE, Guard
 from monitor.windows import PaneRule, Panes, rows_of
 
 MOST_VERSIONS = 8
@@ -37,6 +38,8 @@ MINGLED = 0.01
 WITNESS_ROWS = 600
 """Rows of a stream for which the witness is worth a step: panes of fewer rows are shown to it together."""
 _RATE_PANES = 10
+_GUARD = "%guard"
+"""Key of the guard's state; no stream can be called so."""
 
 
 @dataclass(slots=True)
@@ -71,16 +74,27 @@ class Fed:
     missing_columns: tuple[str, ...] = ()
     extra_columns: tuple[str, ...] = ()
     retyped: Mapping[str, str] = field(default_factory=dict)
+    told: Told | None = None
 
 
 class ModelStreams:
     """All streams of one model."""
 
     def __init__(
-        self, model: Model, fitted: Fitted, *, config_id: str, timer: Callable[[], float], timed: bool = True
+        self,
+        model: Model,
+        fitted: Fitted,
+        *,
+        config_id: str,
+        timer: Callable[[], float],
+        timed: bool = True,
+        guard: Guard | None = None,
     ) -> None:
-        """Measure nothing yet: streams begin with their first row. ``timed`` says that times of rows mean seconds."""
-        self.model, self.fitted = model, fitted
+        """Measure nothing yet: streams begin with their first row. ``timed`` says that times of rows mean seconds.
+
+        ``guard`` looks at rows one by one and at their senders; it has its own share of the budget.
+        """
+        self.model, self.fitted, self.guard = model, fitted, guard
         reference = fitted.reference
         if not model.joint.enabled:
             reference = dataclasses.replace(reference, views=())
@@ -115,6 +129,9 @@ class ModelStreams:
         """Take one batch; ``version`` is the sender's word for rows without a version column."""
         decoded = self._decoder.decode(batch)
         block = decoded.block
+        told = None
+        if self.guard is not None:
+            told = self.guard.feed(decoded, version, arrival, self.panes, self._length * self._shares)
         reports: list[Report] = []
         late = implausible = 0
         for name, rows in self._versions(decoded, version):
@@ -132,6 +149,7 @@ class ModelStreams:
             decoded.missing_columns,
             decoded.extra_columns,
             decoded.retyped,
+            told,
         )
 
     def advance(self, to: float) -> list[Report]:
@@ -176,6 +194,16 @@ class ModelStreams:
     def run_length(self) -> float:
         """A in panes of the whole model, before it is shared out."""
         return self._length
+
+    @property
+    def threshold(self) -> float:
+        """A of one stream, in panes: after the streams, and the guard, have had their shares of the budget."""
+        return self._length * self._shares / (1.0 if self.guard is None else 1 - SHARE)
+
+    @property
+    def panes(self) -> int:
+        """Panes closed so far in the stream that has most of them."""
+        return max((one.panes.number for one in self.streams.values()), default=0)
 
     @property
     def shares(self) -> int:
@@ -287,7 +315,7 @@ class ModelStreams:
                 one.state,
                 pane,
                 one.name,
-                threshold=self._length * self._shares,
+                threshold=self.threshold,
                 ticket_level=min(self.model.window.panes / (self._ticket_length * self._shares), 0.5),
             )
             one.closed = [*one.closed[-self.model.window.panes :], pane]
@@ -325,7 +353,8 @@ class ModelStreams:
     def state(self) -> dict[str, bytes]:
         """Every stream as one blob, for a checkpoint; the panes of the windows go separately (`Stream.closed`)."""
         lengths = np.array([self._shares, self._length, self._ticket_length])
-        return {
+        found = {} if self.guard is None else {f"{self.model.name}/{_GUARD}": self.guard.state()}
+        return found | {
             f"{self.model.name}/{name}": states.pack_stream(
                 one.state, one.panes, one.first_time, one.late, lengths, one.moving
             )
@@ -339,6 +368,10 @@ class ModelStreams:
             if not key.startswith(prefix):
                 continue
             name = key.removeprefix(prefix)
+            if name == _GUARD:
+                if self.guard is not None:
+                    self.guard.restore(blob)
+                continue
             segment = self._segment_of(name)
             if segment is not None and not self._known(*segment):
                 continue  # a reference fitted anew, without rows of that segment

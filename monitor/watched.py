@@ -27,6 +27,8 @@ from monitor.learning import Learner
 from monitor.loading import fitted_of
 from monitor.prepared import prepared
 from monitor.report import Finding
+from monitor.security.pseudonyms import key_of
+from monitor.security.start import guard_of
 from monitor.sinks.prometheus import ModelTally
 from monitor.streams import ModelStreams
 
@@ -164,7 +166,9 @@ class References:
         watched.act, watched.learner = act, Learner(watched.model, act.rows, folder)
 
     def _begin(self, model: Model, fitted: Fitted, config: Config) -> Watched:
-        streams = ModelStreams(model, fitted, config_id=fingerprint(config), timer=self._clock.monotonic)
+        config_id, timer = fingerprint(config), self._clock.monotonic
+        guard = guard_of(model, fitted, key_of(self._folder), config_id, timer) if model.guarded else None
+        streams = ModelStreams(model, fitted, config_id=config_id, timer=timer, guard=guard)
         streams.prepare()
         return Watched(model, streams=streams, types=fitted.sample.schema, last_rows=self._clock.monotonic())
 

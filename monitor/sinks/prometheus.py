@@ -16,7 +16,8 @@ from detectors.registry import SEQUENTIAL
 from detectors.types import FloatArray
 from monitor.figures import Figures
 from monitor.metrics import Histogram, Snapshot, Value, histogram
-from monitor.report import Report
+from monitor.report import Report, Told
+from monitor.security.guard import Guard
 from monitor.streams import Fed, ModelStreams, Stream
 
 MEASURES: dict[str, str] = {
@@ -60,6 +61,15 @@ class ModelTally:
             self.findings[key] = self.findings.get(key, 0) + 1
         self.recovered += sum(len(back.ids) for back in report.recovered)
         self.evaluation.observe(sum(report.seconds.values()))
+
+    def heard(self, told: Told) -> None:
+        """Count what the guard says."""
+        for name in told.failures:
+            self.failures[name] = self.failures.get(name, 0) + 1
+        for finding, _ in told.findings:
+            key = (finding.severity, finding.triage)
+            self.findings[key] = self.findings.get(key, 0) + 1
+        self.recovered += sum(len(back.ids) for back in told.recovered)
 
     def fed(self, fed: Fed) -> None:
         """Count what was odd about a batch."""
@@ -105,6 +115,8 @@ def of_model(streams: ModelStreams, tally: ModelTally, open_findings: Mapping[st
         made.put("driftwarden_detector_failures_total", tally.failures.get(detector, 0), detector)
     for (severity, triage), number in tally.findings.items():
         made.put("driftwarden_findings_total", number, severity, triage)
+    if streams.guard is not None:
+        _guard(made, streams.guard, streams.model.security.shown_clients)
     for severity in ("page", "ticket", "info"):
         made.put("driftwarden_findings_open", open_findings.get(severity, 0), severity)
     for kind, number in tally.violations.items():
@@ -137,6 +149,24 @@ def _selfcheck(made: _Maker, figures: Figures | None) -> None:
         made.put("driftwarden_selfcheck_delay_panes", figures.delay_panes)
 
 
+def _guard(made: _Maker, guard: Guard, shown: int) -> None:
+    """Series about rows one by one, queries and their senders; senders only under their pseudonyms, and few."""
+    made.put("driftwarden_security_rows_total", guard.tally.looked_at, "looked_at")
+    made.put("driftwarden_security_rows_total", guard.tally.passed_over, "passed_over")
+    made.put("driftwarden_security_seconds_total", guard.tally.seconds)
+    for kind, number in guard.tally.flags.items():
+        made.put("driftwarden_row_flags_total", number, kind)
+    for heuristic, active in guard.active.items():
+        made.put("driftwarden_heuristic_active", float(active), heuristic)
+    made.put("driftwarden_exact_repeats_total", 0 if guard.ring is None else guard.ring.repeats)
+    made.put("driftwarden_clients_tracked", guard.clients.remembered)
+    made.put("driftwarden_clients_evicted_total", guard.clients.evicted)
+    for (heuristic, verdict), number in guard.cases.verdicts.items():
+        made.put("driftwarden_suspicions_total", number, heuristic, verdict)
+    for suspect, heuristic, log_e in guard.suspects(shown):
+        made.put("driftwarden_suspect_log_e", log_e, suspect, heuristic)
+
+
 def _stream(made: _Maker, streams: ModelStreams, one: Stream, tally: ModelTally) -> int:
     """Series of one stream; how many series of columns were left out."""
     interval = streams.model.pane.every or 0.0
@@ -149,7 +179,7 @@ def _stream(made: _Maker, streams: ModelStreams, one: Stream, tally: ModelTally)
     merged = one.state.merged
     made.put("driftwarden_window_rows", merged.rows if merged is not None else 0, one.name)
     made.put("driftwarden_alarm_active", float(bool(one.state.owners)), one.name)
-    threshold = float(np.log(streams.run_length * streams.shares))
+    threshold = float(np.log(streams.threshold))
     made.put("driftwarden_alarm_threshold_log_e", threshold, one.name)
     _joint(made, one)
     report = one.last

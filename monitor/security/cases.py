@@ -1,0 +1,215 @@
+"""Suspicions become cases, and cases findings: one a sender or cluster, judged by the fault tree, told to operators.
+
+A case that the tree explains as harmless opens no finding; it is counted. One that it calls an attack opens a finding,
+once, until the subject has been quiet for the hold. At most `MOST_OPEN` are open: an attacker with many names must not
+flood those who read findings; what is beyond is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from detectors.decide import causes, fault_tree
+from detectors.decide.fault_tree import UNKNOWN, Verdict
+from detectors.queries.suspicion import Suspicion
+from monitor.naming import mode_of
+from monitor.report import Culprit, Finding, Recovered
+
+MOST_OPEN = 20
+"""Open cases with findings of their own."""
+MOST_CASES = 1_000
+"""Cases remembered, with findings or without."""
+MOST_TOLD = 5
+"""Senders listed with a finding."""
+STREAM = "senders"
+PAGED = ("search", "inversion")
+"""Causes that wake somebody: near-duplicates that look for something. Others can be an unusual customer."""
+_GROWN = 1.25
+"""A case is judged again once its rows have grown so much, or another heuristic has joined."""
+
+Key = tuple[str, int]
+Facts = Mapping[str, bool | float | None]
+
+
+@dataclass(slots=True)
+class Case:
+    """One sender, cluster, source or version under suspicion; ``finding`` is the id of its open finding ("": none)."""
+
+    heuristics: frozenset[str] = frozenset()
+    rows: int = 0
+    last: int = 0
+    triage: str = ""
+    cause: str = ""
+    finding: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """Where in the stream a look is taken: pane number, time, rows so far, and the log evidence that is asked for."""
+
+    pane: int
+    time: float
+    rows: int
+    level: float
+
+
+@dataclass(slots=True)
+class Cases:
+    """The cases of one model."""
+
+    model: str
+    config_id: str
+    grid_id: str
+    hold: int
+    cases: dict[Key, Case] = field(default_factory=dict)
+    verdicts: dict[tuple[str, str], int] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
+
+    def judge(
+        self,
+        told: Iterable[Suspicion],
+        watching: Collection[str],
+        more: Mapping[Key, Facts],
+        now: Now,
+    ) -> list[tuple[Finding, Sequence[Suspicion]]]:
+        """Findings that are news, each with its suspicions; ``more`` are facts about a subject from elsewhere."""
+        groups: dict[Key, list[Suspicion]] = {}
+        for one in told:
+            groups.setdefault((one.about, one.who), []).append(one)
+        found: list[tuple[Finding, Sequence[Suspicion]]] = []
+        for key, group in groups.items():
+            case = self._case(key)
+            if case is None:
+                continue
+            case.last = now.pane
+            if not self._news(case, group):
+                continue
+            verdict = self._verdict(group, watching, more.get(key, {}))
+            if verdict.triage == case.triage and verdict.cause == case.cause and case.triage:
+                continue
+            case.triage, case.cause = verdict.triage, verdict.cause
+            self._count(group, verdict)
+            if case.finding or not _tells(verdict) or self._open() >= MOST_OPEN:
+                continue
+            finding = self._finding(group, verdict, now)
+            case.finding = finding.id
+            found.append((finding, group))
+        return found
+
+    def ended(self, now: Now) -> list[Recovered]:
+        """Cases whose subject has been quiet for the hold, and those that are in the way of newer ones."""
+        quiet = [key for key, case in self.cases.items() if now.pane - case.last > self.hold]
+        back = []
+        for key in quiet:
+            case = self.cases.pop(key)
+            if case.finding:
+                back.append(Recovered((case.finding,), (self.called(*key),), now.pane, now.time))
+        return back
+
+    def called(self, about: str, who: int) -> str:
+        """What people read: the sender's name if it is known, else its pseudonym."""
+        if about == "client":
+            return f"client {self.names.get(who) or f'{who & (2**64 - 1):016x}'}"
+        return "all senders" if about == "fleet" else f"{about} {who}"
+
+    def _case(self, key: Key) -> Case | None:
+        case = self.cases.get(key)
+        if case is None and len(self.cases) < MOST_CASES:
+            case = self.cases[key] = Case()
+        return case
+
+    @staticmethod
+    def _news(case: Case, group: Sequence[Suspicion]) -> bool:
+        heuristics = frozenset(one.heuristic for one in group) | case.heuristics
+        rows = max(one.hits for one in group)
+        if heuristics == case.heuristics and rows < _GROWN * case.rows:
+            return False
+        case.heuristics, case.rows = heuristics, rows
+        return True
+
+    def _verdict(self, group: Sequence[Suspicion], watching: Collection[str], more: Facts) -> Verdict:
+        facts = causes.gathered([(one.heuristic, one.facts) for one in group], watching)
+        return fault_tree.evaluate(causes.TREE, {**facts, **more})
+
+    def _count(self, group: Sequence[Suspicion], verdict: Verdict) -> None:
+        for heuristic in {one.heuristic for one in group}:
+            key = (heuristic, verdict.triage if _tells(verdict) else "benign")
+            self.verdicts[key] = self.verdicts.get(key, 0) + 1
+
+    def _open(self) -> int:
+        return sum(bool(case.finding) for case in self.cases.values())
+
+    def _finding(self, group: Sequence[Suspicion], verdict: Verdict, now: Now) -> Finding:
+        strongest = sorted(group, key=lambda one: -_strength(one))
+        sure = max(_strength(one) for one in group if not np.isnan(one.log_e)) if _promised(group) else float("nan")
+        severity = "page" if verdict.cause in PAGED and sure >= now.level else "ticket"
+        first = min(one.since for one in group)
+        return Finding(
+            model=self.model,
+            stream=STREAM,
+            time=now.time,
+            pane=now.pane,
+            failure_mode=mode_of(verdict, strongest[0].heuristic),
+            triage=verdict.triage,
+            severity=severity,
+            detector=strongest[0].heuristic,
+            units=tuple(self._culprit(one) for one in strongest),
+            log_e=sure,
+            threshold=now.level,
+            since_pane=now.pane,
+            since_time=float(min((one.facts.get("since_time", now.time) for one in group), default=now.time)),
+            rows=max(now.rows - first, 0),
+            grid_id=self.grid_id,
+            config_id=self.config_id,
+            subject="sender",
+            evidence=self._evidence(strongest, verdict),
+        )
+
+    def _culprit(self, one: Suspicion) -> Culprit:
+        """A suspicion as a unit: its share of rows that speak for it, with a 95 % interval (Clopper and Pearson)."""
+        nan = float("nan")
+        share = one.hits / one.rows if one.rows else nan
+        low = float(special.betaincinv(one.hits, one.rows - one.hits + 1, 0.025)) if one.hits > 0 else 0.0
+        high = float(special.betaincinv(one.hits + 1, one.rows - one.hits, 0.975)) if one.hits < one.rows else 1.0
+        log_e = one.log_e if np.isfinite(one.log_e) else nan
+        before = float(one.facts.get("reference_rate", nan))
+        name = self.called(one.about, one.who)
+        return Culprit(name, -1, one.heuristic, log_e, "share_of_rows", share, low, high, before, share)
+
+    def _evidence(self, group: Sequence[Suspicion], verdict: Verdict) -> dict[str, Any]:
+        return {
+            "fault_tree": verdict.as_dict(),
+            "suspicions": [
+                {
+                    "heuristic": one.heuristic,
+                    "about": self.called(one.about, one.who),
+                    "rows": one.rows,
+                    "hits": one.hits,
+                    "clients": [[self.called("client", who), rows] for who, rows in one.clients[:MOST_TOLD]],
+                    "facts": {name: _plain(value) for name, value in one.facts.items()},
+                }
+                for one in group
+            ],
+        }
+
+
+def _tells(verdict: Verdict) -> bool:
+    """Whether people are told: not of what a harmless cause explains."""
+    return verdict.triage != UNKNOWN or not verdict.cause
+
+
+def _promised(group: Sequence[Suspicion]) -> bool:
+    return any(not np.isnan(one.log_e) for one in group)
+
+
+def _strength(one: Suspicion) -> float:
+    return -one.log_p if np.isnan(one.log_e) else one.log_e
+
+
+def _plain(value: float) -> float | None:
+    return float(f"{value:.6g}") if np.isfinite(value) else None

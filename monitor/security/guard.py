@@ -1,0 +1,268 @@
+"""One model's guard: looks at rows one by one, at queries and their senders, and says what operators should know.
+
+It runs on the engine's thread before panes are made, on chunks of at most `CHUNK` rows. A part that fails is named and
+the others go on. It answers nobody: what it finds goes where findings go, and never back to who sent the rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from detectors.decide.concentration import Verdict, concentration
+from detectors.heuristics import HEURISTICS
+from detectors.queries import membership
+from detectors.queries.clients import Clients
+from detectors.queries.fleet import Fleet
+from detectors.queries.ring import Ring
+from detectors.queries.suspicion import Hits, Queries, Suspicion
+from detectors.rows import outputs
+from detectors.rows.layout import Rows
+from detectors.types import FloatArray, IntArray
+from monitor import arrays as npz
+from monitor.config import Model
+from monitor.decode import Decoded
+from monitor.evidence import NO_HISTOGRAMS, pack_evidence
+from monitor.report import Told
+from monitor.security.cases import STREAM, Case, Cases, Facts, Key, Now
+from monitor.security.measured import Measured, flags_of, queries_of
+from monitor.security.pace import Pace
+from monitor.security.reader import Reader
+from monitor.windows import rows_of
+
+SHARE = 0.1
+"""Share of the model's budget of false alarms that goes to the guard."""
+CHUNK = 256
+"""Rows at a time."""
+LOOK_ROWS = 512
+"""Rows after which evidence is looked at."""
+CONCENTRATION_ROWS = 20_000
+"""Newest rows among which one sender is told from all."""
+_SHOWN = 20
+"""Rows kept as evidence with a finding."""
+_FAULTS = ("integrity", "output_integrity")
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the guard counted, for metrics."""
+
+    looked_at: int = 0
+    passed_over: int = 0
+    flags: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+class Guard:
+    """The moving parts of one model's guard."""
+
+    def __init__(
+        self,
+        model: Model,
+        fixed: Measured,
+        reader: Reader,
+        *,
+        names: tuple[str, str],
+        silent: frozenset[str],
+        timer: Callable[[], float],
+    ) -> None:
+        """``names`` are the ids of configuration and grid, for findings; ``silent`` heuristics lack a column."""
+        self.model, self.fixed, self.reader, self.tally = model, fixed, reader, Tally()
+        self.kinds = tuple(str(kind) for kind in fixed.clients.kinds)
+        self.active = {name: name not in silent for name in HEURISTICS}
+        self._names, self._timer = names, timer
+        self._pace = Pace(model.security.rows_per_second)
+        self._failures: dict[str, str] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        """Everything that moves, from nothing."""
+        settings, fixed = self.model.security, self.fixed
+        self.clients = Clients(fixed.clients, settings.clients)
+        self.ring = Ring(fixed.near, settings.queries) if settings.queries >= 2 else None
+        self.outputs = outputs.Outputs(fixed.single.outputs, fixed.single.layout)
+        known = [kind for kind in self.kinds if kind != membership.KIND]
+        rates = (fixed.clients.flagged[: len(known)], fixed.clients.asked[: len(known)])
+        self.fleet = Fleet(known, *rates, self._smallest(known))
+        self.cases = Cases(self.model.name, *self._names, hold=self.model.hold)
+        self._number = self._looked = 0
+
+    def suspects(self, most: int) -> list[tuple[str, str, float]]:
+        """The senders with most evidence against them: pseudonym, heuristic, log E; at most ``most``."""
+        who, log_e = self.clients.log_e()
+        strongest = log_e.max(axis=1, initial=0.0)
+        chosen = [i for i in np.argsort(-strongest, kind="stable")[:most] if strongest[i] > 0]
+        names = self.cases.called
+        return [(names("client", int(who[i])), self.kinds[int(log_e[i].argmax())], float(strongest[i])) for i in chosen]
+
+    def _smallest(self, kinds: Sequence[str]) -> FloatArray:
+        """The rise of each kind's rate that matters: a fault's, or a shift's."""
+        alarms = self.model.alarms
+        return np.array([alarms.smallest_fault if kind in _FAULTS else alarms.smallest_shift for kind in kinds])
+
+    def feed(self, decoded: Decoded, version: str, now: float, panes: int, length: float) -> Told | None:
+        """Take a batch; ``panes`` have been closed so far, ``length`` is A of the whole model in panes.
+
+        What is news, None if there is none.
+        """
+        began = self._timer()
+        self._failures = {}
+        rows = self.reader.rows(decoded, version)
+        chosen = np.flatnonzero(self._pace.choose(rows.block.rows, rows.client, now))
+        self.tally.looked_at += len(chosen)
+        self.tally.passed_over += rows.block.rows - len(chosen)
+        first = self._number
+        for start in range(0, len(chosen), CHUNK):
+            self._chunk(some(rows, chosen[start : start + CHUNK]))
+        told = None
+        if self._number - self._looked >= LOOK_ROWS or self._failures:
+            self._looked = self._number
+            told = self._look(decoded.batch, rows, chosen, first, now, panes, length)
+        self.tally.seconds += self._timer() - began
+        return told
+
+    def _chunk(self, rows: Rows) -> None:
+        """Show some rows to every part."""
+        n = rows.block.rows
+        self._number += n
+        queries = queries_of(self.fixed.single.scores.spaces, rows)
+        hits = self._tried("near_duplicates", lambda: self._hits(queries), none(n))
+        wrong = self._tried("output_integrity", lambda: self._wrong(rows), np.zeros(n, bool))
+        found = self._tried("row_scores", lambda: flags_of(self.fixed.single, rows, queries, hits.hit, wrong), None)
+        if found is None:
+            return
+        self._tried("clients", lambda: self.clients.add(queries, hits, found.flags, found.odd, found.asked), None)
+        self._tried("fleet", lambda: self.fleet.add(found.flags, found.asked & ~hits.exact[:, None]), None)
+        for kind, number in zip(found.kinds, (found.flags & found.asked).sum(axis=0).tolist(), strict=True):
+            self.tally.flags[kind] = self.tally.flags.get(kind, 0) + number
+
+    def _wrong(self, rows: Rows) -> NDArray[np.bool_]:
+        """Answers that no sound model gives."""
+        wrong: NDArray[np.bool_] = self.outputs.add(rows, rows.latency).kinds != 0
+        return wrong
+
+    def _hits(self, queries: Queries) -> Hits:
+        return none(len(queries.digest)) if self.ring is None else self.ring.add(queries)
+
+    def _tried(self, name: str, work: Callable[[], _T], otherwise: _T) -> _T:
+        try:
+            return work()
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the other parts go on
+            self._failures[name] = f"{type(fault).__name__}: {fault}"
+            return otherwise
+
+    def _look(
+        self,
+        batch: pa.RecordBatch,
+        rows: Rows,
+        chosen: IntArray,
+        first: int,
+        now: float,
+        panes: int,
+        length: float,
+    ) -> Told | None:
+        """Weigh the evidence; ``chosen`` rows of ``rows`` are those numbered from ``first`` on."""
+        level = float(np.log(length / SHARE) + np.log(max((self.clients.born + 1) / max(panes, 1), 1.0)))
+        moment = float(np.nanmax(rows.time, initial=-np.inf)) if rows.time is not None else now
+        at = Now(panes, moment if np.isfinite(moment) else now, self._number, level)
+        nobody: list[Suspicion] = []
+        told = self._tried("clients", lambda: self.clients.suspicions(level), nobody)
+        told = told + self._tried("fleet", lambda: self.fleet.suspicions(level), nobody)
+        if self.model.security.client_names == "plain" and told:
+            known = self.reader.names(batch, self.model.columns.client)
+            suspects = {one.who for one in told if one.about == "client"}
+            self.cases.names |= {who: name for who, name in known.items() if who in suspects}
+        news = self.cases.judge(told, self.kinds, self._located(told), at)
+        findings = tuple((finding, self._shown(batch, rows, chosen, first, group)) for finding, group in news)
+        back = tuple(self.cases.ended(at))
+        if not (findings or back or self._failures):
+            return None
+        return Told(STREAM, findings, back, dict(self._failures))
+
+    def _located(self, told: list[Suspicion]) -> dict[Key, Facts]:
+        """Whether one sender stands out in what is flagged, or everybody is flagged more often, by subject."""
+        found: dict[Key, dict[str, bool | float | None]] = {}
+        for kind in {one.heuristic for one in told if one.heuristic in self.kinds}:
+            suspects, verdict = self.concentrated(kind)
+            for one in told:
+                if one.heuristic != kind or verdict is Verdict.FEW_CLIENTS:
+                    continue
+                facts = found.setdefault((one.about, one.who), {})
+                mine = one.who in suspects if one.about == "client" else verdict is Verdict.CONCENTRATED
+                facts["concentrated"] = bool(facts.get("concentrated")) or mine
+                facts["fleet_wide"] = bool(facts.get("fleet_wide")) or verdict is Verdict.FLEET
+        return dict(found)
+
+    def concentrated(self, kind: str) -> tuple[set[int], Verdict]:
+        """Senders who stand out in one kind of flag among the newest rows, and what that means."""
+        place = self.kinds.index(kind)
+        client, flagged, asked = self.clients.counts(kind, self._number - CONCENTRATION_ROWS)
+        expected = float(self.fixed.clients.flagged[place] / max(self.fixed.clients.asked[place], 1.0))
+        found = concentration(flagged, asked, expected=expected)
+        return {int(who) for who in client[found.suspects]}, found.verdict
+
+    def _shown(
+        self, batch: pa.RecordBatch, rows: Rows, chosen: IntArray, first: int, told: Sequence[Suspicion]
+    ) -> bytes:
+        """Telling rows of the suspicions that are in this batch, else the newest rows of their senders."""
+        members = np.concatenate([one.members for one in told]) - first
+        mine = chosen[np.unique(members[(members >= 0) & (members < len(chosen))])]
+        if not len(mine) and rows.client is not None:
+            who = np.array([one.who for one in told if one.about == "client"], np.uint64)
+            mine = np.flatnonzero(np.isin(rows.client, who))
+        table = pa.Table.from_batches([batch.take(pa.array(mine[-_SHOWN:]))])
+        return pack_evidence(NO_HISTOGRAMS, table)
+
+    def state(self) -> bytes:
+        """Everything that moves."""
+        parts: dict[str, Any] = {"clients": self.clients, "outputs": self.outputs, "fleet": self.fleet}
+        if self.ring is not None:
+            parts["ring"] = self.ring
+        arrays = {f"{name}/{key}": one for name, part in parts.items() for key, one in part.state().items()}
+        cases = [
+            [*key, {**asdict(case), "heuristics": sorted(case.heuristics)}] for key, case in self.cases.cases.items()
+        ]
+        text = json.dumps({"cases": cases, "counts": [self._number, self._looked]})
+        return npz.pack({**arrays, "text": np.frombuffer(text.encode(), np.uint8)})
+
+    def restore(self, blob: bytes) -> None:
+        """Go on from a state; one of other settings is left alone, and everything begins anew."""
+        try:
+            self._restore(npz.unpack(blob))
+        except (KeyError, ValueError, IndexError, TypeError):
+            self._begin()
+
+    def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        said = json.loads(arrays["text"].tobytes())
+        parts: dict[str, Any] = {"clients": self.clients, "outputs": self.outputs, "fleet": self.fleet}
+        if self.ring is not None:
+            parts["ring"] = self.ring
+        for name, part in parts.items():
+            part.restore(_below(arrays, f"{name}/"))
+        self._number, self._looked = said["counts"]
+        for about, who, case in said["cases"]:
+            self.cases.cases[about, int(who)] = Case(**{**case, "heuristics": frozenset(case["heuristics"])})
+
+
+def none(n: int) -> Hits:
+    """No hits at all."""
+    no = [np.zeros(n, bool) for _ in range(3)]
+    nowhere = np.full(n, -1, np.int64)
+    return Hits(np.full(n, np.nan, np.float32), nowhere, no[0], no[1], no[2], nowhere.copy())
+
+
+def some(rows: Rows, chosen: IntArray) -> Rows:
+    """Some rows, in their order."""
+    parts: Any = (None if part is None else part[chosen] for part in rows[1:])
+    return Rows(rows_of(rows.block, chosen), *parts)
+
+
+def _below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): one for name, one in arrays.items() if name.startswith(prefix)}
