@@ -83,6 +83,17 @@ def test_another_mix_of_strata_is_no_shift() -> None:
     assert blind.character != NOT_ESTABLISHED
 
 
+def test_rows_of_unknown_strata_are_left_out(view: View) -> None:
+    strata = np.where(np.arange(800) < 400, 0, -1)
+    window = np.concatenate([rows(400, 0.0, 1), rows(400, 5.0, 2)])
+    fixed = robust_share.fit(view)
+    told = robust_share.robust_share(fixed, view, sample_of(window, run=8, strata=strata))
+    assert told.character == NOT_ESTABLISHED
+    known = np.where(np.arange(4000) < 3200, 0, -1)
+    half = robust_share.fit(view_of(view.sample.rows, run=8, strata=known))
+    assert half.axes.shape == fixed.axes.shape
+
+
 @pytest.mark.parametrize("n", [0, 1, 8, 56])
 def test_too_few_rows_establish_nothing(view: View, n: int) -> None:
     assert judged(view, 5.0, n=n).character == NOT_ESTABLISHED
