@@ -1,16 +1,17 @@
 """Copying the model, inverting it, using it for something else: a client's window as a whole (H16, H13).
 
 Question: H0 (extraction): at most one of coverage, classes and margins of the client is unlike the fleet's.
-Statistic: coverage is the number of the 256 cells that n rows visit, less its expectation when drawn from all others'
-cells, standardised, centred and scaled by median and absolute deviations of the peers; classes and margins as in
-`detectors.queries.client_shift`. Two of the three must be unlike: 2 p_(2) (Benjamini and Heller 2008).
+Statistic: coverage is how many of the 256 cells n rows visit (of more than 256 rows: any 256 of them, by rarefaction),
+less what as many from all others' cells do, standardised, centred and scaled by median and deviations of the peers;
+classes and margins as in `detectors.queries.client_shift`. Two of the three must be unlike: 2 p_(2).
 Coverage growth alone is one-sided (more cells than the fleet). Confidence ascent: correlation with the order of rows of
 the rank of confidence and of that of oddness, both rising by more than 0.5: model inversion climbs away from the data.
 Null law: Student's with as many degrees of freedom as peers for coverage; Fisher's z for correlations, the larger p of
 the two. Both are taken once a window.
 Sees / blind to: synthetic, foreign and uncertainty-led queries; blind to natural queries in the fleet's proportions, to
 an attacker whose windows are half ordinary, and to names with fewer rows than a window.
-Cost: 256 powers a peer when a window is full. Source: failures.md 3.4 (H16 e), 3.3 (H13); Orekondy et al. 2019.
+Cost: 256 powers and logarithms of gammas a peer when a window is full. Source: failures.md 3.4 (H16 e),
+3.3 (H13); Orekondy et al. 2019; Benjamini and Heller 2008; Hurlbert 1971.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from detectors.queries.client_shift import LEAST_PEERS, LEAST_ROWS, others
 from detectors.types import FloatArray, IntArray
 
 _LEAST_RISE = 0.5
+_RAREFIED = 256.0
+"""Rows at which coverage is compared: clients differ the more, the more rows they have."""
 _LEAST_TREND = 30
 _FLOOR = 1e-300
 ODD, EFFECTIVE, FLIPS = 0.5, 2.0, 0.2
@@ -44,12 +47,13 @@ def coverage(cells: FloatArray) -> Coverage:
     """Judge the growth of coverage of all clients at once, from their counts by cell ``(c, 256)``."""
     n = cells.sum(axis=1)
     judged = n >= LEAST_ROWS
-    visited = (cells > 0).sum(axis=1).astype(np.float64)
+    size = np.minimum(n, _RAREFIED)
+    visited = _rarefied(cells, n, size)
     nothing = np.full(len(n), np.nan)
     if judged.sum() < LEAST_PEERS + 1:
         return Coverage(visited, nothing, nothing, nothing)
     share = others(cells[judged]).share
-    missed = np.exp(n[judged, None] * np.log1p(-np.minimum(share, 1 - 1e-12)))
+    missed = np.exp(size[judged, None] * np.log1p(-np.minimum(share, 1 - 1e-12)))
     expected = (1 - missed).sum(axis=1)
     spread = np.sqrt(np.maximum((missed * (1 - missed)).sum(axis=1), 1.0))
     z = (visited[judged] - expected) / spread
@@ -60,6 +64,17 @@ def coverage(cells: FloatArray) -> Coverage:
     for array, found in zip(out, (expected, np.minimum(both, 0.0), more), strict=True):
         array[judged] = found
     return Coverage(visited, *out)
+
+
+def _rarefied(cells: FloatArray, n: FloatArray, size: FloatArray) -> FloatArray:
+    """Cells that ``size (c,)`` of the ``n (c,)`` rows visit on average (Hurlbert 1971)."""
+    left = n[:, None] - cells
+    some = left >= size[:, None]
+    log_missed = special.gammaln(left + 1) - special.gammaln(np.where(some, left - size[:, None], 0.0) + 1)
+    log_missed += (special.gammaln(n - size + 1) - special.gammaln(n + 1))[:, None]
+    missed = np.where(some, np.exp(np.minimum(log_missed, 0.0)), 0.0)
+    visited: FloatArray = (1 - missed).sum(axis=1)
+    return visited
 
 
 def _student(z: FloatArray, degrees: int) -> FloatArray:

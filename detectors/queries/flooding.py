@@ -1,11 +1,12 @@
 """Flooding (H16f): a client that suddenly asks far more than it ever did, and what kind of flood it is.
 
-Question: H0: the client's rows between two looks are as many as its own earlier looks, or, for a new one, as many as
-those of new clients.
-Statistic: log(1 + rows) less the mean of its own earlier looks over their deviation, at least the fleet's typical one.
+Question: H0: the client's rows between two looks are as many as in its own earlier looks; of a client with less than
+two of them: all rows come at the pace (rows a second) that they always came at.
+Statistic: log(1 + rows), or the log of the pace of all rows, less its mean over earlier looks, over the deviation (of a
+client at least the fleet's typical one, and never less than 0.5).
 Null law: Student's. A look counts only where the client sent a tenth of all rows; level is spent over a client's looks
-by 1 / (j (j + 1)). This is the one place where a client's own past sets its bar: it concerns volume alone, and no other
-evidence depends on it. A flood is never an attack by itself.
+by 1 / (j (j + 1)). This is the one place where the past of live traffic sets a bar: it concerns volume alone, and no
+other evidence depends on it. A flood is never an attack by itself.
 Kind: *load test* where arrivals are regular (coefficient of variation below half of a Poisson stream's) or most rows
 are exact repeats, and no content of it is suspicious; else *volume*.
 Sees / blind to: a name that floods; blind to a slow rise, and to a flood under many names.
@@ -28,6 +29,7 @@ LEAST_SHARE = 0.1
 REGULAR, REPEATED = 0.5, 0.5
 _LEAST_ROWS = 64
 _LEAST_SPREAD = 0.5
+_LEAST_PAST = 4
 _NAMES = ("rows", "exact", "gaps", "gap", "square", "looks", "mean", "spread")
 
 
@@ -49,11 +51,11 @@ class Volume:
         """Nobody has sent anything."""
         self._now = {name: np.zeros(slots) for name in _NAMES}
         self._last = np.full(slots, np.nan)
-        self._total = 0.0
+        self._pace = np.array([0.0, np.nan, np.nan, 0.0, 0.0, 0.0])  # rows, first time, last time; looks, mean, spread
 
     def add(self, slots: IntArray, key: IntArray, time: FloatArray, exact: NDArray[np.bool_]) -> None:
         """Count rows ``(n,)`` in order of arrival of the clients in ``slots (c,)``; ``key (n,)`` says whose each is."""
-        self._total += len(key)
+        self._count(time)
         order = np.argsort(key, kind="stable")
         whose, at = key[order], time[order]
         first = np.diff(whose, prepend=-1) > 0
@@ -66,17 +68,38 @@ class Volume:
             self._now[name][slots] += np.bincount(whose, values, len(slots))
         self._last[slots] = at[np.append(first[1:], True)]
 
+    def _count(self, time: FloatArray) -> None:
+        known = time[np.isfinite(time)]
+        self._pace[0] += len(time)
+        if len(known):
+            self._pace[1] = np.fmin(self._pace[1], known.min())
+            self._pace[2] = np.fmax(self._pace[2], known.max())
+
     def look(self, used: IntArray) -> Floods:
         """Judge the rows since the last look, of the clients in ``used (c,)``, and begin anew."""
         now = {name: store[used] for name, store in self._now.items()}
-        share = now["rows"] / max(self._total, 1.0)
-        log_p = np.where((share >= LEAST_SHARE) & (now["rows"] >= _LEAST_ROWS), _risen(now), np.nan)
+        share = now["rows"] / max(self._pace[0], 1.0)
+        log_p = np.where((share >= LEAST_SHARE) & (now["rows"] >= _LEAST_ROWS), _risen(now, self._faster()), np.nan)
         told = Floods(
             log_p, now["rows"], share, _variation(now), _over(now["exact"], now["rows"]), _over(now["gaps"], now["gap"])
         )
         self._learn(used, now)
-        self._total = 0.0
         return told
+
+    def _faster(self) -> float:
+        """Log p of the pace of all rows against its past, which it then joins; 0 where either is unknown."""
+        rows, first, last, looks, mean, spread = self._pace.tolist()
+        level = float(np.log(rows / (last - first))) if last > first and rows > 1 else np.nan
+        self._pace[:3] = 0.0, np.nan, np.nan
+        if np.isnan(level):
+            return 0.0
+        self._pace[3] += 1
+        self._pace[4] += (level - mean) / (looks + 1)
+        self._pace[5] += (level - mean) * (level - self._pace[4])
+        if looks < _LEAST_PAST:
+            return 0.0
+        z = (level - mean) / max(np.sqrt(spread / (looks - 1)), _LEAST_SPREAD)
+        return float(np.log(max(float(special.stdtr(looks - 1, -z)), 1e-300)))
 
     def _learn(self, used: IntArray, now: dict[str, FloatArray]) -> None:
         """Welford's mean and spread of log(1 + rows) over looks in which a client sent something."""
@@ -100,7 +123,7 @@ class Volume:
         return {
             **{name: store[used] for name, store in self._now.items()},
             "last": self._last[used],
-            "total": np.array(self._total),
+            "pace": self._pace.copy(),
         }
 
     def restore(self, used: IntArray, arrays: Mapping[str, NDArray[np.generic]]) -> None:
@@ -108,24 +131,19 @@ class Volume:
         for name, store in self._now.items():
             store[used] = arrays[name]
         self._last[used] = arrays["last"]
-        self._total = float(np.asarray(arrays["total"], np.float64))
+        self._pace[:] = arrays["pace"]
 
 
-def _risen(now: dict[str, FloatArray]) -> FloatArray:
-    """Log p of so many rows, against the own past or, without one, against all others' means."""
-    level, looks = np.log1p(now["rows"]), now["looks"]
+def _risen(now: dict[str, FloatArray], faster: float) -> FloatArray:
+    """Log p of so many rows against the own past; of a client without one, of the pace of all."""
+    looks = now["looks"]
     old = looks >= 2
-    within = np.sqrt(now["spread"][old] / (looks[old] - 1))
-    typical = max(float(np.median(within)) if len(within) else 0.0, _LEAST_SPREAD)
-    seen = now["mean"][looks >= 1]
-    middle = float(np.median(seen)) if len(seen) else np.inf
-    between = 1.4826 * float(np.median(np.abs(seen - middle))) if len(seen) else 0.0
-    own = np.sqrt(np.maximum(now["spread"] / np.maximum(looks - 1, 1), typical**2))
-    spread = np.where(old, own, np.hypot(typical, between))
-    degrees = np.maximum(np.where(old, np.maximum(looks - 1, len(within) - 1), len(seen) - 1), 1.0)
-    z = (level - np.where(old, now["mean"], middle)) / spread
+    variance = now["spread"] / np.maximum(looks - 1, 1)
+    typical = max(float(np.median(np.sqrt(variance[old]))) if old.any() else 0.0, _LEAST_SPREAD)
+    z = (np.log1p(now["rows"]) - now["mean"]) / np.sqrt(np.maximum(variance, typical**2))
+    degrees = np.maximum(looks - 1, max(int(old.sum()) - 1, 1))
     tail = np.log(np.maximum(special.stdtr(degrees, -z), 1e-300))
-    log_p: FloatArray = np.minimum(tail + np.log((looks + 1) * (looks + 2)), 0.0)
+    log_p: FloatArray = np.minimum(np.where(old, tail, faster) + np.log((looks + 1) * (looks + 2)), 0.0)
     return log_p
 
 
