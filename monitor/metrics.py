@@ -69,6 +69,8 @@ def _histogram(name: str, labels: Labels, text: str, buckets: tuple[float, ...])
 SEVERITIES = ("page", "ticket", "info")
 TRIAGES = ("shift", "attack", "data_fault", "unknown")
 PLACES = ("queue",)
+FATES = ("looked_at", "passed_over")
+VERDICTS = ("attack", "data_fault", "shift", "unknown", "benign")
 SCHEMA_KINDS = ("missing_column", "extra_column", "retyped_column")
 
 _SLOW = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -325,7 +327,7 @@ def zeros(known: Mapping[str, Collection[str]]) -> Snapshot:
     [((), 0.0)]
     """
     sets: dict[str, Collection[str]] = {"severity": SEVERITIES, "triage": TRIAGES, "place": PLACES}
-    sets |= {"driftwarden_schema_violations_total.kind": SCHEMA_KINDS, **known}
+    sets |= {"driftwarden_schema_violations_total.kind": SCHEMA_KINDS, "fate": FATES, "verdict": VERDICTS, **known}
     made: Snapshot = {}
     for metric in METRICS:
         values = [sets.get(f"{metric.name}.{label}", sets.get(label)) for label in metric.labels]

@@ -71,7 +71,9 @@ class Board:
         agent = self._agent
         sources = tuple(dict.fromkeys(source.kind for source in agent.config.sources))
         running = (name for one in agent.models.values() if one.streams for name in one.streams.detectors)
+        guards = [one.streams.guard for one in agent.models.values() if one.streams]
         return {
+            "heuristic": tuple(dict.fromkeys(kind for guard in guards if guard is not None for kind in guard.kinds)),
             "model": tuple(agent.models),
             "source": sources,
             "detector": tuple(dict.fromkeys(running)),

@@ -24,6 +24,7 @@ KNOWN = {
     "detector": ["eks"],
     "task": ["checkpoint"],
     "reason": ["late"],
+    "heuristic": ["near_duplicates"],
 }
 PROMETHEUS_2 = (
     "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,"
