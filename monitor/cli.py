@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from monitor.cli_audit import audit
+
 if TYPE_CHECKING:
     from monitor.loading import Progress
 
@@ -283,6 +285,9 @@ def report(config: Path, model: str | None, *, coverage: bool, as_json: bool) ->
         return
     for one in found:
         print_coverage(one)
+
+
+command.add_command(audit)
 
 
 @command.command()

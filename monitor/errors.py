@@ -3,6 +3,7 @@
 DriftwardenError
 ├── ConfigError        the configuration cannot be used (exit 78); lists every fault at once
 ├── ReferenceError_    the reference or its artefact cannot be used (exit 1)
+├── AuditError         a table or an option of an audit cannot be used (exit 2)
 ├── StoreError         the state directory cannot be used (exit 1)
 └── Refused            a delivery was refused at the door: the sender may act on it
     ├── Malformed      bytes that are not what they claim to be (HTTP 400)
@@ -36,6 +37,12 @@ class ConfigError(DriftwardenError):
 
 class ReferenceError_(DriftwardenError):  # noqa: N818 N801 - `ReferenceError` is a builtin
     """The reference or its artefact cannot be read, is damaged, or does not fit the configuration."""
+
+
+class AuditError(DriftwardenError):
+    """A table, a column or an option of `driftwarden audit` cannot be used."""
+
+    exit_code = 2
 
 
 class StoreError(DriftwardenError):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from detectors.poisoning import rates
 from detectors.types import CodeArray, FloatArray, IntArray
@@ -116,6 +117,12 @@ def evidence_into(ruler: Ruler, counts: Counts) -> FloatArray:
     more = np.maximum(looks / np.maximum(ruler.looks, 1 / max(len(ruler.scores), 1)), 1.0)
     bounds = np.minimum(rates.bound(ruler.into, ruler.others) * more, rates.HIGHEST)
     return rates.log_e(counts.into.T, counts.others.T, bounds.T)
+
+
+def evidence_of_source(ruler: Ruler, counts: Counts) -> float:
+    """Log e-value of one source: half of it on contradictions of any kind, half on those into one class."""
+    into = special.logsumexp(evidence_into(ruler, counts)) - np.log(len(ruler.looks))
+    return float(np.logaddexp(evidence(ruler, counts), into) - np.log(2))
 
 
 def expected(ruler: Ruler, counts: Counts) -> float:
