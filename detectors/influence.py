@@ -6,7 +6,9 @@ Statistic: tau_i(x) = phi(x)' (H + lambda I)^-1 phi_i q_i, where phi = a (x) z i
 the last layer (a_y = 1, a_j = -p_j / (1 - p_y); z the embedding and a 1), q = 1 - p_y what the row's loss weighs it by,
 H = sum_i (diag p_i - p_i p_i') (x) z_i z_i' the loss's Hessian and lambda its mean eigenvalue. TRAK has sum_i phi_i
 phi_i' in the place of H; with the same ridge H ranks retrainings better at every setting of tests/bench/influence.py.
-Calibration: none; scores order reference rows and have no level.
+Calibration: none; scores order reference rows and have no level. Rank correlation with retraining on halves: .98, .89,
+.78 (a network's features; the layer's own ridge .01, .001, .0001), .94, .78, .60 (pixels): the less a layer was held
+back, the less a linear account tells of it.
 Sees / blind to: the last layer only: what earlier layers learnt from a row is out of reach, and so are rows that the
 model was trained on and the reference lacks. Where the embedding comes from a model that has itself learnt wrong labels
 by heart (p_y near 1) these have q near 0 and do not show.
