@@ -4,7 +4,8 @@ Question: H0: every client's rows are flagged at the rate of all the others, but
 Statistic: f_k flagged of n_k rows of client k against (F - f_k) of (N - n_k) of the others, for n_k >= 20.
 Null law: binomial tail at the others' rate; who passes it is judged by a beta-binomial tail as well, whose variance
 holds the error of the others' rate and the fleet's own overdispersion (moments of the clients, the highest tenth left
-out and the loss made good under a normal law). Its tail is bounded by min over t of P(rate > t) + P(Bin(n, t) >= f).
+out, the loss made good under a normal law, and the upper 90 % bound of that taken). Its tail is bounded by
+min over t of P(rate > t) + P(Bin(n, t) >= f).
 Bonferroni over the clients tested; those found leave "the others" and the rest is tested again (step-down).
 Sees / blind to: one or a few names with more flags than the fleet, whatever the fleet's rate does; blind to an attacker
 spread over more than a tenth of the clients or over names with fewer than 20 rows, and silent below 5 clients.
@@ -28,6 +29,8 @@ LEAST_CLIENTS = 5
 """With fewer clients nobody can say how much clients differ."""
 _TRIMMED = 0.1
 """Share of the clients, the most flagged ones, that do not tell how much clients differ."""
+_DOUBT = 0.1
+"""Chance that clients differ by more than what a few of them show: the upper bound is taken."""
 _ROUNDS = 16
 _TAILS = 10.0 ** -np.linspace(0.25, 20.0, 40)
 """Upper tail probabilities at which the bound of the beta-binomial tail is tried."""
@@ -111,6 +114,7 @@ def _mixed_tail(f: FloatArray, n: FloatArray, rate: FloatArray, between: FloatAr
     size = np.maximum(1 / np.minimum(between, 0.5) - 1, 1e-3)
     a, b = (mean * size)[:, None], ((1 - mean) * size)[:, None]
     cut: FloatArray = special.betainccinv(a, b, _TAILS).astype(np.float64)
+    cut = np.where(np.isnan(cut), 1.0, cut)
     above = np.maximum(special.betaincc(a, b, cut), _TAILS)
     bound: FloatArray = np.logaddexp(np.log(above), binomial_tail(f[:, None], n[:, None], cut)).min(axis=1)
     return np.minimum(bound, 0.0)
@@ -128,7 +132,9 @@ def _dispersion(f: FloatArray, n: FloatArray) -> float:
     if len(kept) < 2 or not 0 < share < 1:
         return 0.0
     spread = (f - n * share) ** 2 / (n * share * (1 - share)) / _left(len(kept) / len(z))
-    return float(np.clip((spread - 1).sum() / (n - 1).sum(), 0.0, 0.5))
+    degrees = max(n.sum() ** 2 / (n**2).sum() - 1, 1.0)  # what clients of unlike sizes are worth
+    doubt = degrees / float(special.chdtri(degrees, 1 - _DOUBT))
+    return float(np.clip(doubt * (spread - 1).sum() / (n - 1).sum(), 0.0, 0.5))
 
 
 def _left(kept: float) -> float:

@@ -102,13 +102,6 @@ def log_e(bet: Bets, state: Evidence) -> FloatArray:
     return np.where(np.isneginf(bet.log_weight).all(axis=1), 0.0, total)
 
 
-def pooled_log_e(bet: Bets, flagged: FloatArray, asked: FloatArray) -> FloatArray:
-    """Evidence ``(c, k)`` of keys that are followed by counts alone, ``(c, k)`` each: started at birth, never later."""
-    each = bet.yes * flagged[..., None] + bet.no * (asked - flagged)[..., None] + bet.log_weight
-    total: FloatArray = np.logaddexp.reduce(each, axis=-1)
-    return np.where(np.isneginf(bet.log_weight).all(axis=1), 0.0, total)
-
-
 def _within(values: FloatArray, first: IntArray, whose: IntArray) -> FloatArray:
     """Running sums along the first axis that begin anew with each key."""
     total = np.cumsum(values, axis=0)

@@ -2,8 +2,8 @@
 
 Question: H0: the distances of a client's queries to its earlier ones of the same answer are normally distributed.
 Statistic: per class a growing set G: a query at distance d from G joins it if d > T, T being the greatest so far of
-mean less deviation of the distances that joined. Distances of classes with at least 10 are pooled, those 3 deviations off
-dropped, and of more than 100 the Shapiro-Wilk W is taken after every tenth query.
+mean less deviation of the distances that joined. Distances of classes with at least 10 are pooled, those 3 deviations
+off dropped, and of more than 100 the Shapiro-Wilk W is taken after every tenth query.
 Calibration: the published thresholds of W (0.9 to 0.96) hold for data sets; here the least W of 39 runs of reference
 rows that stand for clients: a run of 400 distances of an ordinary client passes with a chance of 1/40. After a run it
 begins anew. log p is that of a run, spent over runs by 1 / (j (j + 1)): it supports other evidence, and is none alone.
