@@ -226,7 +226,8 @@ def _questions(prepared: Prepared, ruler: doubt.Ruler, doubts: doubt.Doubts) -> 
         mine = np.asarray(new.source == s, bool)
         counts = doubt.count(ruler, doubts, new.label, mine)
         usual = doubt.expected(ruler, counts) / max(int(counts.size.sum()), 1)
-        evidence = doubt.evidence_of_source(ruler, counts)
+        by = doubt.without(ruler, whole, counts) if prepared.trusted is new else ruler
+        evidence = doubt.evidence_of_source(by, counts)
         out.append(_Question("source", f"source {new.sources[int(s)]}", mine, evidence, usual))
     return out
 

@@ -41,7 +41,7 @@ class Ruler(NamedTuple):
     @property
     def bounds(self) -> FloatArray:
         """Largest chance of a contradiction in each bin, ``(b,)``."""
-        return rates.bound(self.hits, self.size)
+        return rates.falling(self.hits, self.size)
 
 
 class Doubts(NamedTuple):
@@ -115,7 +115,7 @@ def evidence_into(ruler: Ruler, counts: Counts) -> FloatArray:
     """
     looks = (counts.size[:, None] - counts.others).sum(axis=0) / max(int(counts.size.sum()), 1)
     more = np.maximum(looks / np.maximum(ruler.looks, 1 / max(len(ruler.scores), 1)), 1.0)
-    bounds = np.minimum(rates.bound(ruler.into, ruler.others) * more, rates.HIGHEST)
+    bounds = np.minimum(rates.falling(ruler.into, ruler.others) * more, rates.HIGHEST)
     return rates.log_e(counts.into.T, counts.others.T, bounds.T)
 
 
@@ -123,6 +123,12 @@ def evidence_of_source(ruler: Ruler, counts: Counts) -> float:
     """Log e-value of one source: half of it on contradictions of any kind, half on those into one class."""
     into = special.logsumexp(evidence_into(ruler, counts)) - np.log(len(ruler.looks))
     return float(np.logaddexp(evidence(ruler, counts), into) - np.log(2))
+
+
+def without(ruler: Ruler, whole: Counts, counts: Counts) -> Ruler:
+    """The ruler of all other rows: what a source is compared with where no trusted rows are known."""
+    others = Counts(*(a - b for a, b in zip(whole, counts, strict=True)))
+    return ruler._replace(size=others.size, hits=others.hits, others=others.others, into=others.into)
 
 
 def expected(ruler: Ruler, counts: Counts) -> float:

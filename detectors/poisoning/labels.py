@@ -24,6 +24,7 @@ from detectors.types import CodeArray, FloatArray, IntArray, SingleArray
 
 NEIGHBOURS = 10
 FREQUENCIES = 400
+"""Cosines at most: one for five trusted rows."""
 MOST_ROWS = 5_000
 """Trusted rows kept at most."""
 LEAST_ROWS = 50
@@ -141,7 +142,8 @@ def _ridge(
     """Waves, length, weights, offset and leave-one-out scores of the length and the ridge with the least error."""
     truth = np.eye(classes)[own]
     offset = truth.mean(axis=0)
-    drawn = rng.standard_normal((rows.shape[1], FREQUENCIES)).astype(np.float32)
+    number = int(np.clip(len(rows) // 5, 50, FREQUENCIES))
+    drawn = rng.standard_normal((rows.shape[1], number)).astype(np.float32)
     middle = kernels.median_heuristic(kernels.pairs(rows, rng))
     least, best = np.inf, (drawn, np.array(middle), drawn, offset, truth)
     for width in (np.array(middle * times) for times in _WIDTHS):

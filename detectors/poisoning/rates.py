@@ -5,8 +5,9 @@ the rows was turned into hits on top of it.
 Statistic: mean over eps of the product of likelihood ratios with p1 = bound + eps (1 - bound), bin by bin.
 Null law: an e-value (a test martingale over rows): P(e >= 1/a) <= a, and at any time where it is carried along; the
 mean over eps, and over the row where it began (`Starts`, weights 1/(t (t + 1))), keeps that.
-Calibration: the bound is twice the trusted rate, or the upper 99 % limit of that rate (Clopper and Pearson) if more:
-a true rate beyond that, such as people who label twice as carelessly, is found and is meant to be.
+Calibration: the bound is twice the trusted rate, or the upper 99 % limit of that rate (Clopper and Pearson) if more;
+where rates fall with sureness, a bin's bound is also one on it together with less sure ones (`falling`). A true rate
+beyond that, such as people who label twice as carelessly, is found and is meant to be.
 Sees / blind to: more hits than trusted rows have; blind to fewer than the bound allows (about 1 % of 500 rows a bin).
 Cost: 8 logarithms a bin and key. Source: Ville 1939; Wang and Ramdas 2022 (e-BH); failures.md 3.0.
 """
@@ -49,6 +50,18 @@ def bound(hits: NDArray[np.generic], rows: NDArray[np.generic]) -> FloatArray:
     return np.minimum(np.maximum(limit, TOLERATED * h / np.maximum(n, 1)), HIGHEST)
 
 
+def falling(hits: NDArray[np.generic], rows: NDArray[np.generic]) -> FloatArray:
+    """The same for bins ``(b, ...)`` whose rates fall from the first to the last, as errors do with sureness.
+
+    A bin's rate is then at most that of it and the bins before it together: the least of these bounds holds.
+    """
+    best = np.full(np.shape(hits), HIGHEST)
+    for first in range(len(best)):
+        together = [np.cumsum(np.asarray(one)[first:], axis=0) for one in (hits, rows)]
+        best[first:] = np.minimum(best[first:], bound(together[0], together[1]))
+    return best
+
+
 def steps(bounds: FloatArray) -> tuple[FloatArray, FloatArray]:
     """What a hit and a miss add to the log likelihood ratio by share eps, ``(..., 8)`` each."""
     p0 = bounds[..., None]
@@ -75,7 +88,7 @@ def discoveries(evidence: FloatArray, level: float) -> NDArray[np.bool_]:
     """Keys ``(k,)`` that stand at false discovery rate ``level``, however they depend on each other (e-BH)."""
     known = np.where(np.isnan(evidence), -np.inf, evidence)
     order = np.argsort(-known, kind="stable")
-    need = np.log(len(known) / level) - np.log(np.arange(1, len(known) + 1))
+    need = np.log(max(len(known), 1) / level) - np.log(np.arange(1, len(known) + 1))
     passed = np.flatnonzero(known[order] >= need)
     out = np.zeros(len(known), bool)
     out[order[: passed[-1] + 1 if passed.size else 0]] = True
