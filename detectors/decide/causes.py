@@ -23,6 +23,9 @@ MOSTLY: Final = 0.5
 CLIMB: Final = 0.8
 """Rank correlation of confidence and order from which confidence climbs (H13)."""
 
+RISE: Final = 0.5
+"""The same over a sender's window, in which its other queries stand as well."""
+
 _DRIFT, _SENDERS, _SOURCES = "drift detectors", "concentration by sender", "concentration by source"
 
 FACTS: Final[dict[str, Fact]] = {name: Fact(one.claim, "yes", name) for name, one in HEURISTICS.items()} | {
@@ -37,14 +40,17 @@ FACTS: Final[dict[str, Fact]] = {name: Fact(one.claim, "yes", name) for name, on
     "flips": Fact("changes of the answer between near-duplicates", "flips", "boundary_walk"),
     "flips_log_p": Fact("so many changes of the answer between near-duplicates by chance", "log_p", "boundary_walk"),
     "low_margin_log_p": Fact("so many near-duplicates between two answers by chance", "log_p", "boundary_walk"),
-    "same_version_flips_log_p": Fact("so many changes within one version by chance", "log_p", "boundary_walk"),
+    "same_version_flips_log_p": Fact("so many changes within one version by chance", "log_p", "versions of repeats"),
     "confidence_trend": Fact("rank correlation of confidence and order", "", "confidence_ascent"),
     "confidence_log_p": Fact("such a trend of confidence by chance", "log_p", "confidence_ascent"),
     "target_log_p": Fact("one class so often by chance", "log_p", "target_class"),
+    "many_scales": Fact("steps of many scales, as a search that narrows down makes them", "yes", "boundary_walk"),
+    "noise_like_log_p": Fact("a way so unlike that between honest rows by chance", "log_p", "noise_like_updates"),
+    "rising_confidence": Fact("rank correlation of confidence and order in a sender's window", "", "confidence_ascent"),
     "frames_regular": Fact("they come at one steady interval", "yes", "near_duplicates"),
     "steps_smooth": Fact("each goes on the way of the one before", "yes", "noise_like_updates"),
-    "pagination": Fact("they step through one column and keep all others", "yes", "near_duplicates"),
-    "ab_replay": Fact("the same inputs are answered by another version too", "yes", "version_change"),
+    "pagination": Fact("they step through one column and keep all others", "yes", "a look at single columns"),
+    "ab_replay": Fact("the same inputs are answered by another version too", "yes", "versions of repeats"),
     "load_test": Fact("few inputs come again and again at a steady pace", "yes", "flooding"),
     "reprogramming_like": Fact("foreign rows, few classes and many changes of the answer", "yes", "client_shift"),
     # of single rows, counted by sender
@@ -59,7 +65,7 @@ FACTS: Final[dict[str, Fact]] = {name: Fact(one.claim, "yes", name) for name, on
     "one_source": Fact("one source, or a few, give the odd labels", "yes", _SOURCES),
     "every_source": Fact("all sources give more odd labels, and none stands out", "yes", _SOURCES),
     # of the model
-    "release_known": Fact("a new version was announced", "yes", "version_change"),
+    "release_known": Fact("a new version was announced", "yes", "news of releases"),
     "replaced": Fact("changes of the model's files under the same version", "times", "version_change"),
     "answers_differ": Fact("the same input and version are answered otherwise", "yes", "output_integrity"),
 }  # fmt: skip
@@ -92,7 +98,7 @@ _HARMLESS = Cause(
         ),
         Cause(
             "video", "Frames of a scene that moves", (Check("frames_regular"), Check("steps_smooth")), ALL,
-            excluded_by=(Check("noise_like_updates"),),
+            excluded_by=(Check("many_scales"), Check("noise_like_updates"), _sure("noise_like_log_p")),
             explains=(*_NEAR, "flips_log_p", "low_margin_log_p", "confidence_log_p", "confidence_ascent",
                       "same_version_flips_log_p", "flooding"),
         ),
@@ -129,15 +135,16 @@ _INTENT = Cause(
         Cause(
             "search", "Queries look for the boundary of an answer", mode="perturbation_attack", least=ALL,
             parts=(Check("near_duplicates"), Cause("aim", "They look for something", _SEARCH)),
-            beside=(Check("noise_like_updates"), Check("fingerprints"), _sure("target_log_p"), Check("integrity"),
-                    Check("tail_energy"), Check("active_probes")),
+            beside=(Check("many_scales"), Check("noise_like_updates"), _sure("noise_like_log_p"), Check("fingerprints"),
+                    _sure("target_log_p"), Check("integrity"), Check("tail_energy"), Check("active_probes")),
         ),
         Cause(
             "inversion", "Queries climb to where the model is surest", mode="model_inversion", least=ALL,
             parts=(
                 Check("near_duplicates"),
                 Cause("ascent", "Confidence climbs", (
-                    Check("confidence_ascent"),
+                    Cause("rise", "It rises over a sender's window", least=ALL,
+                          parts=(Check("confidence_ascent"), Check("rising_confidence", RISE))),
                     Cause("trend", "It climbs from query to query", least=ALL,
                           parts=(_sure("confidence_log_p"), Check("confidence_trend", CLIMB))),
                 )),
@@ -281,5 +288,5 @@ def gathered(
 
 def _strongest(name: str, values: list[float]) -> float:
     if FACTS[name].unit == "log_p":
-        return min(0.0, min(values) + math.log(len(values)))
+        return min(0.0, min(values) + math.log(len(set(values))))
     return max(values, key=abs)

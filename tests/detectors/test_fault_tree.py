@@ -83,8 +83,11 @@ def states(verdict: Verdict) -> dict[str, str]:
         ({"client_shift": True}, SHIFT, "newcomer"),
         ({"client_shift": True, "reprogramming_like": 1.0}, ATTACK, "reprogramming"),
         ({"client_shift": True, "reprogramming_like": 0.0}, SHIFT, "newcomer"),
-        (NEAR | {"confidence_ascent": True}, ATTACK, "inversion"),
-        ({"confidence_ascent": True}, UNKNOWN, ""),
+        (NEAR | {"confidence_ascent": True, "rising_confidence": 0.7}, ATTACK, "inversion"),
+        (NEAR | {"confidence_ascent": True, "rising_confidence": -0.7}, UNKNOWN, ""),
+        ({"confidence_ascent": True, "rising_confidence": 0.7}, UNKNOWN, ""),
+        (SEARCH | SCENE | {"many_scales": True}, ATTACK, "search"),
+        (SEARCH | SCENE | {"noise_like_log_p": SURE}, ATTACK, "search"),
         ({"row_scores": True, "concentrated": True}, ATTACK, "hostile_rows"),
         ({"row_scores": True, "concentrated": False, "fleet_wide": True}, SHIFT, "odd_everywhere"),
         ({"tail_energy": True, "concentrated": False, "fleet_wide": True}, DATA_FAULT, "corruption"),
@@ -226,6 +229,7 @@ SPEAKING: Final = {
         **{name: True for name, fact in FACTS.items() if fact.unit == "yes"},
         **{name: SURE for name, fact in FACTS.items() if fact.unit == "log_p"},
         "confidence_trend": 1.0,
+        "rising_confidence": 1.0,
     }.items()
 }
 
@@ -336,6 +340,11 @@ def test_odd_labels_of_one_source_are_poison_and_of_all_a_change_of_what_is_righ
 def test_a_suspicion_knows_its_rows_and_senders_unless_its_facts_say_more() -> None:
     assert facts_of(suspicion("near_duplicates", "cluster")) == {"rows": 100.0, "clients": 2.0}
     assert facts_of(suspicion("near_duplicates", "cluster", clients=40.0))["clients"] == 40.0
+
+
+def test_a_fact_that_several_suspicions_of_one_cluster_repeat_is_paid_for_once() -> None:
+    same = [(name, {"flips_log_p": -20.0}) for name in ("near_duplicates", "boundary_walk", "target_class")]
+    assert gathered(same, ())["flips_log_p"] == -20.0
 
 
 def test_expected_miss_an_attacker_who_moves_as_a_scene_does_is_taken_for_a_video() -> None:
