@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from detectors.registry import CATALOG, Tolerances
 from detectors.types import Block, Evidence
 from monitor import states
+from monitor.arbiter import Arbiter
 from monitor.config import Model
 from monitor.decode import Decoded, Decoder, Labels
 from monitor.engine import Engine, Pane, StreamState
 from monitor.evidence import most_telling
+from monitor.exemplars import explained
 from monitor.fitted import Fitted
 from monitor.moving import Moving
 from monitor.report import Finding, Report, Told
@@ -110,6 +112,7 @@ class ModelStreams:
             streaming=model.streaming,
             stride=max(1, round(WITNESS_ROWS / model.pane.rows)) if model.pane.rows else 1,
         )
+        self._arbiter = Arbiter(guard)
         self._sample_rows = -(-model.joint.rows // model.window.panes)
         self._segment_engines: dict[tuple[str, str], Engine] = {}
         self._decoder = Decoder(fitted.plan, fitted.reference.grid, fitted.vocabularies)
@@ -174,7 +177,8 @@ class ModelStreams:
         encoder = one.engine.reference.views[view].encoder
         sides = {"window": rows[0], "reference": self.fitted.sample}
         values = {side: witness(encoder.encode(self._decoder.decode(some).block)) for side, some in sides.items()}
-        return {side: most_telling(sides[side], values[side], largest=side == "window") for side in sides}
+        telling = {side: most_telling(sides[side], values[side], largest=side == "window") for side in sides}
+        return telling | explained(self.fitted, self._decoder, telling, view)
 
     @property
     def detectors(self) -> tuple[str, ...]:
@@ -319,6 +323,7 @@ class ModelStreams:
                 ticket_level=min(self.model.window.panes / (self._ticket_length * self._shares), 0.5),
             )
             one.closed = [*one.closed[-self.model.window.panes :], pane]
+            report = self._arbiter.report(report, one.engine, one.state.panes)
             report = self._moved(one, pane, report)
             one.last = report
             one.joint |= report.joint

@@ -1,0 +1,99 @@
+"""Findings of the drift detectors go through the fault tree, with what is known beside them: senders, directions.
+
+A finding keeps its name and its id; what the tree concludes stands in its evidence, and its triage follows where the
+tree knows better: somebody's doing, or a fault of the data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from detectors.decide import causes, fault_tree
+from detectors.decide.concentration import Verdict
+from detectors.decide.fault_tree import ATTACK, DATA_FAULT
+from detectors.multivariate import robust_share
+from detectors.rows.scores import HEURISTICS
+from detectors.types import Sample, View
+from monitor.engine import Engine, Pane
+from monitor.naming import FAULT_TREE
+from monitor.report import Finding, Report
+from monitor.security.guard import Guard
+
+DIRECTIONS = "directions"
+"""Key of a finding's evidence: where in a view's own variation the mean has moved."""
+_OVERRIDES = (ATTACK, DATA_FAULT)
+
+
+class Arbiter:
+    """Judges the findings of one model; what it measures on a view is measured with the first finding on it."""
+
+    def __init__(self, guard: Guard | None) -> None:
+        """``guard`` knows the senders; None where nobody looks at them."""
+        self._guard = guard
+        self._axes: dict[int, robust_share.RobustFixed] = {}
+
+    def report(self, report: Report, engine: Engine, panes: tuple[Pane, ...]) -> Report:
+        """A pane's report with the verdicts on its findings; ``panes`` are those of the window."""
+        if not report.findings:
+            return report
+        views, columns = engine.reference.views, len(engine.names)
+        judged = (self.judge(one, views, columns, lambda view: engine.sample(panes, view)) for one in report.findings)
+        return dataclasses.replace(report, findings=tuple(judged))
+
+    def judge(
+        self, finding: Finding, views: tuple[View, ...], columns: int, sample: Callable[[int], Sample]
+    ) -> Finding:
+        """The finding with its verdict; ``sample`` gives the window's rows of a view, of whom ``columns`` units differ.
+
+        ``views`` come after ``columns`` columns in the order of units.
+        """
+        evidence: dict[str, Any] = {}
+        facts = self._drift(finding) | self._rows()
+        view = max((culprit.index for culprit in finding.units), default=-1) - columns
+        if 0 <= view < len(views):
+            share = self._share(view, views[view], sample(view))
+            facts["weak_directions"] = share.character == robust_share.PERTURBATION
+            numbers = {name: _plain(value) for name, value in share._asdict().items()}
+            evidence[DIRECTIONS] = {**numbers, "sentence": share.sentence}
+        verdict = fault_tree.evaluate(causes.TREE, facts)
+        evidence[FAULT_TREE] = verdict.as_dict()
+        triage = verdict.triage if verdict.triage in _OVERRIDES or finding.triage == "unknown" else finding.triage
+        return dataclasses.replace(finding, triage=triage, evidence={**finding.evidence, **evidence})
+
+    def _share(self, place: int, view: View, sample: Sample) -> robust_share.RobustShare:
+        if place not in self._axes:
+            self._axes[place] = robust_share.fit(view)
+        return robust_share.robust_share(self._axes[place], view, sample)
+
+    @staticmethod
+    def _drift(finding: Finding) -> dict[str, bool | float | None]:
+        """What the finding itself establishes, within the budget or not at all."""
+        promised = finding.severity != "info"
+        data = finding.subject == "data"
+        return {
+            "shift_established": promised and data and finding.triage == "shift",
+            "fault_established": promised and data and finding.triage == "data_fault",
+            "mix_changed": promised and finding.subject == "mix",
+        }
+
+    def _rows(self) -> dict[str, bool | float | None]:
+        """Whether rows are odd one by one, and whose: of all senders, or of few."""
+        if self._guard is None:
+            return {}
+        found: dict[str, bool | float | None] = {}
+        for kind in (kind for kind in self._guard.kinds if kind in HEURISTICS):
+            verdict = self._guard.concentrated(kind)[1]
+            if verdict is not Verdict.FEW_CLIENTS:
+                found[kind] = verdict in (Verdict.CONCENTRATED, Verdict.FLEET)
+                found["concentrated"] = bool(found.get("concentrated")) or verdict is Verdict.CONCENTRATED
+                found["fleet_wide"] = bool(found.get("fleet_wide")) or verdict is Verdict.FLEET
+        return found
+
+
+def _plain(value: object) -> object:
+    """Numbers as JSON has them."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if value == value and abs(value) != float("inf") else None  # noqa: PLR0124 - NaN
+    return value
