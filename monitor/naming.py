@@ -19,6 +19,8 @@ from detectors.taxonomy import MODES, Mode, Rule, kind_of
 LOW, MEDIUM, HIGH = "low", "medium", "high"
 UNSEEN: Final = {"e_new_category", "e_out_of_range"}
 """Detectors whose alarm says that values came which the reference never showed."""
+SENDER: Final = "sender"
+"""Subject of a finding about queries, their senders, or labels, and not about columns."""
 FAULT_TREE: Final = "fault_tree"
 """Key of a finding's evidence: its verdict in JSON form."""
 
@@ -29,7 +31,7 @@ _STRATA: Final = (
     "Check the model's errors in the strata that grew.",
 )
 """First steps where only the mix of the traffic changed."""
-_SENDER: Final = (
+_ASK: Final = (
     "Lay a few of the queries beside each other.",
     "Ask who sends them what they are for.",
     "Look under `not_looked_at` for what nobody could check.",
@@ -118,14 +120,23 @@ def _further(facts: Facts) -> Iterator[tuple[str, tuple[str, str]]]:
 
 
 def _judged(facts: Facts) -> tuple[str, str]:
-    """Support and reason by the fault tree; a mode that it does not lead to has little."""
-    verdict = facts.verdict
-    if not verdict["cause"]:
-        return LOW, "the fault tree establishes no cause"
-    reason = f"{_lower(verdict['title'])}; what whoever sends them wants is not known"
-    if verdict["failure_mode"] == facts.failure_mode:
-        return verdict["support"], reason if facts.triage == "attack" else _lower(verdict["title"])
-    return LOW, f"another explanation holds: {_lower(verdict['title'])}"
+    """Support and reason by the fault tree; a mode that it does not lead to has little, but for what was measured."""
+    verdict, measured = facts.verdict, facts.subject != SENDER
+    title = _lower(verdict["title"])
+    if verdict["cause"] and verdict["failure_mode"] == facts.failure_mode:
+        support, reason = _measured(facts) if measured else (verdict["support"], title)
+        sure = HIGH if HIGH in (support, verdict["support"]) else support
+        return sure, f"{title}; what whoever sends them wants is not known" if facts.triage == "attack" else reason
+    if measured:
+        support, reason = _measured(facts)
+        return support, f"{reason}; it may come of this: {title}" if verdict["cause"] else reason
+    return LOW, f"another explanation holds: {title}" if verdict["cause"] else "the fault tree establishes no cause"
+
+
+def _measured(facts: Facts) -> tuple[str, str]:
+    """What the detectors themselves say, whatever the tree makes of it."""
+    own = "shift" if facts.failure_mode == "distributional_shift" else "data_fault"
+    return _support(facts if facts.triage == "unknown" else facts._replace(triage=own))
 
 
 def _lower(title: str) -> str:
@@ -135,7 +146,7 @@ def _lower(title: str) -> str:
 def _steps(facts: Facts, mode: Mode) -> tuple[str, ...]:
     if facts.subject == "mix":
         return _STRATA
-    return _SENDER if facts.verdict and facts.triage == "unknown" else mode.first_steps
+    return _ASK if facts.subject == SENDER and facts.triage == "unknown" else mode.first_steps
 
 
 def _support(facts: Facts) -> tuple[str, str]:
@@ -157,9 +168,10 @@ def _support(facts: Facts) -> tuple[str, str]:
 
 def _kind(facts: Facts) -> Rule:
     """No labels are read, so that errors are unknown. Detectors without a promise establish no shift."""
-    if facts.verdict:
-        everywhere = facts.triage == "data_fault" and facts.verdict["cause"] == "corruption"
-        where = "everywhere" if everywhere else _INTEGRITY.get(facts.triage, "none")
+    where = _INTEGRITY.get(facts.triage, "none")
+    if facts.triage == "data_fault" and facts.verdict.get("cause") == "corruption":
+        where = "everywhere"
+    if facts.subject == SENDER:
         return kind_of(shift=facts.triage == "shift", integrity=where)
     promised = not (facts.severity == "info" and math.isnan(facts.log_e))
-    return kind_of(shift=promised, integrity=_INTEGRITY.get(facts.triage, "none"))
+    return kind_of(shift=promised, integrity=where)

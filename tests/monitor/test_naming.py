@@ -140,6 +140,40 @@ def test_a_verdict_names_the_modes_with_its_support(
     assert all(one["reason"] for one in found["failure_modes"])
 
 
+@pytest.mark.parametrize(
+    ("told", "wanted", "sub"),
+    [
+        ({"shift_established": True}, {"distributional_shift": "high"}, "exposure"),
+        (
+            {"shift_established": True, "tail_energy": True, "fleet_wide": True, "concentrated": False},
+            {"distributional_shift": "high", "common_corruption": "medium"},
+            "common corruption or fault of the pipeline",
+        ),
+        (
+            {"shift_established": True, "row_scores": True, "concentrated": True},
+            {"distributional_shift": "high", "perturbation_attack": "medium"},
+            "intent suspected",
+        ),
+        ({}, {"distributional_shift": "high"}, "exposure"),
+    ],
+)
+def test_a_measured_shift_keeps_its_name_and_gets_what_the_tree_adds(
+    told: dict[str, bool | float], wanted: dict[str, str], sub: str
+) -> None:
+    verdict = evaluate(TREE, told)
+    triage = "shift" if verdict.triage == "unknown" else verdict.triage
+    facts = PAGE._replace(triage=triage, evidence={FAULT_TREE: verdict.as_dict()})
+    assert modes(facts) == wanted
+    assert named(facts)["kind_of_failure"]["sub"] == sub
+
+
+def test_a_tree_establishes_no_shift_where_the_detector_promises_nothing() -> None:
+    note = PAGE._replace(severity="info", log_e=math.nan, detectors=("adwin",))
+    found = named(note._replace(evidence={FAULT_TREE: evaluate(TREE, {"shift_established": False}).as_dict()}))
+    assert found["kind_of_failure"]["kind"] == "unknown"
+    assert found["failure_modes"][0]["support"] == "low"
+
+
 def test_without_a_cause_the_first_step_is_to_ask_and_with_one_it_is_the_modes_own() -> None:
     asked = named(judged(SENDER, near_duplicates=True))["first_steps"]
     limited = named(judged(SENDER, near_duplicates=True, flips_log_p=-40.0))["first_steps"]
