@@ -2,7 +2,8 @@
 
 Question: H0: the client's window is drawn like those of the fleet, clients differing from each other as they do anyway.
 Statistic: for each block of counts D = sum (p - q)^2 / q, q being all others' (each with the weight of at most 256
-rows), over its expectation 1/n + 1/N + tau^2: clients are different, and tau^2 is how much the median one is.
+rows), over its expectation 1/n + 1/N + tau^2: clients are different, and tau^2 is how much the median one is; n counts
+as 256 at most, since of longer windows most peers do not show how much clients differ.
 Null law: chi-square, whose degrees of freedom are lowered until its 90 % point lies where the peers' does; and plain
 chi-square against the reference's own counts: a client must be unlike both, so that a drift of the whole fleet is
 nobody's fault, nor is the rest of the fleet to blame where one client is most of it. Bonferroni over blocks. Rows of a
@@ -67,7 +68,7 @@ def others(counts: FloatArray) -> Fleet:
     left = np.maximum(weight.sum() - weight, 1e-9)
     share = np.maximum((weight @ p - weight[:, None] * p) / left[:, None], 0.0)
     sampling = weight**2 / np.maximum(n, 1.0)
-    variance = 1 / np.maximum(n, 1.0) + (sampling.sum() - sampling) / left**2
+    variance = 1 / np.clip(n, 1.0, _MOST_WEIGHT) + (sampling.sum() - sampling) / left**2
     return Fleet(share, variance, 1 + ((weight**2).sum() - weight**2) / left**2)
 
 

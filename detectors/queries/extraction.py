@@ -5,7 +5,7 @@ Statistic: coverage is how many of the 256 cells n rows visit (of more than 256 
 less what as many from all others' cells do, standardised, centred and scaled by median and deviations of the peers;
 classes and margins as in `detectors.queries.client_shift`. Two of the three must be unlike: 2 p_(2).
 Coverage growth alone is one-sided (more cells than the fleet). Confidence ascent: correlation with the order of rows of
-the rank of confidence and of that of oddness, both rising by more than 0.5: model inversion climbs away from the data.
+confidence and of oddness, both rising by more than 0.5: model inversion climbs away from the data.
 Null law: Student's with as many degrees of freedom as peers for coverage; Fisher's z for correlations, the larger p of
 the two. Both are taken once a window.
 Sees / blind to: synthetic, foreign and uncertainty-led queries; blind to natural queries in the fleet's proportions, to

@@ -3,12 +3,12 @@
 Question: H0: the client's rows between two looks are as many as in its own earlier looks; of a client with less than
 two of them: all rows come at the pace (rows a second) that they always came at.
 Statistic: log(1 + rows), or the log of the pace of all rows, less its mean over earlier looks, over the deviation (of a
-client at least the fleet's typical one, and never less than 0.5).
+client at least the fleet's typical one, and never less than 0.3).
 Null law: Student's. A look counts only where the client sent a tenth of all rows; level is spent over a client's looks
 by 1 / (j (j + 1)). This is the one place where the past of live traffic sets a bar: it concerns volume alone, and no
 other evidence depends on it. A flood is never an attack by itself.
-Kind: *load test* where arrivals are regular (coefficient of variation below half of a Poisson stream's) or most rows
-are exact repeats, and no content of it is suspicious; else *volume*.
+Kind: *load test* where arrivals are regular (logarithms of gaps deviate half as much as a Poisson stream's) or most
+rows are exact repeats, and no content of it is suspicious; else *volume*.
 Sees / blind to: a name that floods; blind to a slow rise, and to a flood under many names.
 Cost: a few operations a remembered client and look. Memory: 72 bytes a client. Source: failures.md 3.4 (H16 f).
 """
@@ -28,9 +28,11 @@ LEAST_SHARE = 0.1
 """Nobody with less of the rows between two looks floods."""
 REGULAR, REPEATED = 0.5, 0.5
 _LEAST_ROWS = 64
-_LEAST_SPREAD = 0.5
+_LEAST_SPREAD = 0.3
 _LEAST_PAST = 4
-_NAMES = ("rows", "exact", "gaps", "gap", "square", "looks", "mean", "spread")
+_SHORTEST = 1e-6
+"""Seconds: shorter gaps count as this."""
+_NAMES = ("rows", "exact", "gaps", "gap", "log", "square", "looks", "mean", "spread")
 
 
 class Floods(NamedTuple):
@@ -63,7 +65,15 @@ class Volume:
         gap = np.maximum(at - before, 0.0)
         known = np.isfinite(gap) & (gap < 1e12)
         gap = np.where(known, gap, 0.0)
-        found = {"rows": np.ones(len(key)), "exact": exact[order], "gaps": known, "gap": gap, "square": gap**2}
+        log = np.where(known, np.log(np.maximum(gap, _SHORTEST)), 0.0)
+        found = {
+            "rows": np.ones(len(key)),
+            "exact": exact[order],
+            "gaps": known,
+            "gap": gap,
+            "log": log,
+            "square": log**2,
+        }
         for name, values in found.items():
             self._now[name][slots] += np.bincount(whose, values, len(slots))
         self._last[slots] = at[np.append(first[1:], True)]
@@ -109,7 +119,7 @@ class Volume:
         off = level - self._now["mean"][sent]
         self._now["mean"][sent] += off / self._now["looks"][sent]
         self._now["spread"][sent] += off * (level - self._now["mean"][sent])
-        for name in ("rows", "exact", "gaps", "gap", "square"):
+        for name in ("rows", "exact", "gaps", "gap", "log", "square"):
             self._now[name][used] = 0.0
 
     def clear(self, slots: IntArray) -> None:
@@ -148,10 +158,10 @@ def _risen(now: dict[str, FloatArray], faster: float) -> FloatArray:
 
 
 def _variation(now: dict[str, FloatArray]) -> FloatArray:
-    """Standard deviation of the gaps between rows over their mean; NaN for few."""
-    mean = _over(now["gap"], now["gaps"])
+    """Deviation of the logarithms of gaps between rows, 1 for a Poisson stream; NaN for few."""
+    mean = _over(now["log"], now["gaps"])
     variance = np.maximum(_over(now["square"], now["gaps"]) - mean**2, 0.0)
-    return np.where(now["gaps"] >= _LEAST_ROWS / 2, _over(np.sqrt(variance), mean), np.nan)
+    return np.where(now["gaps"] >= _LEAST_ROWS / 2, np.sqrt(variance) * np.sqrt(6) / np.pi, np.nan)
 
 
 def _over(part: FloatArray, whole: FloatArray) -> FloatArray:

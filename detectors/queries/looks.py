@@ -29,6 +29,7 @@ class Seen(NamedTuple):
     """Windows of clients, and of whatever else is judged beside them: see `detectors.queries.profile`."""
 
     counts: FloatArray
+    answers: FloatArray
     tally: IntArray
     trend: FloatArray
     looks: IntArray
@@ -37,7 +38,8 @@ class Seen(NamedTuple):
 def seen(profiles: Profiles, slots: IntArray) -> Seen:
     """The windows in ``slots (c,)``."""
     counts = profiles.counts[slots].astype(np.float64)
-    return Seen(counts, profiles.tally[slots], profiles.trend[slots], profiles.looks[slots])
+    answers = profiles.answers[slots].astype(np.float64)
+    return Seen(counts, answers, profiles.tally[slots], profiles.trend[slots], profiles.looks[slots])
 
 
 def together(first: Seen, second: Seen) -> Seen:
@@ -79,7 +81,7 @@ def _shares(windows: Seen, blocks: list[FloatArray]) -> dict[str, FloatArray]:
     """Shares and effective numbers, and whether they look like another programme being run on the model."""
     rows = np.maximum(windows.tally[:, 0], 1).astype(np.float64)
     tally = dict(zip(TALLIES, windows.tally.T.astype(np.float64), strict=True))
-    classes, places = (extraction.effective(blocks[i]) for i in (0, 3))
+    classes, places = extraction.effective(windows.answers), extraction.effective(blocks[3])
     facts = {
         "window_rows": tally["rows"],
         "near_share": tally["near"] / rows,

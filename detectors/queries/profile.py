@@ -4,8 +4,9 @@ The reference cuts margins and oddness into 16 bins of equal shares and the spac
 32 groups of cells for comparisons, the cells themselves for coverage). Counts go on for one *window* of a client:
 windows hold 128, 128, 256, 512 ... 4,096 rows at least, and are judged once, when they are full. Exact repeats are not
 counted at all; near-duplicates are not counted in the blocks, so that a camera does not differ from others by showing
-one scene, but in how confidence and oddness run (`trend`) and how many there are (`tally`).
-Memory: 4 bytes a bin and 128 more, about 1.3 kB a client.
+one scene, but in how confidence and oddness run (`trend`), in the classes of all rows (`answers`), and in how many
+there are (`tally`).
+Memory: 4 bytes a bin and 230 more, about 1.5 kB a client.
 """
 
 from __future__ import annotations
@@ -27,13 +28,12 @@ MOST_CLASSES = 32
 FIRST_WINDOW, LONGEST_WINDOW = 128, 4096
 _FIT_ROWS = 8192
 _SWEEPS = 8
-_STEPS = 64
-"""Ranks of confidence and oddness for trends."""
+_FAR = 1e100
 TALLIES = ("rows", "near", "flips", "odd")
 
 
 class ProfileFixed(NamedTuple):
-    """Cuts of margin and oddness ``(15,)``, ranks ``(63,)`` of confidence and oddness, and cells ``(256, m)``.
+    """Cuts of margin and oddness ``(15,)``, the middle and spread ``(2,)`` of oddness, and cells ``(256, m)``.
 
     ``group (256,)`` is each cell's group. ``reference (b,)`` are the counts of all bins on held-out rows, block by
     block; ``blocks (5,)`` says where each of the blocks classes, margins, oddness and cells begins, and the end.
@@ -41,8 +41,7 @@ class ProfileFixed(NamedTuple):
 
     margin: FloatArray
     odd: FloatArray
-    confidence_rank: FloatArray
-    odd_rank: FloatArray
+    odd_scale: FloatArray
     cells: SingleArray
     group: IntArray
     blocks: IntArray
@@ -58,8 +57,7 @@ def fit(queries: Queries, odd: FloatArray, classes: int, rng: np.random.Generato
     fixed = ProfileFixed(
         margin=_cuts(queries.margin[half], BINS),
         odd=_cuts(odd[half], BINS),
-        confidence_rank=_cuts(queries.confidence[half], _STEPS),
-        odd_rank=_cuts(odd[half], _STEPS),
+        odd_scale=_scale(odd[half]),
         cells=cells,
         group=_nearest(_centres(cells, GROUPS, rng), cells) if len(cells) else np.zeros(0, np.int64),
         blocks=ends,
@@ -96,6 +94,7 @@ class Profiles:
         self.counts = np.zeros((slots, int(fixed.blocks[-1])), np.uint32)
         self.tally = np.zeros((slots, len(TALLIES)), np.int64)
         self.trend = np.zeros((slots, 2, 4))
+        self.answers = np.zeros((slots, int(fixed.blocks[1])), np.uint32)
         self.looks = np.zeros(slots, np.int64)
 
     def add(self, slot: IntArray, queries: Queries, hits: Hits, odd: FloatArray) -> None:
@@ -103,17 +102,21 @@ class Profiles:
         bins = bins_of(self._fixed, queries, odd)
         rows, block = np.nonzero((bins >= 0) & ~hits.hit[:, None])
         np.add.at(self.counts, (slot[rows], bins[rows, block]), np.uint32(1))
+        answered = np.flatnonzero(bins[:, 0] >= 0)
+        np.add.at(self.answers, (slot[answered], bins[answered, 0]), np.uint32(1))
         self._follow(slot, queries.confidence, odd)
         high = bins[:, 2] == self._fixed.blocks[3] - 1
         told = np.column_stack([np.ones(len(slot), np.bool_), hits.hit, hits.flip, high])
         np.add.at(self.tally, slot, told)
 
     def _follow(self, slot: IntArray, confidence: SingleArray, odd: FloatArray) -> None:
-        """Sums of rank, its square, and its product with the order, and how many: for both trends."""
-        ranks = np.column_stack([_binned(self._fixed.confidence_rank, confidence), _binned(self._fixed.odd_rank, odd)])
+        """Sums of value, its square, and its product with the order, and how many; oddness is squashed to +-1."""
+        middle, spread = self._fixed.odd_scale
+        z = (np.where(np.isfinite(odd), np.clip(odd, -_FAR, _FAR), np.nan) - middle) / spread
+        values = np.column_stack([np.clip(confidence, 0.0, 1.0).astype(np.float64), z / (1 + np.abs(z))])
         order = self.tally[slot, 0] + _earlier(slot)
-        known = ranks >= 0
-        u = np.where(known, (ranks + 0.5) / _STEPS, 0.0)
+        known = np.isfinite(values)
+        u = np.where(known, values, 0.0)
         np.add.at(self.trend, slot, np.stack([u, u * u, u * order[:, None], known], axis=2))
 
     def due(self, slots: IntArray) -> NDArray[np.bool_]:
@@ -123,7 +126,7 @@ class Profiles:
 
     def looked(self, slots: IntArray) -> None:
         """Begin new windows for those that were judged."""
-        self.counts[slots], self.tally[slots], self.trend[slots] = 0, 0, 0.0
+        self.counts[slots], self.answers[slots], self.tally[slots], self.trend[slots] = 0, 0, 0, 0.0
         self.looks[slots] += 1
 
     def clear(self, slots: IntArray) -> None:
@@ -135,6 +138,7 @@ class Profiles:
         """Everything that moves, of the slots in use."""
         return {
             "counts": self.counts[used],
+            "answers": self.answers[used],
             "tally": self.tally[used],
             "trend": self.trend[used],
             "looks": self.looks[used],
@@ -144,7 +148,8 @@ class Profiles:
         """Go on from a state; ValueError where it was cut otherwise."""
         if arrays["counts"].shape[1] != self.counts.shape[1]:
             raise ValueError("the state's profiles have other classes or cells")
-        self.counts[used], self.tally[used] = arrays["counts"], arrays["tally"]
+        self.counts[used], self.answers[used] = arrays["counts"], arrays["answers"]
+        self.tally[used] = arrays["tally"]
         self.trend[used], self.looks[used] = arrays["trend"], arrays["looks"]
 
 
@@ -153,6 +158,13 @@ def _cuts(values: NDArray[np.floating], bins: int) -> FloatArray:
     finite = np.asarray(values, np.float64)
     finite = finite[np.isfinite(finite)]
     return np.quantile(finite, np.arange(1, bins) / bins) if len(finite) else np.zeros(0)
+
+
+def _scale(values: FloatArray) -> FloatArray:
+    """Median and distance of the quartiles; 0 and 1 where there is none."""
+    finite = values[np.isfinite(values)]
+    low, middle, high = np.quantile(finite, [0.25, 0.5, 0.75]) if len(finite) else (0.0, 0.0, 1.0)
+    return np.array([middle, high - low if high > low else 1.0])
 
 
 def _binned(cuts: FloatArray, values: NDArray[np.floating]) -> IntArray:
