@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -12,14 +13,15 @@ from monitor.config import Model
 from monitor.decode import Decoder
 from monitor.fitted import Fitted
 from monitor.loading import measure_batches
+from monitor.report import Finding
 from monitor.security import guard as guards
-from monitor.security.cases import Facts, Key, Now
+from monitor.security.cases import Cases, Facts, Key, Now
 from monitor.security.pseudonyms import Pseudonyms
 from monitor.security.start import guard_of
 from tests.attacks import traces
 from tests.attacks.tasks import Task
 from tests.attacks.traces import Trace
-from tests.attacks.watch import Alarm, Alarms
+from tests.attacks.watch import Alarm, Alarms, Seen
 from tests.statistical.data import batch_of
 
 KEY = b"k" * 32
@@ -35,7 +37,14 @@ class Known:
     def __init__(self, task: Task) -> None:
         self.task = task
         image = {"image": "image", "image_shape": [*task.image, 1]} if task.image[0] else {}
-        roles = {"client": "who", "time": "at", "probabilities": "chance", "label": "truth", **image}
+        roles = {
+            "client": "who",
+            "time": "at",
+            "prediction": "answer",
+            "probabilities": "chance",
+            "label": "truth",
+            **image,
+        }
         self.model = Model.model_validate({"name": task.name, "reference": "r.parquet", "columns": roles})
         rng = np.random.default_rng(0)
         rows = traces.traffic(task.reference, task.answer, rng)
@@ -49,6 +58,7 @@ def table(task: Task, trace: Trace) -> pa.Table:
     columns: dict[str, pa.Array] = {
         "who": pa.array([f"{client:x}" for client in trace.client.tolist()]),
         "at": pa.array((trace.time * 1e6).astype("datetime64[us]")),
+        "answer": pa.array(trace.predicted.astype(str)),
         "chance": _vectors(trace.probabilities),
     }
     if task.columns is None:
@@ -63,8 +73,24 @@ def _vectors(rows: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> pa.Arra
     return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(rows).ravel()), rows.shape[1])
 
 
+class Heard(Cases):
+    """Cases that keep each suspicion of the last look with its verdict and cause, harmless ones too."""
+
+    heard: list[tuple[Suspicion, str, str]]
+
+    def judge(
+        self, told: Iterable[Suspicion], watching: Collection[str], more: Mapping[Key, Facts], now: Now
+    ) -> list[tuple[Finding, Sequence[Suspicion]]]:
+        """As the guard's own."""
+        told = list(told)
+        news = super().judge(told, watching, more, now)
+        known = ((one, self.cases.get((one.about, one.who))) for one in told)
+        self.heard = [(one, case.triage, case.cause) for one, case in known if case is not None]
+        return news
+
+
 class Guarded:
-    """A guard that has seen nothing but the reference; evidence is looked at after every batch that it is given."""
+    """A guard that has seen nothing but the reference."""
 
     def __init__(self, known: Known) -> None:
         self._known = known
@@ -74,43 +100,33 @@ class Guarded:
         grid = known.fitted.reference.grid
         self._decoder = Decoder(known.fitted.plan, grid, known.fitted.vocabularies)
         self._alarms, self._rows = Alarms(), 0
-        self._judged: list[tuple[Suspicion, str, str]] = []
         self._hashes: dict[int, int] = {}
-        self._listen()
+        cases = made.cases
+        self._cases = made.cases = Heard(cases.model, cases.config_id, cases.grid_id, cases.hold)
 
-    def _listen(self) -> None:
-        """Hear what the guard's cases judge, harmless verdicts too."""
-        judge, cases = self.guard.cases.judge, self.guard.cases
-
-        def heard(
-            told: Iterable[Suspicion], watching: Collection[str], more: Mapping[Key, Facts], now: Now
-        ) -> list[tuple[object, object]]:
-            told = list(told)
-            news = judge(told, watching, more, now)
-            for one in told:
-                case = cases.cases.get((one.about, one.who))
-                if case is not None:
-                    self._judged.append((one, case.triage, case.cause))
-            return news  # type: ignore[return-value]
-
-        cases.judge = heard  # type: ignore[method-assign,assignment]
+    @property
+    def seen(self) -> Seen:
+        """Counts so far."""
+        repeats = 0 if self.guard.ring is None else self.guard.ring.repeats
+        return Seen(self._rows, self.guard.tally.flags.get("near_duplicates", 0), repeats)
 
     def see(self, trace: Trace) -> list[Alarm]:
-        """One batch; the guard looks at its evidence when the batch is over."""
+        """One batch; senders' evidence is read after it, and judged at the guard's own looks."""
         batch = batch_of(table(self._known.task, trace))
         for client in np.unique(trace.client).tolist():
             self._hashes[_hash(f"{client:x}")] = client
-        self._judged.clear()
+        self._cases.heard = []
         self._rows += trace.rows
-        before, guards.LOOK_ROWS = guards.LOOK_ROWS, 1
-        try:
-            told = self.guard.feed(self._decoder.decode(batch), "v1", float(trace.time[-1]), self._rows // PANE, LENGTH)
-        finally:
-            guards.LOOK_ROWS = before
+        panes = max(self._rows // PANE, 1)
+        told = self.guard.feed(self._decoder.decode(batch), "v1", float(trace.time[-1]), panes, LENGTH)
         if told is not None and told.failures:
             raise RuntimeError(str(told.failures))
-        judged = [(one._replace(clients=self._named(one)), verdict, cause) for one, verdict, cause in self._judged]
-        return self._alarms.new(self._rows, judged)
+        bar = math.log(LENGTH / guards.SHARE) + max(math.log((self.guard.clients.born + 1) / panes), 0.0)
+        who, log_e = self.guard.clients.log_e()
+        names = np.array([self._hashes.get(one, 0) for one in who.tolist()], np.uint64)
+        found = self._alarms.of_senders(self._rows, names, log_e, bar)
+        judged = [(one._replace(clients=self._named(one)), verdict, cause) for one, verdict, cause in self._cases.heard]
+        return found + self._alarms.new(self._rows, judged)
 
     def _named(self, one: Suspicion) -> tuple[tuple[int, int], ...]:
         """The senders as the trace calls them."""

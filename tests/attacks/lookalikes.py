@@ -50,45 +50,39 @@ def retries(task: Task, draw: Fresh, rng: np.random.Generator, part: int) -> Ite
 
 
 def video(task: Task, draw: Fresh, rng: np.random.Generator, part: int) -> Iterator[Trace]:
-    """Three cameras, 25 frames a second of a scene that drifts slowly into the next one, with sensor noise."""
+    """Three cameras, 25 frames a second: an object sways by half a pixel, with noise, until the next one comes."""
     clients, clock = names(3, rng), _Clock(rng, 0.04 / 3)
-    scene = draw(3, rng)
     while True:
-        after = draw(3, rng)
         frames = max(part // 3, 2)
-        way = np.linspace(0.0, 1.0, frames, endpoint=False, dtype=np.float32)[:, None, None]
-        rows = _grainy(task, (scene + way * (after - scene)).reshape(-1, scene.shape[1]), 0.01, rng)
-        scene = after
+        rows = np.stack([_filmed(task, scene, frames, 0.01, rng) for scene in draw(3, rng)], axis=1)
+        rows = rows.reshape(frames * 3, -1)
         yield trace_of(rows, task.answer(rows), np.tile(clients, frames), clock.times(len(rows), even=True), "video")
 
 
 def ambiguous_video(task: Task, draw: Fresh, rng: np.random.Generator, part: int) -> Iterator[Trace]:
-    """One camera on an object half this, half that: low margins and changing answers for as long as it stands there."""
+    """One camera on an object that the model is not sure of: low margins and changing answers while it stands there."""
     client, clock = names(1, rng), _Clock(rng, 0.04)
     while True:
-        scene = _doubtful(task, draw, rng)
-        sway = np.cumsum(rng.normal(0.0, 0.005, (part, 1)), axis=0) * draw(1, rng) * 0.1
-        rows = _grainy(task, scene + sway.astype(np.float32), 0.02, rng)
+        some = draw(1000, rng)
+        scene = some[np.argmin(margin(task.answer(some)))]
+        rows = _filmed(task, scene, part, 0.02, rng)
         yield trace_of(rows, task.answer(rows), int(client[0]), clock.times(part, even=True), "ambiguous video")
 
 
-def _doubtful(task: Task, draw: Fresh, rng: np.random.Generator) -> SingleArray:
-    """The blend of two rows that the model is least sure of."""
-    while True:
-        one, other = draw(2, rng)
-        way = np.linspace(0.2, 0.8, 61, dtype=np.float32)[:, None]
-        blends = one + way * (other - one)
-        unsure = margin(task.answer(blends))
-        if unsure.min() < 0.1:
-            return np.asarray(blends[unsure.argmin()], np.float32)
+def _filmed(task: Task, scene: SingleArray, frames: int, sigma: float, rng: np.random.Generator) -> SingleArray:
+    """Frames of one scene that sways to and fro by half a pixel."""
+    image = scene.reshape(task.image)
+    way = 0.5 * np.sin(np.arange(frames) / 15 + rng.uniform(0, 6))[:, None, None]
+    left, right = np.roll(image, -1, axis=1), np.roll(image, 1, axis=1)
+    moved = image + np.maximum(way, 0) * (right - image) + np.maximum(-way, 0) * (left - image)
+    return _grainy(task, moved.reshape(frames, -1).astype(np.float32), sigma, rng)
 
 
 def _grainy(task: Task, rows: SingleArray, sigma: float, rng: np.random.Generator) -> SingleArray:
-    """Noise on what a sender can move; images are rounded to 8 bits."""
+    """Noise on what a sender can move, in natural values."""
     noise = np.zeros_like(rows)
     noise[:, : task.free] = sigma * rng.standard_normal((len(rows), task.free), np.float32)
-    moved = np.clip(rows + noise, 0.0, 1.0)
-    return np.asarray(np.rint(moved * 255) / 255 if task.image[0] else moved, np.float32)
+    return task.natural(rows + noise)
 
 
 def customers(task: Task, draw: Fresh, rng: np.random.Generator, part: int) -> Iterator[Trace]:
@@ -103,32 +97,36 @@ def customers(task: Task, draw: Fresh, rng: np.random.Generator, part: int) -> I
             rows[np.arange(part), column] = np.clip(
                 rows[np.arange(part), column] + rng.normal(0.0, 0.03, part).astype(np.float32), 0.0, 1.0
             )
+        rows = task.natural(rows)
         yield trace_of(rows, task.answer(rows), clients[who % 20], clock.times(part), "customers")
 
 
 def pagination(task: Task, draw: Fresh, rng: np.random.Generator, part: int) -> Iterator[Trace]:
-    """Readers page through lists: a row again with one number a little higher, 5 to 30 pages long."""
+    """Readers page through lists: a row again with one number a little higher, 5 to 30 pages long.
+
+    The number is that of the column with most values.
+    """
     clients, clock = names(50, rng), _Clock(rng, 0.7)
+    column = int(np.argmax([len(np.unique(values)) for values in task.test[:, : task.free].T]))
     while True:
         lists = max(part // 17, 1)
         pages = rng.integers(5, 31, lists)
         rows = np.repeat(draw(lists, rng), pages, axis=0)
         page = np.arange(len(rows)) - np.repeat(np.cumsum(pages) - pages, pages)
-        column = np.repeat(rng.integers(0, task.free, lists), pages)
-        place = np.arange(len(rows)), column
-        rows[place] = (rows[place] + page * np.float32(1 / 64)) % np.float32(1.0)
+        rows[:, column] = np.clip(rows[:, column] + page * np.float32(1 / 256), 0.0, 1.0)
+        rows = task.natural(rows)
         sender = np.repeat(rng.choice(clients, lists), pages)
         yield trace_of(rows, task.answer(rows), sender, clock.times(len(rows)), "pagination")
 
 
 def replays(task: Task, draw: Fresh, rng: np.random.Generator, part: int) -> Iterator[Trace]:
-    """An A/B test sends all traffic twice, the second time from the replayer and rounded a little otherwise."""
+    """An A/B test sends all traffic twice, the second time from the replayer and encoded a little otherwise."""
     clients, clock = names(30, rng), _Clock(rng, 0.2)
     second = names(1, rng)[0]
     while True:
         half = max(part // 2, 1)
         first = draw(half, rng)
-        rows = np.stack([first, np.asarray(first.astype(np.float16), np.float32)], axis=1).reshape(-1, first.shape[1])
+        rows = np.stack([first, _grainy(task, first, 0.003, rng)], axis=1).reshape(-1, first.shape[1])
         sender = np.column_stack([rng.choice(clients, half), np.full(half, second, np.uint64)]).ravel()
         yield trace_of(rows, task.answer(rows), sender, clock.times(len(rows)), "A/B replay")
 
@@ -154,7 +152,7 @@ def sensor(task: Task, draw: Fresh, rng: np.random.Generator, part: int) -> Iter
         for turn in range(rounds):
             here = np.float32(0.99) * here + np.float32(0.003) * rng.standard_normal(here.shape, np.float32)
             rows[turn, :, : task.free] += here
-        rows = np.clip(rows, 0.0, 1.0).reshape(-1, home.shape[1])
+        rows = task.natural(rows.reshape(-1, home.shape[1]))
         yield trace_of(rows, task.answer(rows), np.tile(clients, rounds), clock.times(len(rows), even=True), "sensor")
 
 

@@ -99,11 +99,11 @@ def aim(task: Task, rng: np.random.Generator) -> tuple[Goal, SingleArray]:
             return Goal(source.astype(np.float64), own, start.astype(np.float64)), rows[0, task.free :]
 
 
-def dithered(sigma: float, rng: np.random.Generator) -> Disturb:
-    """Adds Gaussian noise to each query before it is sent."""
-    return lambda x: x + rng.normal(0.0, sigma, x.shape)
+def disturbed(sigma: float, rng: np.random.Generator, task: Task | None = None) -> Disturb:
+    """Adds Gaussian noise to each query before it is sent; with a ``task``, sends the nearest natural row."""
 
+    def disturb(x: FloatArray) -> FloatArray:
+        moved = x + rng.normal(0.0, sigma, x.shape) if sigma else x
+        return moved if task is None else task.natural(moved).astype(np.float64)
 
-def rounded(steps: int = 255) -> Disturb:
-    """Rounds each query to the grid of the box, as images of 8 bits are."""
-    return lambda x: np.rint(np.clip(x, 0.0, 1.0) * steps) / steps
+    return disturb

@@ -20,12 +20,15 @@ from tests.statistical import data
 
 @dataclass(frozen=True)
 class Columns:
-    """How a table's row stands in the log: ``raw = low + x * span``, exponential less one where ``log``; then codes."""
+    """How a table's row stands in the log: ``raw = expm1(low + x * span)``, then codes; honest values are on a grid.
+
+    ``step`` is the distance of the grid's points: honest rows hold multiples of it.
+    """
 
     names: tuple[str, ...]
     low: FloatArray
     span: FloatArray
-    log: bool
+    step: float
     categories: tuple[int, ...] = ()
 
 
@@ -58,6 +61,19 @@ class Task:
         """The model's probabilities."""
         return self.network.probabilities(x)
 
+    def natural(self, x: FloatArray | SingleArray) -> SingleArray:
+        """The nearest rows, of those that begin with the ``free`` coordinates, that a careful sender can send.
+
+        Images of 8 bits, and table's values on their grid.
+        """
+        free, rest = np.clip(x[:, : self.free].astype(np.float64), 0.0, 1.0), x[:, self.free :]
+        if self.columns is None:
+            return (np.rint(free * 255) / 255).astype(np.float32)
+        raw = np.expm1(self.columns.low + free * self.columns.span)
+        raw = np.log1p(np.rint(raw / self.columns.step) * self.columns.step)
+        moved = np.clip((raw - self.columns.low) / self.columns.span, 0.0, 1.0)
+        return np.column_stack([moved, rest]).astype(np.float32)
+
     def block(self, x: SingleArray) -> Block:
         """The rows as the monitor decodes them: an image in ``vectors``, a table in ``numeric`` and ``codes``."""
         n = len(x)
@@ -65,14 +81,11 @@ class Task:
             empty = np.zeros((n, 0), order="F")
             vector = np.asarray(x, np.float32)
             return Block(empty, empty.astype(np.int32), np.zeros(0, np.int64), vectors=(vector,))
-        numeric = np.asfortranarray(_raw(self.columns, x[:, : self.free]))
+        raw = np.expm1(self.columns.low + x[:, : self.free].astype(np.float64) * self.columns.span)
+        near = np.rint(raw / self.columns.step) * self.columns.step
+        numeric = np.asfortranarray(np.where(np.abs(raw - near) < 1e-5 * (1 + np.abs(near)), near, raw))
         codes = _codes(self.columns, x[:, self.free :])
         return Block(numeric, codes, np.zeros(numeric.shape[1] + codes.shape[1], np.int64))
-
-
-def _raw(columns: Columns, x: SingleArray) -> FloatArray:
-    value = columns.low + np.asarray(x, np.float64) * columns.span
-    return np.expm1(value) if columns.log else value
 
 
 def _codes(columns: Columns, hot: SingleArray) -> CodeArray:
@@ -148,7 +161,7 @@ def spambase() -> Task:
     truth = data.table("poisoning", "spambase_truth.parquet")
     kept = truth.column("kind").to_numpy() == 0
     label = table.column("label_given").to_numpy()[kept].astype(np.int64)
-    x, columns = _scaled(raw[kept], names, log=True)
+    x, columns = _scaled(raw[kept], names, 0.001)
     return _table("spambase", x, label, (1800, 3000), columns, hidden=(32,))
 
 
@@ -159,20 +172,20 @@ def adult() -> Task:
     numbers = ("age", "fnlwgt", "education-num", "capital-gain", "capital-loss", "hours-per-week")
     words = [name for name in table.column_names if name not in numbers and name != "class"]
     raw = np.column_stack([table.column(name).to_numpy() for name in numbers]).astype(np.float64)
-    x, columns = _scaled(raw, numbers, log=True)
+    x, columns = _scaled(raw, numbers, 1.0)
     codes = [_dense(table.column(name)) for name in words]
     sizes = tuple(int(code.max()) + 1 for code in codes)
     hot = [np.eye(size, dtype=np.float32)[code] for code, size in zip(codes, sizes, strict=True)]
     label = _dense(table.column("class"))
-    whole = Columns((*numbers, *words), columns.low, columns.span, columns.log, sizes)
+    whole = Columns((*numbers, *words), columns.low, columns.span, columns.step, sizes)
     return _table("adult", np.column_stack([x, *hot]).astype(np.float32), label, (8000, 18000), whole, hidden=(32,))
 
 
-def _scaled(raw: FloatArray, names: tuple[str, ...], *, log: bool) -> tuple[SingleArray, Columns]:
-    value = np.log1p(raw) if log else raw
+def _scaled(raw: FloatArray, names: tuple[str, ...], step: float) -> tuple[SingleArray, Columns]:
+    value = np.log1p(raw)
     low, span = value.min(axis=0), np.ptp(value, axis=0)
     span = np.where(span > 0, span, 1.0)
-    return ((value - low) / span).astype(np.float32), Columns(names, low, span, log)
+    return ((value - low) / span).astype(np.float32), Columns(names, low, span, step)
 
 
 def _dense(column: pa.ChunkedArray) -> IntArray:

@@ -9,7 +9,7 @@ from detectors.types import SingleArray
 from tests.attacks import decision, extraction, score, whitebox
 from tests.attacks.campaign import attacks, campaign
 from tests.attacks.models import Network, accuracy, one_hot, train
-from tests.attacks.oracle import Goal, Oracle, SpentError, aim, dithered, rounded, run
+from tests.attacks.oracle import Goal, Oracle, SpentError, aim, disturbed, run
 from tests.attacks.tasks import Task, adult, glyphs, letters, mnist, more_glyphs, spambase
 from tests.statistical import data
 
@@ -111,7 +111,7 @@ def test_attacks_on_census_rows_move_only_its_numbers() -> None:
 
 def test_an_oracle_answers_no_more_than_it_may_and_records_what_was_sent() -> None:
     task, rng = glyphs(), np.random.default_rng(0)
-    oracle = Oracle(task, 5, disturb=lambda x: rounded()(dithered(0.1, rng)(x)))
+    oracle = Oracle(task, 5, disturb=disturbed(0.1, rng, task))
     row = np.full((3, 400), 0.5)
     oracle.ask(row)
     with pytest.raises(SpentError):
@@ -185,6 +185,23 @@ def test_a_reprogrammed_model_is_sent_foreign_images_in_one_frame() -> None:
     rows = extraction.reprogrammed(small, (20, 20), rng).reshape(30, 20, 20)
     np.testing.assert_array_equal(rows[:, 6:14, 6:14].reshape(30, -1), small)
     np.testing.assert_array_equal(rows[:, :6], np.tile(rows[:1, :6], (30, 1, 1)))
+
+
+@pytest.mark.parametrize("name", ["glyphs", "spambase", "adult"])
+def test_honest_rows_are_natural_and_moved_ones_are_made_so(name: str) -> None:
+    task = need(name)
+    honest = task.block(task.test[:200])
+    np.testing.assert_allclose(task.natural(task.test[:200]), task.test[:200], atol=1e-5)
+    moved = task.test[:200].copy()
+    moved[:, : task.free] += np.random.default_rng(0).normal(0, 0.02, (200, task.free)).astype(np.float32)
+    natural = task.block(task.natural(moved))
+    if task.columns is None:
+        np.testing.assert_allclose(natural.vectors[0] * 255, np.rint(natural.vectors[0] * 255), atol=1e-4)
+        return
+    step = task.columns.step
+    for block in (honest, natural):
+        np.testing.assert_allclose(block.numeric / step, np.rint(block.numeric / step), atol=1e-6)
+    np.testing.assert_array_equal(natural.codes, honest.codes)
 
 
 def test_one_hot_puts_one_at_the_class() -> None:

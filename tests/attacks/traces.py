@@ -119,7 +119,7 @@ def dither(
 ) -> Trace:
     """Gaussian noise on the first ``free`` coordinates of each attacking row, which is answered anew.
 
-    The attack did not see these answers; `oracle.dithered` makes one that did.
+    The attack did not see these answers; `oracle.disturbed` makes one that did.
     """
     inputs = trace.inputs.copy()
     noise = rng.normal(0.0, sigma, (trace.rows, free)).astype(np.float32) * trace.is_attack[:, None]

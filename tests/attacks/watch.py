@@ -1,7 +1,6 @@
-"""What the benchmarks of attacks run through: anything that sees a trace and raises alarms, and the pieces by hand.
+"""What the benchmarks of attacks run through: anything that sees a trace and raises alarms.
 
-`Pieces` puts the space of similarity, the ring, the clients and the fault tree together without an agent. Whatever
-else is to be judged (the agent's own guard) is another `Watch`.
+`tests.attacks.guarded` makes one of the agent's own guard.
 """
 
 from __future__ import annotations
@@ -12,18 +11,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import simulate
 from detectors.queries.suspicion import Suspicion
-from detectors.rows import spaces
-from detectors.rows.layout import Layout
-from detectors.types import FloatArray, IntArray, SingleArray
-from tests.attacks import traces
-from tests.attacks.tasks import Task
+from detectors.types import FloatArray, IntArray
 from tests.attacks.traces import Trace
 
 EVIDENCE = "evidence"
 """The verdict on a sender whose evidence has passed the bar before anybody has judged it."""
-_NONE = np.array(-1)
 
 
 class Alarm(NamedTuple):
@@ -42,15 +35,33 @@ class Alarm(NamedTuple):
     members: IntArray
 
     def guilty(self, seen: Trace) -> bool:
-        """Whether most of the rows that tell it, of those ``seen`` so far, are an attack's."""
-        told = seen.is_attack[self.members[self.members < seen.rows]]
+        """Whether it is right, of the rows ``seen`` so far: its sender attacks, or most of the rows that tell it do.
+
+        One about the fleet that names nobody is right while there is an attack.
+        """
+        if self.about == "fleet" and not len(self.members) + len(self.rows):
+            return bool(seen.is_attack.any())
+        told = seen.is_attack[self.members[self.members < seen.rows]] if self.about != "client" else seen.is_attack[:0]
         if not len(told):
             told = seen.is_attack[np.isin(seen.client, np.array([client for client, _ in self.rows], np.uint64))]
-        return bool(2 * told.sum() > len(told))
+        return bool(told.any() if self.about == "client" else 2 * told.sum() > len(told))
+
+
+class Seen(NamedTuple):
+    """Rows seen, and near-duplicates and exact repeats among them."""
+
+    rows: int
+    near: int
+    repeats: int
 
 
 class Watch(Protocol):
     """Sees rows in order and says what is new."""
+
+    @property
+    def seen(self) -> Seen:
+        """Counts so far."""
+        ...
 
     def see(self, trace: Trace) -> list[Alarm]:
         """The alarms that these rows raised."""
@@ -85,26 +96,3 @@ class Alarms:
                 self._told.add(("client", client, EVIDENCE))
                 found.append(Alarm(row, EVIDENCE, "", "", "client", ((client, 1),), np.zeros(0, np.int64)))
         return found
-
-
-class Near:
-    """The space of similarity of a task, fitted to one half of its reference; ``held`` is the other half as traffic."""
-
-    def __init__(self, task: Task, rng: np.random.Generator) -> None:
-        self.task = task
-        half = len(task.reference) // 2
-        block = task.block(task.reference[:half])
-        known = simulate.reference_of(block, dependent=False)
-        self._spaces = spaces.fit(layout(task), known.grid, known.summary, block, rng)
-        self.held = traces.traffic(task.reference[half:], task.answer, rng)
-
-    def place(self, inputs: SingleArray) -> SingleArray:
-        """Rows in the space of similarity ``(n, m)``."""
-        return spaces.similarity(self._spaces, self.task.block(inputs))
-
-
-def layout(task: Task) -> Layout:
-    """Where a task's blocks carry what: all columns are features, or the vectors are an image."""
-    columns = len(task.block(task.reference[:1]).faults)
-    image = np.array([0, *task.image, 1]) if task.image[0] else np.zeros(0, np.int64)
-    return Layout(np.arange(columns), image, _NONE, _NONE, _NONE, _NONE, _NONE, np.zeros(0, np.int64))

@@ -1,10 +1,11 @@
 """Query attacks in ordinary traffic: ``attacks [RUNS] [TASK...]``, tasks glyphs, mnist, spambase, adult, log.
 
 Each run is one sender with 400 queries of one attack, a fifth of the traffic once it has begun, after 900 ordinary rows
-from 50 clients. Found: an alarm most of whose rows are the attacker's (any verdict, and the verdict `attack`); queries
-are those of the attack until then. Accused: alarms most of whose rows are ordinary. Variants: noise on every query,
-four ordinary rows under the attacker's name for each query, and the queries spread over 10 and 100 names. ``log`` is
-the recorded day of `shared/data/query_log`, which was made by other code than ours.
+from 50 clients; queries hold natural values (8 bits, whole numbers). Evidence is read after every query and judged every
+512 rows, by the agent's guard. Found: an alarm about the attacker's rows (of any verdict, and of the verdict `attack`);
+queries are those of the attack until then. Accused: alarms about ordinary rows. Variants: any values, noise on every
+query, four ordinary rows under the attacker's name for each query, and the queries spread over 10 and 100 names.
+``log`` is the recorded day of `shared/data/query_log`, which was made by other code than ours.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ import pyarrow.compute as pc
 from detectors.types import SingleArray
 from tests.attacks import tasks, traces
 from tests.attacks.campaign import attacks, campaign
+from tests.attacks.guarded import Guarded, Known
 from tests.attacks.lookalikes import fresh
-from tests.attacks.oracle import Attack, dithered
-from tests.attacks.pieces import Pieces
+from tests.attacks.oracle import Attack, disturbed
 from tests.attacks.tasks import Task
 from tests.attacks.traces import Trace
-from tests.attacks.watch import Alarm, Factory, Near, Watch
+from tests.attacks.watch import Alarm, Factory, Watch
 from tests.bench.common import table
 from tests.statistical import data
 
@@ -35,16 +36,18 @@ STEP = 5
 
 
 class Variant(NamedTuple):
-    """How the attacker hides: noise while it attacks, and what is done to its trace after."""
+    """How the attacker hides: noise while it attacks, natural values or any, and what is done to its trace after."""
 
     name: str
     sigma: float = 0.0
+    whole: bool = True
     share: float = 1.0
     names: int = 1
 
 
 VARIANTS = (
     Variant("plain"),
+    Variant("any values", whole=False),
     Variant("dither .02", sigma=0.02),
     Variant("dither .05", sigma=0.05),
     Variant("dither .1", sigma=0.1),
@@ -75,8 +78,7 @@ def run(runs: str = "3", *chosen: str) -> None:
         except data.AbsentError as absent:
             print(f"skipped: {absent}")
             continue
-        near = Near(task, np.random.default_rng(0))
-        study(task, attacks(task), partial(Pieces, near), int(runs))
+        study(task, attacks(task), partial(Guarded, Known(task)), int(runs))
 
 
 def study(
@@ -155,8 +157,8 @@ def one(
 def scene(task: Task, kind: tuple[str, Attack], variant: Variant, rng: np.random.Generator) -> Trace:
     """The attack, hidden by the variant, in ordinary traffic that began before it."""
     draw = fresh(task)
-    disturb = dithered(variant.sigma, rng) if variant.sigma else None
     name, how = kind
+    disturb = disturbed(variant.sigma, rng, task if variant.whole else None)
     attack = campaign(task, name, rng, attack=how, most=MOST, disturb=disturb, begin=float(BEFORE), pause=5.0).trace
     if variant.share < 1:
         ordinary = traces.traffic(_live(task, draw, 5 * MOST, rng), task.answer, rng)
@@ -180,8 +182,7 @@ def _live(
 def recorded() -> None:
     """The recorded day: who is found, after how many of its queries, and who is accused."""
     trace = query_log()
-    near = Near(tasks.mnist(), np.random.default_rng(0))
-    watch, found = Pieces(near), dict[tuple[int, str], tuple[int, str]]()
+    watch, found = Guarded(Known(tasks.mnist())), dict[tuple[int, str], tuple[int, str]]()
     for row in range(0, trace.rows, STEP):
         for alarm in watch.see(trace.take(slice(row, row + STEP))):
             for client, _ in alarm.rows:

@@ -11,10 +11,10 @@ from collections import Counter
 import numpy as np
 
 from tests.attacks import tasks, traces
+from tests.attacks.guarded import Guarded, Known
 from tests.attacks.lookalikes import IMAGES, TABLES, LookAlike, fresh
-from tests.attacks.pieces import Pieces
 from tests.attacks.tasks import Task
-from tests.attacks.watch import Near
+from tests.attacks.watch import Watch
 from tests.bench.common import table
 from tests.statistical import data
 
@@ -33,15 +33,15 @@ def run(rows: str = "1000000", *chosen: str) -> None:
         except data.AbsentError as absent:
             print(f"skipped: {absent}")
             continue
-        near = Near(task, np.random.default_rng(0))
-        lines += [(name, kind, *one(task, make, Pieces(near), each)) for kind, make in found.items()]
+        known = Known(task)
+        lines += [(name, kind, *one(task, make, Guarded(known), each)) for kind, make in found.items()]
     total = sum(int(line[2]) for line in lines)
     headings = ("task", "kind", "rows", "near-duplicates", "exact repeats", "alarms", "verdict attack")
     lines.append(("all", "", str(total), "", "", "", str(sum(int(line[6].split(":")[0]) for line in lines))))
     table("Look-alikes: verdicts", headings, lines)
 
 
-def one(task: Task, make: LookAlike, watch: Pieces, rows: int) -> tuple[str, str, str, str, str]:
+def one(task: Task, make: LookAlike, watch: Watch, rows: int) -> tuple[str, str, str, str, str]:
     """Rows sent, shares of hits and repeats, and alarms by verdict and cause."""
     rng, seen, alarms = np.random.default_rng(11), 0, []
     parts = make(task, fresh(task), rng, PART)
@@ -53,6 +53,6 @@ def one(task: Task, make: LookAlike, watch: Pieces, rows: int) -> tuple[str, str
     causes = Counter(f"{alarm.verdict}/{alarm.cause or '-'}" for alarm in alarms if alarm.verdict != "attack")
     attacks = Counter(f"{alarm.heuristic}/{alarm.cause}" for alarm in alarms if alarm.verdict == "attack")
     told = ", ".join(f"{number} {cause}" for cause, number in causes.most_common()) or "0"
-    share = watch.hits / watch.ring.rows, watch.ring.repeats / watch.ring.rows
+    share = watch.seen.near / watch.seen.rows, watch.seen.repeats / watch.seen.rows
     guilty = f"{attacks.total()}: {dict(attacks)}" if attacks else "0"
     return str(seen), f"{share[0]:.1%}", f"{share[1]:.1%}", told, guilty

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
-
 from tests.attacks import libraries, tasks
-from tests.attacks.pieces import Pieces
-from tests.attacks.watch import Near
+from tests.attacks.guarded import Guarded, Known
 from tests.bench.attacks import VARIANTS, study
 from tests.statistical import data
 
@@ -29,6 +26,5 @@ def run(runs: str = "3", *chosen: str) -> None:
             except (ImportError, data.AbsentError) as absent:
                 print(f"skipped: {absent}")
                 continue
-            near = Near(task, np.random.default_rng(0))
             variants = [variant for variant in VARIANTS if variant.name in CHOSEN]
-            study(task, kinds, partial(Pieces, near), int(runs), variants)
+            study(task, kinds, partial(Guarded, Known(task)), int(runs), variants)
