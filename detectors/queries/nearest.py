@@ -31,15 +31,15 @@ class Nearest:
         self.rows[:, -1] = _EMPTY
         self._tile = np.empty(CHUNK * _TILE, np.float32)
 
-    def find(self, asked: SingleArray, first: int) -> tuple[IntArray, FloatArray]:
+    def find(self, asked: SingleArray, first: int) -> tuple[IntArray, FloatArray, SingleArray]:
         """Put ``asked (k, m)``, k <= `CHUNK`, into the places from ``first`` on, and look each up before that.
 
-        A row of NaN takes a place but is nobody's neighbour and has none. Returns the neighbours' places (-1: none)
-        and distances (NaN: none). Row i sees rows 0..i-1 in their new places, and the old rows in the places that
-        rows i.. are to take.
+        A row of NaN takes a place but is nobody's neighbour and has none. Returns the neighbours' places (-1: none),
+        distances (NaN: none) and coordinates. Row i sees rows 0..i-1 in their new places, and the old rows in the
+        places that rows i.. are to take.
         """
         if len(asked) == 0:
-            return np.zeros(0, np.int64), np.zeros(0)
+            return np.zeros(0, np.int64), np.zeros(0), asked
         places = (first + np.arange(len(asked))) % self.capacity
         known = np.logical_and.reduce(np.isfinite(asked), axis=1)
         fresh = np.where(known[:, None], asked, 0)
@@ -62,7 +62,7 @@ class Nearest:
         none = ~known | (mine[:, -1] == _EMPTY)
         apart = asking[:, :-1].astype(np.float64) - mine[:, :-1]
         distance = np.sqrt(np.einsum("ij,ij->i", apart, apart))
-        return np.where(none, -1, place), np.where(none, np.nan, distance)
+        return np.where(none, -1, place), np.where(none, np.nan, distance), mine[:, :-1]
 
     def others(self, chunk: slice) -> IntArray:
         """Place of the nearest other row of those stored in ``chunk``, which has at most `CHUNK` of them."""

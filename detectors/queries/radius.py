@@ -106,12 +106,15 @@ def distinct(queries: Queries, rng: np.random.Generator) -> IntArray:
     return rng.permutation(usable[np.sort(first)])[:_MOST_ROWS]
 
 
-def calibrate(near: SingleArray, capacity: int) -> tuple[Place, Radius]:
-    """Measure on ``near (n, m)``, distinct benign rows in random order, for a ring of ``capacity`` rows."""
+def calibrate(near: SingleArray, capacity: int) -> tuple[Place, Radius, IntArray]:
+    """Measure on ``near (n, m)``, distinct benign rows in random order, for a ring of ``capacity`` rows.
+
+    Also the position of each row's nearest other one.
+    """
     n, width = near.shape
     if n < _FEWEST_ROWS:
         nothing, none = np.zeros(width, np.float32), np.zeros((0, 0, width + 1), np.float32)
-        return Place(nothing, nothing, nothing, none, np.asarray(0.0)), _no(Reason.FEW_ROWS, capacity, n)
+        return Place(nothing, nothing, nothing, none, np.asarray(0.0)), _no(Reason.FEW_ROWS, capacity, n), np.arange(n)
     size = min(n // (2 * _GROUPS), _LARGEST_GROUP)
     middle, low, high = _bounds(near)
     place = Place(middle, low, high, np.zeros((0, 0, width + 1), np.float32), np.asarray(np.inf))
@@ -119,9 +122,10 @@ def calibrate(near: SingleArray, capacity: int) -> tuple[Place, Radius]:
     anchors = nearest.with_norms(rows[: _GROUPS * size]).reshape(_GROUPS, size, width + 1)
     unit = nearest.spread(rows, anchors, own=True)
     widest = np.quantile(unit, _WIDEST)
-    return place._replace(anchors=anchors, widest=np.asarray(widest)), _measured(
-        rows, np.minimum(unit, widest), capacity
-    )
+    unit = np.minimum(unit, widest)
+    other, _ = nearest.nearest_other(rows)
+    measured = _measured(rows, unit, capacity)
+    return place._replace(anchors=anchors, widest=np.asarray(widest)), measured, other
 
 
 def _bounds(rows: SingleArray) -> tuple[SingleArray, SingleArray, SingleArray]:
@@ -193,7 +197,7 @@ def _repeats(rows: SingleArray, unit: FloatArray, repeats: float, share: float) 
     """Share of rows that repeat one of a full ring: it grows on as it did from half of these rows to all of them."""
     half = float((_nearest(rows, unit, len(rows) // 2 - 1).relative < REPEAT).mean())
     power = min(max(math.log2(repeats / half), 0.0), 1.0) if half > 0 else 1.0
-    return min(repeats * share**-power, 1.0)
+    return min(repeats * math.pow(share, -power), 1.0)
 
 
 def _largest(near: _Near, radius: float) -> float:
@@ -208,8 +212,7 @@ def _largest(near: _Near, radius: float) -> float:
         np.minimum.at(label, other, least)
         label = label[label]
     count = float(np.bincount(label).max())
-    bound: float = special.betaincinv(count + 1, max(len(label) - count, 1e-9), _LEVEL)
-    return bound
+    return float(np.asarray(special.betaincinv(count + 1, max(len(label) - count, 1e-9), _LEVEL)))
 
 
 def refusal(fixed: Radius) -> str:

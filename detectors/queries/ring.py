@@ -17,18 +17,33 @@ Source: Chen, Carlini and Wagner 2019 (stateful detection), Li et al. 2022 (Blac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.queries import nearest, radius
-from detectors.queries.suspicion import Hits, Queries
-from detectors.types import FloatArray, IntArray, Reason, SingleArray
+from detectors.queries import clusters, nearest, radius, trend
+from detectors.queries.cluster import Member
+from detectors.queries.suspicion import Hits, Queries, Suspicion
+from detectors.types import CodeArray, FloatArray, IntArray, Reason, SingleArray
 
 RATE: Final = radius.RATE
 """Share of benign queries that may be hits, beside those that repeat others (`NearFixed.radius.rate` has both)."""
+
+
+_ROWS_A_CLUSTER: Final = 8
+_FEWEST: Final = 64
+
+
+class _Seen(NamedTuple):
+    """Of each stored query, or of a chunk's new ones: client, margin, lead and time."""
+
+    client: NDArray[np.uint64]
+    margin: SingleArray
+    lead: FloatArray
+    time: FloatArray
 
 
 class NearFixed(NamedTuple):
@@ -36,6 +51,7 @@ class NearFixed(NamedTuple):
 
     place: radius.Place
     radius: radius.Radius
+    clusters: clusters.ClustersFixed
 
 
 def calibrate(queries: Queries, capacity: int, rng: np.random.Generator) -> NearFixed:
@@ -45,7 +61,10 @@ def calibrate(queries: Queries, capacity: int, rng: np.random.Generator) -> Near
     hits and `refusal` says why.
     """
     kept = radius.distinct(queries, rng)
-    return NearFixed(*radius.calibrate(queries.near[kept], capacity))
+    known = Queries._make(column[kept] for column in queries)
+    place, measured, neighbour = radius.calibrate(known.near, capacity)
+    rates = RATE, float(measured.rate), float(measured.largest)
+    return NearFixed(place, measured, clusters.calibrate(known, neighbour, rates, rng))
 
 
 def refusal(fixed: NearFixed) -> str:
@@ -71,12 +90,17 @@ class Ring:
         """Queries seen so far."""
         self.repeats = 0
         """Exact repeats among them."""
-        self._near = nearest.Nearest(capacity, len(fixed.place.centre))
+        width = len(fixed.place.centre)
+        self._near = nearest.Nearest(capacity, width)
         self._stored = 0
         self._number = np.full(capacity, -1, np.int64)
         self._digest = np.zeros(capacity, np.uint64)
         self._predicted = np.full(capacity, -1, np.int32)
         self._cluster = np.full(capacity, -1, np.int64)
+        self._seen = _Seen(
+            np.zeros(capacity, np.uint64), np.zeros(capacity, np.float32), np.zeros(capacity), np.zeros(capacity)
+        )
+        self.clusters = clusters.Clusters(fixed.clusters, max(capacity // _ROWS_A_CLUSTER, _FEWEST), width)
         self._when: dict[int, int] = {}
 
     def add(self, queries: Queries) -> Hits:
@@ -94,7 +118,7 @@ class Ring:
         hits.exact[:] = same >= 0
         fresh = np.flatnonzero(~hits.exact)
         placed = self.fixed.place.put(queries.near[fresh])
-        place, distance = self._near.find(placed, first % self.capacity)
+        place, distance, beside = self._near.find(placed, first % self.capacity)
         # The neighbour's place holds one of this chunk's rows if that was stored before the row that asks.
         ahead = (place - first) % self.capacity
         own = (place >= 0) & (ahead < np.arange(len(fresh)))
@@ -106,12 +130,24 @@ class Ring:
         asked = queries.predicted[fresh]
         before = _either(own, other, asked, self._predicted)
         hits.flip[fresh] = hits.hit[fresh] & (before != asked) & (before >= 0) & (asked >= 0)
-        self._label(hits, same, (fresh, own, other, number), first)
-        places = (first + np.arange(len(fresh))) % self.capacity
-        self._number[places], self._predicted[places] = number, asked
+        seen = _Seen(
+            queries.client[fresh],
+            queries.margin[fresh],
+            trend.leads_of(queries.confidence[fresh], queries.margin[fresh]),
+            queries.time[fresh],
+        )
+        new = _Chunk(fresh, number, asked, seen, np.full(len(fresh), -1, np.int64), first)
+        self._label(hits, same, new, (own, other, placed, beside))
+        self._store(new)
         self.rows += len(queries.digest)
         self.repeats += len(queries.digest) - len(fresh)
         return hits
+
+    def _store(self, new: _Chunk) -> None:
+        places = (new.first + np.arange(len(new.row))) % self.capacity
+        self._number[places], self._predicted[places], self._cluster[places] = new.number, new.predicted, new.cluster
+        for name, values in new.seen._asdict().items():
+            getattr(self._seen, name)[places] = values
 
     def _reach(self, placed: SingleArray) -> FloatArray:
         """The radius about each row; 0 where nothing is near by definition."""
@@ -135,23 +171,36 @@ class Ring:
         return same
 
     def _label(
-        self, hits: Hits, same: IntArray, found: tuple[IntArray, NDArray[np.bool_], IntArray, IntArray], first: int
+        self,
+        hits: Hits,
+        same: IntArray,
+        new: _Chunk,
+        neighbour: tuple[NDArray[np.bool_], IntArray, SingleArray, SingleArray],
     ) -> None:
         """Give hits the cluster of their neighbour, and exact repeats that of what they repeat, in order."""
-        fresh, own, other, number = found
-        mine = np.full(len(fresh), -1, np.int64)
-        at = np.cumsum(~hits.exact) - 1  # a row's position among the fresh ones
+        own, other, placed, beside = neighbour
+        before = _Chunk(self._number, self._number, self._predicted, self._seen, self._cluster, 0)
+        at = np.cumsum(~hits.exact) - 1  # a row's position among the new ones
+        oldest = max(self.rows - self.capacity, 0)
         for i in np.flatnonzero(hits.hit | hits.exact).tolist():
             if hits.exact[i]:
                 when = int(same[i])
-                hits.cluster[i] = mine[when - first] if when >= first else self._cluster[when % self.capacity]
+                found = new.cluster[when - new.first] if when >= new.first else self._cluster[when % self.capacity]
+                hits.cluster[i] = found
+                self.clusters.repeat(int(found))
                 continue
-            k = int(at[i])
-            labels, numbers = (mine, number) if own[k] else (self._cluster, self._number)
-            if labels[other[k]] < 0:
-                labels[other[k]] = numbers[other[k]]
-            mine[k] = hits.cluster[i] = labels[other[k]]
-        self._cluster[(first + np.arange(len(fresh))) % self.capacity] = mine
+            k, where = int(at[i]), new if own[at[i]] else before
+            j = int(other[k])
+            if where.cluster[j] < 0:
+                where.cluster[j] = where.number[j]
+            new.cluster[k] = hits.cluster[i] = where.cluster[j]
+            member = new.member(k, new.first + k, placed[k], (int(where.predicted[j]), float(hits.distance[i])))
+            seed = where.member(j, new.first + k - 1, beside[k], (-1, math.nan))
+            self.clusters.join(int(where.cluster[j]), seed, member, oldest=oldest)
+
+    def suspicions(self, least: float) -> list[Suspicion]:
+        """Clusters, and the fleet, whose evidence is a log E of at least ``least`` for near-duplicates."""
+        return self.clusters.suspicions(least, self.repeats, self.rows)
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All that moves."""
@@ -162,6 +211,8 @@ class Ring:
             "digest": self._digest.copy(),
             "predicted": self._predicted.copy(),
             "cluster": self._cluster.copy(),
+            **{f"seen/{name}": column.copy() for name, column in self._seen._asdict().items()},
+            **{f"clusters/{name}": array for name, array in self.clusters.state().items()},
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -174,8 +225,31 @@ class Ring:
         self._digest[:] = arrays["digest"]
         self._predicted[:] = arrays["predicted"]
         self._cluster[:] = arrays["cluster"]
+        for name, column in self._seen._asdict().items():
+            column[:] = arrays[f"seen/{name}"]
+        prefix = "clusters/"
+        self.clusters.restore({name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)})
         kept = range(max(self._stored - self.capacity, 0), self._stored)
         self._when = {int(self._digest[when % self.capacity]): when for when in kept}
+
+
+class _Chunk(NamedTuple):
+    """New queries that are no exact repeats, ``(k,)`` each; ``row`` in the chunk, ``first`` how many came before."""
+
+    row: IntArray
+    number: IntArray
+    predicted: CodeArray
+    seen: _Seen
+    cluster: IntArray
+    first: int
+
+    def member(self, k: int, place: int, near: SingleArray, step: tuple[int, float]) -> Member:
+        """The k-th as a member of a cluster."""
+        client, margin, lead, time = self.seen
+        return Member(
+            int(self.number[k]), place, int(client[k]), int(self.predicted[k]), float(margin[k]), float(lead[k]),
+            float(time[k]), near, *step,
+        )  # fmt: skip
 
 
 def between(queries: Queries, start: int, end: int) -> Queries:
