@@ -10,8 +10,8 @@ from collections.abc import Collection
 from typing import Final, NamedTuple
 
 ROW, QUERY, CLIENT, LABEL, VERSION = "row", "query", "client", "label", "version"
-ALARMS, SUPPORTS, AUDITS = "alarms", "supports", "audits"
-"""It raises alarms on the log, it only speaks beside others, or it runs in `driftwarden audit` alone."""
+ALARMS, SUPPORTS, AUDITS, NOT_BUILT = "alarms", "supports", "audits", "not built"
+"""Alarms on the log, support of others, in `driftwarden audit` alone, or known by name and no more."""
 
 
 class Heuristic(NamedTuple):
@@ -20,7 +20,8 @@ class Heuristic(NamedTuple):
     ``about`` is what it judges: a row, the queries of a cluster or of anybody, a client, labels, or a version.
     ``claim`` is what its alarm says, ``question`` what it asks. Of each group in ``needs`` (keys of
     `detectors.taxonomy.TELEMETRY`) one at least must be logged; ``helps`` is what makes it see more. ``modes`` are the
-    failure modes that it speaks of, ``does`` is `ALARMS`, `SUPPORTS` or `AUDITS`.
+    failure modes that it speaks of, ``does`` is `ALARMS`,
+    `SUPPORTS`, `AUDITS` or `NOT_BUILT`.
     """
 
     name: str
@@ -35,8 +36,8 @@ class Heuristic(NamedTuple):
     does: str = ALARMS
 
     def met(self, given: Collection[str]) -> bool:
-        """Whether the telemetry that is ``given`` is enough."""
-        return not unmet(self, given)
+        """Whether it is built, and the telemetry that is ``given`` is enough."""
+        return self.does != NOT_BUILT and not unmet(self, given)
 
 
 def unmet(heuristic: Heuristic, given: Collection[str]) -> tuple[tuple[str, ...], ...]:
@@ -119,7 +120,7 @@ _QUERIES = (
         "Do queries share most of their hashed windows with an earlier one?",
         (_INPUTS,), ("client",), (_EVASION,),
         "noise of 0.02 on each query",
-        does=SUPPORTS,
+        does=NOT_BUILT,
     ),
     Heuristic(
         "boundary_walk", "H10", QUERY,
@@ -224,6 +225,7 @@ _LABELS = (
         "Does the model, which never saw these labels, firmly contradict them?",
         (_LABEL, ("probabilities", "logits")), ("label_source",), _POISON,
         "a model that was trained on the poison",
+        does=AUDITS,
     ),
     Heuristic(
         "spectral_signature", "H19", LABEL,
@@ -247,6 +249,7 @@ _LABELS = (
         "Do near copies with one label arrive in numbers, or from one source only?",
         (_LABEL, _NEAR), ("label_source", "time"), _POISON,
         "few and unlike rows for each source",
+        does=AUDITS,
     ),
 )  # fmt: skip
 
@@ -287,7 +290,7 @@ def absences(given: Collection[str]) -> dict[tuple[str, ...], tuple[Heuristic, .
     A heuristic that lacks several things stands under the first.
     """
     off: dict[tuple[str, ...], tuple[Heuristic, ...]] = {}
-    for one in HEURISTICS.values():
+    for one in (one for one in HEURISTICS.values() if one.does != NOT_BUILT):
         for group in unmet(one, given)[:1]:
             off[group] = (*off.get(group, ()), one)
     return off
