@@ -5,8 +5,8 @@ Statistic: of the golden inputs that a version answered, the share whose class c
 numbers are logged), the greatest change of a probability, the change of Brier score and of mean confidence less
 accuracy where labels are known; and the share of golden answers that are not the version's own first one.
 Null law: binomial. A new version may change the classes of ``tolerated`` of all inputs, and a version may contradict
-itself on 1 % of repeats; one-sided tails at 20, 40, 80, ... answers and at the whole set, look k spending 1/(k (k + 1))
-of the level. Rates have Clopper-Pearson intervals.
+itself on 1 % of repeats; one-sided tails at 20, 40, 80, ... answers and at the whole set, the k-th look that is
+taken spending 1/(k (k + 1)) of the level. Rates have Clopper-Pearson intervals.
 Sees / blind to: a swapped or re-trained model, broken preprocessing, non-determinism; blind to a backdoored model,
 which answers clean probes as it should unless its trigger is among them.
 Cost: a binary search a row. Memory: 16 versions times the golden answers, at most 1,000 of 64 numbers (4 MB).
@@ -114,7 +114,8 @@ class Golden:
         self._seen = np.zeros((VERSIONS, g), np.bool_)
         self._answer = np.zeros((VERSIONS, g, c), np.float32)
         self._predicted = np.full((VERSIONS, g), -1, np.int32)
-        self._counts = np.zeros((VERSIONS, 5), np.int64)  # repeats, unstable, looks, looks at repeats, last row
+        self._counts = np.zeros((VERSIONS, 3), np.int64)  # repeats, unstable ones, last row
+        self._looks = np.zeros((VERSIONS, 2, 2), np.int64)  # at answers and at repeats: which was the last, how many
         self._rows = 0
 
     def add(self, layout: Layout, rows: Rows) -> NDArray[np.bool_]:
@@ -130,12 +131,12 @@ class Golden:
         which = np.flatnonzero(golden)
         if not len(which):
             return odd
-        short, classes = shortened(given[which]), _classes(rows, given)[which]
+        short, classes = self._comparable(shortened(given[which])), _classes(rows, given)[which]
         versions = np.zeros(len(which), np.int64) if rows.version is None else rows.version[which].astype(np.int64)
         for version in np.unique(versions):
             mine = versions == version
             odd[which[mine]] = self._take(int(version), place[which[mine]], short[mine], classes[mine])
-            self._counts[self._slot(int(version)), 4] = base + int(which[mine][-1])
+            self._counts[self._slot(int(version)), 2] = base + int(which[mine][-1])
         return odd
 
     def comparison(self, version: int) -> Comparison | None:
@@ -153,14 +154,15 @@ class Golden:
         found: list[Suspicion] = []
         for slot in np.flatnonzero(self._version != _NOBODY):
             said = self._comparison(int(slot))
-            for column, tries, hits, chance, heuristic in (
-                (2, said.asked, said.changed, self._tolerated, "golden_set"),
-                (3, said.repeats, said.unstable, UNSTABLE, "output_integrity"),
+            for kind, tries, hits, chance, heuristic in (
+                (0, said.asked, said.changed, self._tolerated, "golden_set"),
+                (1, said.repeats, said.unstable, UNSTABLE, "output_integrity"),
             ):
-                look = _looks(tries, len(self._fixed.digest) if column == 2 else 0)
-                if look > self._counts[slot, column]:
-                    self._counts[slot, column] = look
-                    found.append(self._suspicion(int(slot), said, heuristic, (tries, hits, chance, look)))
+                due = _looks(tries, 0 if kind else len(self._fixed.digest))
+                if due > self._looks[slot, kind, 0]:
+                    self._looks[slot, kind] = due, self._looks[slot, kind, 1] + 1
+                    tried = tries, hits, chance, int(self._looks[slot, kind, 1])
+                    found.append(self._suspicion(int(slot), said, heuristic, tried))
         return found
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -171,6 +173,7 @@ class Golden:
             "answer": self._answer.copy(),
             "predicted": self._predicted.copy(),
             "counts": self._counts.copy(),
+            "looks": self._looks.copy(),
             "rows": np.array(self._rows, np.int64),
         }
 
@@ -180,7 +183,8 @@ class Golden:
             raise ValueError(f"`arrays` holds answers {arrays['answer'].shape}, not {self._answer.shape}")
         self._version, self._seen = arrays["version"].copy(), arrays["seen"].copy()
         self._answer, self._predicted = arrays["answer"].copy(), arrays["predicted"].copy()
-        self._counts, self._rows = arrays["counts"].copy(), int(arrays["rows"])
+        self._counts, self._looks = arrays["counts"].copy(), arrays["looks"].copy()
+        self._rows = int(arrays["rows"])
 
     def _slot(self, version: int) -> int:
         """Where a version is kept; a new one takes the place of the one unheard of for longest."""
@@ -188,10 +192,16 @@ class Golden:
         if len(found):
             return int(found[0])
         free = np.flatnonzero(self._version == _NOBODY)
-        slot = int(free[0]) if len(free) else int(np.argmin(self._counts[:, 4]))
+        slot = int(free[0]) if len(free) else int(np.argmin(self._counts[:, 2]))
         self._version[slot] = version
-        self._seen[slot], self._predicted[slot], self._answer[slot], self._counts[slot] = False, -1, 0.0, 0
+        self._seen[slot], self._predicted[slot], self._answer[slot] = False, -1, 0.0
+        self._counts[slot], self._looks[slot] = 0, 0
         return slot
+
+    def _comparable(self, given: SingleArray) -> SingleArray:
+        """Answers of the reference's kind; of another kind (classes alone, for probabilities) nothing but the class."""
+        width = self._fixed.answer.shape[1]
+        return given if given.shape[1] == width else np.full((len(given), width), np.nan, np.float32)
 
     def _take(self, version: int, place: IntArray, given: SingleArray, classes: CodeArray) -> NDArray[np.bool_]:
         """Keep first answers, compare later ones with them."""
@@ -203,7 +213,8 @@ class Golden:
         self._seen[slot, new] = True
         self._answer[slot, new], self._predicted[slot, new] = given[first], classes[first]
         with np.errstate(over="ignore", invalid="ignore"):
-            odd: NDArray[np.bool_] = (np.abs(given - self._answer[slot, place]) > SAME).any(axis=1) & repeat
+            odd: NDArray[np.bool_] = (np.abs(given - self._answer[slot, place]) > SAME).any(axis=1)
+        odd = (odd | (classes != self._predicted[slot, place])) & repeat
         self._counts[slot, :2] += [int(repeat.sum()), int(odd.sum())]
         return odd
 
@@ -211,6 +222,7 @@ class Golden:
         seen, fixed = self._seen[slot], self._fixed
         before, after = fixed.answer[seen].astype(np.float64), self._answer[slot, seen].astype(np.float64)
         apart = np.abs(after - before).max(axis=1, initial=0.0)
+        numbers = apart[np.isfinite(apart)]
         was, now = fixed.predicted[seen], self._predicted[slot, seen]
         changed = np.where((was >= 0) & (now >= 0), was != now, apart > SAME)
         hits, asked = int(changed.sum()), int(seen.sum())
@@ -222,7 +234,7 @@ class Golden:
         mean = float(known.mean()) if len(known) else np.nan
         repeats, unstable = (int(count) for count in self._counts[slot, :2])
         low, high = float(binomial.lower(hits, asked, _LEVEL)), float(binomial.upper(hits, asked, _LEVEL))
-        greatest, usual = float(apart.max(initial=0.0)), float(apart.mean()) if asked else np.nan
+        greatest, usual = float(numbers.max(initial=0.0)), float(numbers.mean()) if len(numbers) else np.nan
         return Comparison(
             int(self._version[slot]), asked, hits, low, high, greatest, usual,
             len(known), mean, mean - error, mean + error, calibration, repeats, unstable,
@@ -233,7 +245,7 @@ class Golden:
         log_p = float(binomial.log_tail(hits, tries, chance)) + float(np.log(look * (look + 1.0)))
         facts = {name: float(value) for name, value in said._asdict().items() if name != "version"}
         changed = self._seen[slot] & (self._fixed.predicted != self._predicted[slot])
-        last = int(self._counts[slot, 4])
+        last = int(self._counts[slot, 2])
         return Suspicion(
             heuristic, "fleet", said.version, float("nan"), min(log_p, 0.0), tries, hits, 0, last, (),
             facts | {"tolerated": chance}, self._fixed.row[changed][:32],

@@ -6,8 +6,8 @@ Statistic: rows are comparable within a cell of the space of inputs (k-means of 
 versions saw, with the later version's shares w_c: D = sum_c w_c (p1_c - p0_c) for each class and for each band of
 confidence; with labels the same for "is right", within bands of confidence: that is the change of calibration.
 Null law: z = (|D| - tolerated) / sd, sd^2 = tau sum_c w_c^2 (v1_c / n1_c + v0_c / n0_c) with shares smoothed by 1/2,
-one-sided, Bonferroni over classes; looks at 200, 400, 800, ... rows of the later version, look k spending
-1/(k (k + 1)).
+one-sided, Bonferroni over classes; looks at 200, 400, 800, ... rows of the later version, the k-th one that
+is taken spending 1/(k (k + 1)).
 Sees / blind to: a release that answers otherwise, better or worse, and a model file replaced under an old name (by its
 digest); blind to changes within a cell that cancel, and to what inputs outside the cells changed at the same moment.
 Cost: a look-up a row. Memory: 8 versions of 64 (cells, bands) x 64 (classes) counts; counts beyond 65,536 rows of a
@@ -110,7 +110,7 @@ class Versions:
             np.zeros((KEPT, BANDS, 2)),
         ]
         self._model = np.zeros(KEPT, np.uint64)
-        self._numbers = np.zeros((KEPT, 5), np.int64)  # rows, first row, last row, the version before, looks
+        self._numbers = np.zeros((KEPT, 6), np.int64)  # rows, first and last row, version before, last look due, looks
         self._rows = 0
 
     def add(self, batch: Batch) -> list[Suspicion]:
@@ -134,8 +134,8 @@ class Versions:
             look = int(np.log2(rows / LEAST)) + 1 if rows >= LEAST else 0
             before = np.flatnonzero(self._version == self._numbers[slot, 3])
             if look > self._numbers[slot, 4] and len(before) and self._numbers[before[0], 0] >= LEAST:
-                self._numbers[slot, 4] = look
-                found.append(self._suspicion(int(slot), int(before[0]), look))
+                self._numbers[slot, 4:] = look, self._numbers[slot, 5] + 1
+                found.append(self._suspicion(int(slot), int(before[0]), int(self._numbers[slot, 5])))
         return found
 
     def changes(self, version: int, before: int) -> dict[str, Change]:
@@ -175,7 +175,7 @@ class Versions:
         before = int(self._version[np.argmax(last)]) if known.any() else _NOBODY
         slot = int(np.argmin(last))
         self._version[slot], self._model[slot] = version, 0
-        self._numbers[slot] = [0, row, row, before, 0]
+        self._numbers[slot] = [0, row, row, before, 0, 0]
         for counts in self._counts:
             counts[slot] = 0.0
         return slot

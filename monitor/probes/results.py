@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from detectors.maths import binomial
 from detectors.queries.suspicion import Suspicion
-from detectors.types import FloatArray
+from detectors.rows.layout import Rows
+from detectors.types import Block, FloatArray
 
 RANDOM, GOLDEN = "random", "golden"
 """Why a row is probed: to say what is usual, or for its known answer; anything else is a suspicion."""
@@ -63,6 +64,31 @@ def suspicions(results: Sequence[Result]) -> list[Suspicion]:
         if look:
             found.append(_judged(client, mine[: LEAST * 2 ** (look - 1)], look, (threshold, rate)))
     return found
+
+
+def golden_answers(
+    results: Sequence[Result], digests: Mapping[int, int], version: int, classes: Mapping[str, int] | None = None
+) -> Rows | None:
+    """Answers to golden rows as `detectors.golden.Golden` takes them; None without any.
+
+    ``digests`` are those of the golden rows by their number, ``version`` the number of the version that was asked,
+    ``classes`` the class of each name that a model answers with (by default the names are the classes' numbers).
+    Answers with another number of probabilities than the first one are left out.
+    """
+    mine = [one for one in results if one.why == GOLDEN and one.number in digests]
+    mine = [one for one in mine if len(one.probabilities) == len(mine[0].probabilities)]
+    if not mine:
+        return None
+    said = [one.names[int(one.probabilities.argmax())] for one in mine]
+    known = {name: int(name) for name in said if name.isdecimal()} if classes is None else classes
+    p = np.stack([one.probabilities for one in mine]).astype(np.float32)
+    return Rows(
+        block=Block(np.zeros((len(mine), 0)), np.zeros((len(mine), 0), np.int32), np.zeros(0, np.int64)),
+        digest=np.array([digests[one.number] for one in mine], np.uint64),
+        predicted=np.array([known.get(name, -1) for name in said], np.int32),
+        probabilities=p if p.shape[1] > 1 else None,
+        version=np.full(len(mine), version, np.int32),
+    )
 
 
 def _judged(client: int, mine: Sequence[Result], look: int, usual: tuple[float, float]) -> Suspicion:
