@@ -54,7 +54,7 @@ def video(task: Task, draw: Fresh, rng: np.random.Generator, part: int) -> Itera
     clients, clock = names(3, rng), _Clock(rng, 0.04 / 3)
     while True:
         frames = max(part // 3, 2)
-        rows = np.stack([_filmed(task, scene, frames, 0.01, rng) for scene in draw(3, rng)], axis=1)
+        rows = np.stack([_filmed(task, scene, frames, (0.5, 0.01), rng) for scene in draw(3, rng)], axis=1)
         rows = rows.reshape(frames * 3, -1)
         yield trace_of(rows, task.answer(rows), np.tile(clients, frames), clock.times(len(rows), even=True), "video")
 
@@ -65,14 +65,16 @@ def ambiguous_video(task: Task, draw: Fresh, rng: np.random.Generator, part: int
     while True:
         some = draw(1000, rng)
         scene = some[np.argmin(margin(task.answer(some)))]
-        rows = _filmed(task, scene, part, 0.02, rng)
+        rows = _filmed(task, scene, part, (0.1, 0.02), rng)
         yield trace_of(rows, task.answer(rows), int(client[0]), clock.times(part, even=True), "ambiguous video")
 
 
-def _filmed(task: Task, scene: SingleArray, frames: int, sigma: float, rng: np.random.Generator) -> SingleArray:
-    """Frames of one scene that sways to and fro by half a pixel."""
-    image = scene.reshape(task.image)
-    way = 0.5 * np.sin(np.arange(frames) / 15 + rng.uniform(0, 6))[:, None, None]
+def _filmed(
+    task: Task, scene: SingleArray, frames: int, size: tuple[float, float], rng: np.random.Generator
+) -> SingleArray:
+    """Frames of one scene that sways to and fro; ``size`` is by how many pixels, and the noise."""
+    image, (sway, sigma) = scene.reshape(task.image), size
+    way = sway * np.sin(np.arange(frames) / 15 + rng.uniform(0, 6))[:, None, None]
     left, right = np.roll(image, -1, axis=1), np.roll(image, 1, axis=1)
     moved = image + np.maximum(way, 0) * (right - image) + np.maximum(-way, 0) * (left - image)
     return _grainy(task, moved.reshape(frames, -1).astype(np.float32), sigma, rng)

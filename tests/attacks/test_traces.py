@@ -121,7 +121,7 @@ def test_retries_are_byte_for_byte_the_same() -> None:
 def test_an_ambiguous_object_is_answered_now_so_now_so_with_low_margins() -> None:
     sent = look("ambiguous video")
     made = traces.queries(sent, sent.inputs[:, :8])
-    assert (np.diff(made.predicted) != 0).sum() > 10
+    assert (np.diff(made.predicted) != 0).sum() > 50
     assert np.median(made.margin) < 0.3
     calm = traces.queries(look("video"), sent.inputs[:, :8])
     assert np.median(calm.margin) > 0.5

@@ -1,7 +1,7 @@
 """Query attacks in ordinary traffic: ``attacks [RUNS] [TASK...]``, tasks glyphs, mnist, spambase, adult, log.
 
 Each run is one sender with 400 queries of one attack, a fifth of the traffic once it has begun, after 900 ordinary rows
-from 50 clients; queries hold natural values (8 bits, whole numbers). Evidence is read after every query and judged every
+from 50 clients; queries hold natural values (8 bits, whole numbers). Evidence is read with every query and judged each
 512 rows, by the agent's guard. Found: an alarm about the attacker's rows (of any verdict, and of the verdict `attack`);
 queries are those of the attack until then. Accused: alarms about ordinary rows. Variants: any values, noise on every
 query, four ordinary rows under the attacker's name for each query, and the queries spread over 10 and 100 names.
