@@ -257,6 +257,10 @@ TREE: Final = Tree(
 """The tree that incidents are judged by."""
 
 
+_OF_ONE = ("frames_regular", "steps_smooth", "many_scales")
+"""What says something of one scene or search, and nothing of all traffic together."""
+
+
 def facts_of(one: Suspicion) -> dict[str, float]:
     """A suspicion's own facts with what its form says: rows, senders, and of labels whether one source gives them."""
     heuristic = HEURISTICS.get(one.heuristic)
@@ -265,7 +269,8 @@ def facts_of(one: Suspicion) -> dict[str, float]:
         facts["clients"] = max(float(len(one.clients)), one.facts.get("names", 0.0))
     if heuristic is not None and heuristic.about == LABEL:
         facts |= {"one_source": float(one.about != "fleet"), "every_source": float(one.about == "fleet")}
-    return facts | dict(one.facts)
+    alone = _OF_ONE if one.about == "fleet" else ()
+    return facts | {name: value for name, value in one.facts.items() if name not in alone}
 
 
 def gathered(

@@ -340,6 +340,12 @@ def test_odd_labels_of_one_source_are_poison_and_of_all_a_change_of_what_is_righ
 def test_a_suspicion_knows_its_rows_and_senders_unless_its_facts_say_more() -> None:
     assert facts_of(suspicion("near_duplicates", "cluster")) == {"rows": 100.0, "clients": 2.0}
     assert facts_of(suspicion("near_duplicates", "cluster", clients=40.0))["clients"] == 40.0
+    assert facts_of(suspicion("near_duplicates", "fleet", names=40.0))["clients"] == 40.0
+
+
+def test_all_traffic_together_is_no_scene() -> None:
+    assert "frames_regular" in facts_of(suspicion("near_duplicates", "cluster", frames_regular=1.0))
+    assert "frames_regular" not in facts_of(suspicion("near_duplicates", "fleet", frames_regular=1.0))
 
 
 def test_a_fact_that_several_suspicions_of_one_cluster_repeat_is_paid_for_once() -> None:
