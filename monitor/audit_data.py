@@ -99,7 +99,10 @@ def _read(paths: tuple[str, ...], option: str, asked: Asked) -> pa.RecordBatch:
     table = pa.Table.from_batches(batches, schema=tables.schema).combine_chunks()
     if not table.num_rows:
         raise AuditError(f"{option}: {paths[0]} has no rows; name a table with some")
-    return table.to_batches(max_chunksize=None)[0]
+    whole = table.to_batches(max_chunksize=None)
+    if len(whole) > 1:
+        raise AuditError(f"{option}: a column holds more than 2 GB of text; leave it out, or audit the rows in parts")
+    return whole[0]
 
 
 def _named(asked: Asked) -> Iterable[tuple[str, str]]:

@@ -23,17 +23,22 @@ REASONS = {
     "label_floods": "one of many copies, or of copies with other labels",
     "unlike_trusted": "unlike any trusted row: its label was not judged",
 }
-_BONUS = {"spectral_signature": 1.0, "activation_clustering": 1.0, "label_floods": 1.0, "unlike_trusted": 0.5}
+_BONUS = {"spectral_signature": 1.0, "activation_clustering": 1.0, "label_floods": 1.0}
 
 
 def overall(found: Audit) -> FloatArray:
-    """One score a row ``(n,)``: contradictions, and something more for each other heuristic that names the row."""
+    """One score a row ``(n,)``: contradictions, and something more for each other heuristic that names the row.
+
+    A row that cannot be judged because no trusted row is like it stands between those that agree and those that do not.
+    """
     n = len(found.prepared.new.label)
     told = [found.scores[name].score for name in ("label_disagreement", "label_noise") if name in found.scores]
     total = np.sum([np.nan_to_num(one, nan=-2.0) for one in told], axis=0) if told else np.zeros(n)
     for name, bonus in _BONUS.items():
         if name in found.scores:
             total = total + bonus * found.scores[name].named
+    if "unlike_trusted" in found.scores:
+        total = np.where(found.scores["unlike_trusted"].named, np.maximum(total, 0.0), total)
     return np.asarray(total, np.float64)
 
 

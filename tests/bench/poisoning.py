@@ -54,7 +54,7 @@ def _npz(*path: str) -> dict[str, NDArray[np.generic]]:
         return dict(found)
 
 
-def _mnist(rng: np.random.Generator) -> Set:
+def _mnist(_rng: np.random.Generator) -> Set:
     found = _npz("mnist_shift", "mnist_t10k.npz")
     x = found["images"].reshape(-1, 784).astype(np.float32) / 255
     y, first = found["labels"].astype(np.int32), found["split"] == 0
@@ -62,7 +62,8 @@ def _mnist(rng: np.random.Generator) -> Set:
     def patched(rows: NDArray[np.floating]) -> NDArray[np.floating]:
         out = rows.reshape(-1, 28, 28).copy()
         out[:, 24:27, 24:27] = 1
-        return out.reshape(-1, 784)
+        flat: NDArray[np.floating] = out.reshape(-1, 784)
+        return flat
 
     return Set("mnist, pixels (64 axes)", Rows(x[~first], y[~first]), Rows(x[first], y[first]), _axes, patched)
 
@@ -107,7 +108,7 @@ def _spambase(rng: np.random.Generator) -> Set:
     )
 
 
-def _columns(trusted: NDArray[np.floating], new: NDArray[np.floating], rng: np.random.Generator) -> Space:
+def _columns(trusted: NDArray[np.floating], _new: NDArray[np.floating], _rng: np.random.Generator) -> Space:
     def batch(rows: NDArray[np.floating]) -> pa.RecordBatch:
         return pa.RecordBatch.from_arrays(
             [pa.array(one) for one in rows.T], names=[f"x{j}" for j in range(rows.shape[1])]
@@ -133,7 +134,7 @@ def _embeddings(rng: np.random.Generator) -> Set:
     shift = 0.5 * x.std(axis=0) * rng.choice([-1.0, 1.0], x.shape[1])
 
     def moved(rows: NDArray[np.floating]) -> NDArray[np.floating]:
-        return rows + shift
+        return np.asarray(rows + shift)
 
     half = len(order) // 2
     return Set(
@@ -189,9 +190,8 @@ def _row(one: Set, kind: str, share: float, repetitions: int, rng: np.random.Gen
         seconds.append(time.process_time() - began)
         score = overall(got)
         top = np.argsort(-score, kind="stable")[: 2 * int(bad.sum())]
-        nearest = got.scores["label_disagreement"].score
         recall = bad[top].sum() / max(int(bad.sum()), 1)
-        area = auroc(np.nan_to_num(nearest, nan=-2), bad) if share else np.nan
+        area = auroc(score, bad) if share else np.nan
         found.append((area, recall if share else np.nan, got.suspicious, len(got.findings)))
     mean = np.mean(np.array(found, float), axis=0)
     figures = [f"{mean[0]:.3f}", f"{mean[1]:.2f}"] if share else ["", ""]
@@ -258,7 +258,7 @@ def _mnist_classes(rng: np.random.Generator) -> Iterator[list[object]]:
     given = _npz("poisoning", "mnist_poisoned_train.npz")
     kept = _npz("mnist_shift", "mnist_t10k.npz")
     x, y = given["images"].reshape(-1, 784).astype(np.float32) / 255, given["labels_given"].astype(np.int32)
-    trusted = kept["split"] > 0
+    trusted = kept["split"] != 0
     x0, y0 = kept["images"][trusted].reshape(-1, 784).astype(np.float32) / 255, kept["labels"][trusted].astype(np.int32)
     encode = _axes(x0, x, rng)
     fixed = labels.fit(encode(x0), y0, 10, rng)
