@@ -5,11 +5,13 @@ the two versions by more than ``tolerated``. H1: one does.
 Statistic: rows are comparable within a cell of the space of inputs (k-means of the reference). Over the cells that both
 versions saw, with the later version's shares w_c: D = sum_c w_c (p1_c - p0_c) for each class and for each band of
 confidence; with labels the same for "is right", within bands of confidence: that is the change of calibration.
-Null law: z = (|D| - tolerated) / sd, sd^2 = tau sum_c w_c^2 (v1_c / n1_c + v0_c / n0_c) with shares smoothed by 1/2,
+A model is not accused of what its inputs may have done within cells: the total variation by which they moved between
+cells is allowed beside ``tolerated``.
+Null law: z = (|D| - allowed) / sd, sd^2 = tau sum_c w_c^2 (v1_c / n1_c + v0_c / n0_c) with shares smoothed by 1/2,
 one-sided, Bonferroni over classes; looks at 200, 400, 800, ... rows of the later version, the k-th one that
 is taken spending 1/(k (k + 1)).
 Sees / blind to: a release that answers otherwise, better or worse, and a model file replaced under an old name (by its
-digest); blind to changes within a cell that cancel, and to what inputs outside the cells changed at the same moment.
+digest); blind to changes within a cell that cancel, and to a release that comes together with a shift of its size.
 Cost: a look-up a row. Memory: 8 versions of 64 (cells, bands) x 64 (classes) counts; counts beyond 65,536 rows of a
 version are halved, so that it is remembered as it was lately (the one result that depends on how rows are batched).
 Source: H21 and row 9 of the table of observables; direct standardisation as in Fleiss, Levin and Paik 2003, ch. 19.
@@ -144,8 +146,10 @@ class Versions:
         if not all(len(found) for found in slots):
             return {}
         later, earlier = (int(found[0]) for found in slots)
+        inputs = self._counts[0].sum(axis=2)
+        allowed = self._tolerated + moved(inputs[later], inputs[earlier], self._tau)
         pairs = zip(_KINDS, self._counts, strict=True)
-        return {kind: compared(each[later], each[earlier], self._tolerated, self._tau) for kind, each in pairs}
+        return {kind: compared(each[later], each[earlier], allowed, self._tau) for kind, each in pairs}
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything that moves."""
@@ -213,11 +217,20 @@ class Versions:
         spent = np.log(max(len(known), 1)) + np.log(look * (look + 1.0))
         rows, first, last = (int(number) for number in self._numbers[slot, :3])
         facts = {f"{kind}_{name}": float(value) for kind, one in every.items() for name, value in one._asdict().items()}
-        facts |= {"before": float(self._version[before]), "tolerated": self._tolerated}
+        shift = moved(self._counts[0][slot].sum(axis=1), self._counts[0][before].sum(axis=1), self._tau)
+        facts |= {"before": float(self._version[before]), "tolerated": self._tolerated, "inputs_moved": shift}
         return Suspicion(
             "version_change", "fleet", int(self._version[slot]), float("nan"),
             float(min(min(known, default=0.0) + spent, 0.0)), rows, rows, first, last, (), facts, np.zeros(0, np.int64),
         )  # fmt: skip
+
+
+def moved(later: FloatArray, earlier: FloatArray, tau: float = 1.0) -> float:
+    """By how much inputs moved between cells ``(cells,)``: total variation of what exceeds two standard errors."""
+    n1, n0 = max(float(later.sum()), 1.0), max(float(earlier.sum()), 1.0)
+    share = (later + earlier) / max(n1 + n0, 1.0)
+    error = np.sqrt(tau * share * (1 - share) * (1 / n1 + 1 / n0))
+    return 0.5 * float(np.maximum(np.abs(later / n1 - earlier / n0) - 2.0 * error, 0.0).sum())
 
 
 def compared(later: FloatArray, earlier: FloatArray, tolerated: float, tau: float = 1.0) -> Change:

@@ -41,6 +41,7 @@ _BLURRED = 0.01
 _TELLING = 20
 """Values beside the most frequent one that must lie on a grid before it is one."""
 _LEAST_ROWS = 50
+_LEVELS = 1_024
 _PIXELS = 1 << 22
 """Pixels of the reference that are looked at, at most."""
 
@@ -58,7 +59,8 @@ class IntegrityFixed(NamedTuple):
     """``checked (u,)`` masks of the kinds that are checked of each unit, ``image_checked ()`` of pixels.
 
     ``columns (p,)`` and ``pixels (1,)`` are what numbers must be like, ``image ()`` the position in ``Block.vectors``
-    (-1: none). ``flagged (K,)`` of ``rows ()`` held-out rows fail each kind.
+    (-1: none); pixels on no grid, but of few values (standardised ones), must be one of ``levels (l,)``.
+    ``flagged (K,)`` of ``rows ()`` held-out rows fail each kind.
     """
 
     checked: NDArray[np.uint8]
@@ -67,6 +69,7 @@ class IntegrityFixed(NamedTuple):
     image: IntArray
     image_checked: NDArray[np.uint8]
     pixels: Column
+    levels: FloatArray
     flagged: IntArray
     rows: IntArray
 
@@ -116,14 +119,17 @@ def fit(layout: Layout, grid: Grid, summary: Summary, block: Block) -> Integrity
     if half < _LEAST_ROWS:
         watched[:] = False
     numeric = layout.features[layout.features < p]
-    pixels = _pixels(layout, block)
+    images = _pixels(layout, block)
+    pixels: FloatArray = images[: len(images) // 2].ravel().astype(np.float64)
+    column = _column(pixels)
     fixed = IntegrityFixed(
         checked=np.where(watched, _checkable(grid, summary), 0).astype(np.uint8),
         columns=_columns(block.numeric[:half]),
         relations=mine(block.numeric, numeric),
         image=np.array(layout.image[0] if len(layout.image) else -1, np.int64),
         image_checked=np.array(MISSING | RANGE | GRID if half >= _LEAST_ROWS else 0, np.uint8),
-        pixels=_column(pixels[: len(pixels) // 2].ravel().astype(np.float64)),
+        pixels=column,
+        levels=np.zeros(0) if column.step[0] else _levels(pixels),
         flagged=np.zeros(len(KINDS), np.int64),
         rows=np.array(0, np.int64),
     )
@@ -248,15 +254,33 @@ def _image(fixed: IntegrityFixed, block: Block) -> tuple[NDArray[np.uint8], Floa
     images = block.vectors[position]
     missing = np.isnan(images).any(axis=1)
     outside = ((images < fixed.pixels.low) | (images > fixed.pixels.high)).any(axis=1)
-    step = float(fixed.pixels.step[0])
-    off, distance = np.zeros(missing.shape, np.bool_), np.full(len(images), np.nan)
-    if step:
-        wide = images.astype(np.float64)
-        np.any(_off(wide, fixed.pixels.step, fixed.pixels.error)[0], axis=1, out=off)
-        with np.errstate(over="ignore", invalid="ignore"):
-            distance = np.abs(wide / step - np.rint(wide / step)).mean(axis=1)
+    off, distance = _off_levels(fixed, images.astype(np.float64))
     mask = missing * MISSING + outside * RANGE + off * GRID
     return mask.astype(np.uint8) & fixed.image_checked, distance
+
+
+def _levels(pixels: FloatArray) -> FloatArray:
+    """The values of pixels if they are few and come again, ascending; none otherwise."""
+    levels, counts = np.unique(pixels[np.isfinite(pixels)], return_counts=True)
+    few = 3 <= len(levels) <= _LEVELS and len(levels) * _TELLING <= int(counts.sum())
+    return levels if few else np.zeros(0)
+
+
+def _off_levels(fixed: IntegrityFixed, x: FloatArray) -> tuple[NDArray[np.bool_], FloatArray]:
+    """Which images ``(n,)`` have pixels that no reference image had, and how far off they are, in steps."""
+    step, levels, error = float(fixed.pixels.step[0]), fixed.levels, float(fixed.pixels.error[0])
+    with np.errstate(over="ignore", invalid="ignore"):
+        if step:
+            distance = np.abs(x / step - np.rint(x / step))
+            off, _ = _off(x, fixed.pixels.step, fixed.pixels.error)
+        elif len(levels):
+            place = np.clip(np.searchsorted(levels, x), 1, len(levels) - 1)
+            apart = np.minimum(np.abs(x - levels[place - 1]), np.abs(x - levels[place]))
+            distance = apart / float(np.median(np.diff(levels)))
+            off = apart > np.abs(x) * error
+        else:
+            return np.zeros(len(x), np.bool_), np.full(len(x), np.nan)
+        return np.any(off, axis=1), np.mean(distance, axis=1)
 
 
 def _calibrated(fixed: IntegrityFixed, block: Block, half: int) -> IntegrityFixed:

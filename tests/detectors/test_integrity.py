@@ -144,6 +144,19 @@ def test_unrounded_pixels_are_found_and_their_distance_to_the_grid_told() -> Non
     assert not integrity.check(fixed, block_of(plain[:40], images=rounded)).rows.any()
 
 
+def test_standardised_pixels_are_known_by_their_levels() -> None:
+    plain, scale = np.zeros((1_000, 0)), np.float32(0.3081)
+    fixed = fitted(block_of(plain, images=(images(1_000, 8) - np.float32(0.1307)) / scale), image=True)
+    assert float(fixed.pixels.step[0]) == 0
+    assert len(fixed.levels) == 256
+    clean = (images(40, 9) - np.float32(0.1307)) / scale
+    noisy = clean + np.random.default_rng(2).normal(0, 0.05, clean.shape).astype(np.float32)
+    assert not integrity.check(fixed, block_of(plain[:40], images=clean)).rows.any()
+    found = integrity.check(fixed, block_of(plain[:40], images=noisy))
+    assert (found.image & integrity.GRID).all()
+    assert found.off_grid.min() > 0.1
+
+
 def test_expected_miss_an_attacker_who_rounds_to_the_training_grid_is_not_seen() -> None:
     fixed = fitted(block_of(np.zeros((600, 0)), images=images(600, 8)), image=True)
     attack = np.clip(np.rint(images(200, 10) * 255) + 8, 0, 255).astype(np.float32) / np.float32(255)

@@ -70,6 +70,17 @@ def test_inputs_that_shift_with_the_release_are_not_taken_for_a_change_of_the_mo
     assert told.log_p > np.log(0.01)
 
 
+def test_expected_miss_a_release_that_comes_with_a_shift_of_its_size_is_not_told() -> None:
+    alone, together = Versions(), Versions()
+    for judge, shift in ((alone, 0.0), (together, 1.0)):
+        judge.add(answers(inputs(8_000, 1), 1))
+        judge.add(answers(inputs(4_000, 2, shift), 2, bias=0.6))
+    told = together.suspicions()[0]
+    assert worst(alone) < np.log(1e-6)
+    assert told.facts["inputs_moved"] > 0.3
+    assert told.log_p > np.log(0.05)
+
+
 def test_a_change_of_calibration_is_told_where_labels_are_known() -> None:
     near, later = inputs(6_000, 1), inputs(6_000, 2)
     judge = Versions()
