@@ -1,7 +1,8 @@
-"""The measured reference on disk: a folder of five files, portable, without pickle, verified when read.
+"""The measured reference on disk: a folder of six files, portable, without pickle, verified when read.
 
 `manifest.json` holds the format version, the SHA-256 of the other files, the plan and all names; `arrays.npz` the
 numbers; `views.npz` the encoders and samples of the joint views, with what the default detectors measured on them;
+`security.npz` what single rows, senders and labels are held against;
 `vocabularies.arrow` and `sample.arrow` are Arrow IPC files. A folder is written beside its place and renamed into it,
 so that a reader sees a whole one.
 """
@@ -38,8 +39,9 @@ from monitor.schema import Plan
 FORMAT = 3
 """Raised when the files change their meaning; a reader refuses other numbers."""
 MANIFEST = "manifest.json"
-_ARRAYS, _VIEWS, _WORDS, _SAMPLE = "arrays.npz", "views.npz", "vocabularies.arrow", "sample.arrow"
-_FILES = (_ARRAYS, _VIEWS, _WORDS, _SAMPLE)
+_ARRAYS, _VIEWS, _SECURITY = "arrays.npz", "views.npz", "security.npz"
+_WORDS, _SAMPLE = "vocabularies.arrow", "sample.arrow"
+_FILES = (_ARRAYS, _VIEWS, _SECURITY, _WORDS, _SAMPLE)
 _GRID = ("centre", "scale", "lut", "edges", "centres", "used", "open_vocabulary", "ordered")
 _SUMMARY = ("numeric", "codes", "missing", "nonfinite", "new", "faults", "sums", "mix")
 _ENCODERS: dict[str, type[Any]] = {"columns": ColumnsEncoder, "vector": VectorEncoder, "scores": ScoreEncoder}
@@ -53,6 +55,7 @@ def write(fitted: Fitted, directory: Path | str) -> None:
     contents = {
         _ARRAYS: _pack(fitted),
         _VIEWS: _pack_views(fitted.reference.views),
+        _SECURITY: npz.pack(fitted.security),
         _WORDS: _ipc(_words(fitted)),
         _SAMPLE: _ipc(fitted.sample),
     }
@@ -103,7 +106,9 @@ def load(directory: Path | str) -> Fitted:
     with _blame(folder / _VIEWS):
         views = _unpack_views(manifest["views"], npz.unpack(contents[_VIEWS]))
     reference = Reference(grid, summary, arrays["tau"], arrays["tau_missing"], strata, views)
-    return Fitted(plan, reference, vocabularies, sample, rows, created, notes, segments)
+    with _blame(folder / _SECURITY):
+        security = npz.unpack(contents[_SECURITY])
+    return Fitted(plan, reference, vocabularies, sample, rows, created, notes, segments, security)
 
 
 def _segments(grid_id: str, listed: list[list[Any]], arrays: dict[str, Any]) -> Segments:

@@ -132,7 +132,7 @@ def fit(config: Path, out: Path, model: str | None, *, as_json: bool) -> None:
         with _progress() as progress:
             fitted = fitted_of(one, progress=progress)
         place = out if len(chosen) == 1 else out / one.name
-        artefact.write(prepared(fitted), place)
+        artefact.write(prepared(fitted, one), place)
         if as_json:
             documents.append({"model": one.name, "artefact": str(place), **document_of(fitted)})
         else:

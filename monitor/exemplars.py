@@ -119,7 +119,7 @@ def _influence(fitted: Fitted, window: Decoded, trusted: Decoded) -> pa.Table | 
     """
     layout = layout_of(fitted.plan, fitted.reference.grid)
     encoder = _embedding(fitted, int(layout.embedding))
-    reader = Reader(fitted.plan, fitted.reference.grid, layout, Pseudonyms(_UNUSED_KEY))
+    reader = Reader(fitted, Pseudonyms(_UNUSED_KEY))
     asked, known = reader.rows(window), reader.rows(trusted)
     if encoder is None or known.label is None or known.probabilities is None or asked.predicted is None:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
@@ -20,7 +21,7 @@ class Fitted:
 
     ``segments`` are the summaries of the rows of each segment's values, on the same grid. ``sample`` are at most
     10,000 rows and about 16 MB, in the reference's order and columns. ``notes`` are sentences for the person who
-    fitted it.
+    fitted it. ``security`` is what `monitor.security.measured` measured, by path; empty if nobody asked for it.
     """
 
     plan: Plan
@@ -31,3 +32,4 @@ class Fitted:
     created: float
     notes: tuple[str, ...] = ()
     segments: Segments = field(default_factory=dict)
+    security: Mapping[str, Any] = field(default_factory=dict)

@@ -39,7 +39,7 @@ def main(place: str) -> int:
 
     model = Model.model_validate_json(sys.stdin.read())
     try:
-        artefact.write(prepared(measure(Tables(model.reference.paths), model)), Path(place))
+        artefact.write(prepared(measure(Tables(model.reference.paths), model), model), Path(place))
     except ConfigError as error:
         sys.stdout.write(json.dumps({"faults": error.faults}) + "\n")
         return REFUSED

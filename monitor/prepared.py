@@ -16,6 +16,7 @@ import numpy as np
 from detectors.multivariate.joint import JointFixed
 from detectors.multivariate.witness import WitnessFixed
 from detectors.registry import JOINT, WITNESS, Tolerances
+from monitor.config import Model
 from monitor.fitted import Fitted
 from monitor.joint import rng_of
 
@@ -24,8 +25,10 @@ KINDS: dict[str, type[Any]] = {"e_witness": WitnessFixed, "joint_min_p": JointFi
 """Detectors whose measurements are kept; none of them depends on the tolerances."""
 
 
-def prepared(fitted: Fitted) -> Fitted:
-    """The same with every view measured."""
+def prepared(fitted: Fitted, model: Model) -> Fitted:
+    """The same with every view measured, and what single rows and their senders are held against."""
+    from monitor.security.measured import measure
+
     witness, joint = WITNESS(Tolerances()), JOINT["joint_min_p"](Tolerances())
     views = []
     for i, view in enumerate(fitted.reference.views):
@@ -34,7 +37,9 @@ def prepared(fitted: Fitted) -> Fitted:
             joint.name: joint.fit(view, rng_of(fitted.reference, i, 0)),
         }
         views.append(dataclasses.replace(view, measured=made))
-    return dataclasses.replace(fitted, reference=dataclasses.replace(fitted.reference, views=tuple(views)))
+    reference = dataclasses.replace(fitted.reference, views=tuple(views))
+    security = measure(fitted, model.security) if model.guarded else {}
+    return dataclasses.replace(fitted, reference=reference, security=security)
 
 
 def flat(measured: Mapping[str, Any]) -> dict[str, Any]:

@@ -121,7 +121,7 @@ class References:
 
     def _take_over(self, watched: Watched, learner: Learner, config: Config) -> Watched:
         """Measure the rows, keep the artefact, and begin with it."""
-        fitted = prepared(learner.fit())
+        fitted = prepared(learner.fit(), watched.model)
         begun = self._begin(watched.model, fitted, config)
         artefact.write(fitted, self._place(watched.model, "learned" if watched.act is None else "rebaselined"))
         if watched.act is not None:

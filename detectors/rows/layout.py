@@ -39,7 +39,7 @@ class Rows(NamedTuple):
     sender's name, 0 where a row names none. ``predicted`` and ``label`` are classes 0..C-1, -1 where missing.
     ``probabilities (n, C)`` and ``logits (n, C)``, a row of NaN where missing. ``time`` is in seconds since the epoch.
     ``version`` is a number for each model version. ``source`` is a keyed hash of who gave the label, ``latency`` in
-    seconds.
+    seconds, ``model`` a keyed hash of the model's files.
     """
 
     block: Block
@@ -53,3 +53,4 @@ class Rows(NamedTuple):
     version: CodeArray | None = None
     source: DigestArray | None = None
     latency: FloatArray | None = None
+    model: DigestArray | None = None

@@ -69,6 +69,7 @@ class Cases:
     cases: dict[Key, Case] = field(default_factory=dict)
     verdicts: dict[tuple[str, str], int] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
+    versions: dict[int, str] = field(default_factory=dict)
 
     def judge(
         self,
@@ -115,6 +116,8 @@ class Cases:
         """What people read: the sender's name if it is known, else its pseudonym."""
         if about == "client":
             return f"client {self.names.get(who) or f'{who & (2**64 - 1):016x}'}"
+        if about == "version":
+            return f"version {self.versions.get(who, str(who))}"
         return "all senders" if about == "fleet" else f"{about} {who}"
 
     def _case(self, key: Key) -> Case | None:

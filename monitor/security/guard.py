@@ -7,9 +7,9 @@ the others go on. It answers nobody: what it finds goes where findings go, and n
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,24 +17,20 @@ from numpy.typing import NDArray
 
 from detectors.decide.concentration import Verdict, concentration
 from detectors.heuristics import HEURISTICS
-from detectors.queries import membership
-from detectors.queries.clients import Clients
-from detectors.queries.fleet import Fleet
-from detectors.queries.ring import Ring
 from detectors.queries.suspicion import Hits, Queries, Suspicion
-from detectors.rows import outputs
 from detectors.rows.layout import Rows
-from detectors.types import FloatArray, IntArray
+from detectors.types import IntArray
+from detectors.versions import Batch, cells_of
 from monitor import arrays as npz
 from monitor.config import Model
 from monitor.decode import Decoded
 from monitor.evidence import NO_HISTOGRAMS, pack_evidence
 from monitor.report import Told
 from monitor.security.cases import STREAM, Case, Cases, Facts, Key, Now
-from monitor.security.measured import Measured, flags_of, queries_of
+from monitor.security.measured import Measured, flags_of, place_of, queries_of
 from monitor.security.pace import Pace
+from monitor.security.parts import Parts, none, some
 from monitor.security.reader import Reader
-from monitor.windows import rows_of
 
 SHARE = 0.1
 """Share of the model's budget of false alarms that goes to the guard."""
@@ -46,7 +42,6 @@ CONCENTRATION_ROWS = 20_000
 """Newest rows among which one sender is told from all."""
 _SHOWN = 20
 """Rows kept as evidence with a finding."""
-_FAULTS = ("integrity", "output_integrity")
 _T = TypeVar("_T")
 
 
@@ -75,37 +70,23 @@ class Guard:
     ) -> None:
         """``names`` are the ids of configuration and grid, for findings; ``silent`` heuristics lack a column."""
         self.model, self.fixed, self.reader, self.tally = model, fixed, reader, Tally()
-        self.kinds = tuple(str(kind) for kind in fixed.clients.kinds)
+        self.kinds = tuple(str(kind) for kind in fixed.held.clients.kinds)
         self.active = {name: name not in silent for name in HEURISTICS}
         self._names, self._timer = names, timer
         self._pace = Pace(model.security.rows_per_second)
         self._failures: dict[str, str] = {}
-        self._begin()
-
-    def _begin(self) -> None:
-        """Everything that moves, from nothing."""
-        settings, fixed = self.model.security, self.fixed
-        self.clients = Clients(fixed.clients, settings.clients)
-        self.ring = Ring(fixed.near, settings.queries) if settings.queries >= 2 else None
-        self.outputs = outputs.Outputs(fixed.single.outputs, fixed.single.layout)
-        known = [kind for kind in self.kinds if kind != membership.KIND]
-        rates = (fixed.clients.flagged[: len(known)], fixed.clients.asked[: len(known)])
-        self.fleet = Fleet(known, *rates, self._smallest(known))
-        self.cases = Cases(self.model.name, *self._names, hold=self.model.hold)
+        self._replaced: list[Suspicion] = []
+        self.parts = Parts(model, fixed)
+        self.cases = Cases(model.name, *names, hold=model.hold)
         self._number = self._looked = 0
 
     def suspects(self, most: int) -> list[tuple[str, str, float]]:
         """The senders with most evidence against them: pseudonym, heuristic, log E; at most ``most``."""
-        who, log_e = self.clients.log_e()
+        who, log_e = self.parts.clients.log_e()
         strongest = log_e.max(axis=1, initial=0.0)
         chosen = [i for i in np.argsort(-strongest, kind="stable")[:most] if strongest[i] > 0]
         names = self.cases.called
         return [(names("client", int(who[i])), self.kinds[int(log_e[i].argmax())], float(strongest[i])) for i in chosen]
-
-    def _smallest(self, kinds: Sequence[str]) -> FloatArray:
-        """The rise of each kind's rate that matters: a fault's, or a shift's."""
-        alarms = self.model.alarms
-        return np.array([alarms.smallest_fault if kind in _FAULTS else alarms.smallest_shift for kind in kinds])
 
     def feed(self, decoded: Decoded, version: str, now: float, panes: int, length: float) -> Told | None:
         """Take a batch; ``panes`` have been closed so far, ``length`` is A of the whole model in panes.
@@ -132,24 +113,45 @@ class Guard:
         """Show some rows to every part."""
         n = rows.block.rows
         self._number += n
-        queries = queries_of(self.fixed.single.scores.spaces, rows)
+        queries = queries_of(self.fixed.held.single.scores.spaces, rows)
         hits = self._tried("near_duplicates", lambda: self._hits(queries), none(n))
         wrong = self._tried("output_integrity", lambda: self._wrong(rows), np.zeros(n, bool))
-        found = self._tried("row_scores", lambda: flags_of(self.fixed.single, rows, queries, hits.hit, wrong), None)
+        found = self._tried(
+            "row_scores", lambda: flags_of(self.fixed.held.single, rows, queries, hits.hit, wrong), None
+        )
         if found is None:
             return
-        self._tried("clients", lambda: self.clients.add(queries, hits, found.flags, found.odd, found.asked), None)
-        self._tried("fleet", lambda: self.fleet.add(found.flags, found.asked & ~hits.exact[:, None]), None)
+        self._tried("clients", lambda: self.parts.clients.add(queries, hits, found.flags, found.odd, found.asked), None)
+        self._tried("fleet", lambda: self.parts.fleet.add(found.flags, found.asked & ~hits.exact[:, None]), None)
+        self._tried("label_disagreement", lambda: self._labelled(rows), None)
+        self._tried("version_change", lambda: self._versions(rows, queries), None)
         for kind, number in zip(found.kinds, (found.flags & found.asked).sum(axis=0).tolist(), strict=True):
             self.tally.flags[kind] = self.tally.flags.get(kind, 0) + number
 
     def _wrong(self, rows: Rows) -> NDArray[np.bool_]:
         """Answers that no sound model gives."""
-        wrong: NDArray[np.bool_] = self.outputs.add(rows, rows.latency).kinds != 0
+        wrong: NDArray[np.bool_] = self.parts.outputs.add(rows, rows.latency).kinds != 0
         return wrong
 
+    def _labelled(self, rows: Rows) -> None:
+        """Labels against their trusted neighbours."""
+        if self.parts.feedback is not None and rows.label is not None and (rows.label >= 0).any():
+            place = place_of(self.fixed.held.single.scores.spaces, rows.block)
+            self.parts.feedback.add(rows, place, rows.source)
+
+    def _versions(self, rows: Rows, queries: Queries) -> None:
+        """Answers by version on comparable rows, and to golden inputs."""
+        self.parts.golden.add(self.fixed.held.single.layout, rows)
+        if rows.version is not None:
+            cell = cells_of(self.fixed.held.cells, queries.near)
+            nobody = np.full(len(cell), -1, np.int32)
+            label = nobody if rows.label is None else rows.label
+            confidence = queries.confidence.astype(np.float64)
+            told = (rows.version, cell, queries.predicted, confidence, label, rows.model)
+            self._replaced += self.parts.versions.add(Batch(*told))
+
     def _hits(self, queries: Queries) -> Hits:
-        return none(len(queries.digest)) if self.ring is None else self.ring.add(queries)
+        return none(len(queries.digest)) if self.parts.ring is None else self.parts.ring.add(queries)
 
     def _tried(self, name: str, work: Callable[[], _T], otherwise: _T) -> _T:
         try:
@@ -169,22 +171,32 @@ class Guard:
         length: float,
     ) -> Told | None:
         """Weigh the evidence; ``chosen`` rows of ``rows`` are those numbered from ``first`` on."""
-        level = float(np.log(length / SHARE) + np.log(max((self.clients.born + 1) / max(panes, 1), 1.0)))
+        level = float(np.log(length / SHARE) + np.log(max((self.parts.clients.born + 1) / max(panes, 1), 1.0)))
         moment = float(np.nanmax(rows.time, initial=-np.inf)) if rows.time is not None else now
         at = Now(panes, moment if np.isfinite(moment) else now, self._number, level)
         nobody: list[Suspicion] = []
-        told = self._tried("clients", lambda: self.clients.suspicions(level), nobody)
-        told = told + self._tried("fleet", lambda: self.fleet.suspicions(level), nobody)
+        told = self._tried("clients", lambda: self.parts.clients.suspicions(level), nobody)
+        told = told + self._tried("fleet", lambda: self.parts.fleet.suspicions(level), nobody)
+        if (feedback := self.parts.feedback) is not None:
+            told = told + self._tried("label_disagreement", lambda: feedback.suspicions(level), nobody)
+        told = told + self._tried("version_change", lambda: self._of_versions(level), nobody)
         if self.model.security.client_names == "plain" and told:
             known = self.reader.names(batch, self.model.columns.client)
             suspects = {one.who for one in told if one.about == "client"}
             self.cases.names |= {who: name for who, name in known.items() if who in suspects}
+        self.cases.versions = {number: name or "without a name" for name, number in self.reader.versions.items()}
         news = self.cases.judge(told, self.kinds, self._located(told), at)
         findings = tuple((finding, self._shown(batch, rows, chosen, first, group)) for finding, group in news)
         back = tuple(self.cases.ended(at))
         if not (findings or back or self._failures):
             return None
         return Told(STREAM, findings, back, dict(self._failures))
+
+    def _of_versions(self, level: float) -> list[Suspicion]:
+        """Versions that answer otherwise, or whose files are others."""
+        found = [*self._replaced, *self.parts.versions.suspicions(), *self.parts.golden.suspicions()]
+        self._replaced = []
+        return [one._replace(about="version") for one in found if -one.log_p >= level]
 
     def _located(self, told: list[Suspicion]) -> dict[Key, Facts]:
         """Whether one sender stands out in what is flagged, or everybody is flagged more often, by subject."""
@@ -203,8 +215,8 @@ class Guard:
     def concentrated(self, kind: str) -> tuple[set[int], Verdict]:
         """Senders who stand out in one kind of flag among the newest rows, and what that means."""
         place = self.kinds.index(kind)
-        client, flagged, asked = self.clients.counts(kind, self._number - CONCENTRATION_ROWS)
-        expected = float(self.fixed.clients.flagged[place] / max(self.fixed.clients.asked[place], 1.0))
+        client, flagged, asked = self.parts.clients.counts(kind, self._number - CONCENTRATION_ROWS)
+        expected = float(self.fixed.held.clients.flagged[place] / max(self.fixed.held.clients.asked[place], 1.0))
         found = concentration(flagged, asked, expected=expected)
         return {int(who) for who in client[found.suspects]}, found.verdict
 
@@ -222,47 +234,23 @@ class Guard:
 
     def state(self) -> bytes:
         """Everything that moves."""
-        parts: dict[str, Any] = {"clients": self.clients, "outputs": self.outputs, "fleet": self.fleet}
-        if self.ring is not None:
-            parts["ring"] = self.ring
-        arrays = {f"{name}/{key}": one for name, part in parts.items() for key, one in part.state().items()}
         cases = [
             [*key, {**asdict(case), "heuristics": sorted(case.heuristics)}] for key, case in self.cases.cases.items()
         ]
         text = json.dumps({"cases": cases, "counts": [self._number, self._looked]})
-        return npz.pack({**arrays, "text": np.frombuffer(text.encode(), np.uint8)})
+        return npz.pack({**self.parts.state(), "text": np.frombuffer(text.encode(), np.uint8)})
 
     def restore(self, blob: bytes) -> None:
         """Go on from a state; one of other settings is left alone, and everything begins anew."""
+        arrays = npz.unpack(blob)
         try:
-            self._restore(npz.unpack(blob))
+            said = json.loads(arrays["text"].tobytes())
+            self.parts.restore(arrays)
+            cases = {(about, int(who)): Case(**case) for about, who, case in said["cases"]}
+            self._number, self._looked = said["counts"]
         except (KeyError, ValueError, IndexError, TypeError):
-            self._begin()
-
-    def _restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        said = json.loads(arrays["text"].tobytes())
-        parts: dict[str, Any] = {"clients": self.clients, "outputs": self.outputs, "fleet": self.fleet}
-        if self.ring is not None:
-            parts["ring"] = self.ring
-        for name, part in parts.items():
-            part.restore(_below(arrays, f"{name}/"))
-        self._number, self._looked = said["counts"]
-        for about, who, case in said["cases"]:
-            self.cases.cases[about, int(who)] = Case(**{**case, "heuristics": frozenset(case["heuristics"])})
-
-
-def none(n: int) -> Hits:
-    """No hits at all."""
-    no = [np.zeros(n, bool) for _ in range(3)]
-    nowhere = np.full(n, -1, np.int64)
-    return Hits(np.full(n, np.nan, np.float32), nowhere, no[0], no[1], no[2], nowhere.copy())
-
-
-def some(rows: Rows, chosen: IntArray) -> Rows:
-    """Some rows, in their order."""
-    parts: Any = (None if part is None else part[chosen] for part in rows[1:])
-    return Rows(rows_of(rows.block, chosen), *parts)
-
-
-def _below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
-    return {name.removeprefix(prefix): one for name, one in arrays.items() if name.startswith(prefix)}
+            self.parts = Parts(self.model, self.fixed)
+            return
+        for case in cases.values():
+            case.heuristics = frozenset(case.heuristics)
+        self.cases.cases = cases

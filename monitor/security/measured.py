@@ -6,25 +6,33 @@ its own rule.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors import golden, versions
+from detectors.poisoning import labels
 from detectors.queries import clients, ring, senders
 from detectors.queries.suspicion import Queries
 from detectors.rows import confidence, integrity, outputs, scores, spaces
 from detectors.rows.layout import Layout, Rows
-from detectors.types import FloatArray
+from detectors.types import Block, FloatArray, SingleArray
 from monitor.decode import Decoder
 from monitor.fitted import Fitted
+from monitor.prepared import flat, rebuilt, under
 from monitor.sections import Security
+from monitor.security.layout import layout_of
+from monitor.security.pseudonyms import Pseudonyms
 from monitor.security.reader import Reader
 
 ODD_RATE = 0.005
 """Share of reference rows that a heuristic for single rows may call odd."""
 LOW_MARGIN = 0.01
 """Share of reference rows whose margin counts as low."""
+MOST_TRUSTED = 4_096
+"""Trusted rows that a label is compared with."""
+_NO_KEY = bytes(32)
 _PIECE = 32
 """Neighbouring rows that stay together when the sample is parted."""
 
@@ -39,12 +47,24 @@ class Single(NamedTuple):
     margin: FloatArray
 
 
-class Measured(NamedTuple):
-    """What single rows, near-duplicates and senders are held against."""
+class Held(NamedTuple):
+    """What single rows, near-duplicates, senders and versions are held against.
+
+    ``cells`` are the centres of the parts of the inputs' space within which versions are compared.
+    """
 
     single: Single
     near: ring.NearFixed
     clients: senders.ClientsFixed
+    cells: SingleArray
+
+
+class Measured(NamedTuple):
+    """All that was measured; ``labels`` is None where the reference has too few of them."""
+
+    held: Held
+    labels: labels.LabelsFixed | None
+    golden: golden.GoldenFixed
 
 
 class Flags(NamedTuple):
@@ -56,10 +76,14 @@ class Flags(NamedTuple):
     odd: FloatArray
 
 
-def measure(fitted: Fitted, layout: Layout, reader: Reader, settings: Security, seed: int = 0) -> Measured:
-    """Measure the reference's sample, for the number of queries that will be remembered."""
+def measure(fitted: Fitted, settings: Security, seed: int = 0) -> dict[str, Any]:
+    """Measure the reference's sample, for the number of queries that will be remembered, as arrays to be kept.
+
+    Nothing of it depends on anybody's key.
+    """
+    layout, reader = layout_of(fitted.plan, fitted.reference.grid), Reader(fitted, Pseudonyms(_NO_KEY))
     grid, summary = fitted.reference.grid, fitted.reference.summary
-    rows = reader.rows(Decoder(fitted.plan, grid, fitted.vocabularies).decode(fitted.sample))
+    rows = _sample(fitted, reader)
     rng = np.random.default_rng(seed)
     scored = scores.fit(layout, grid, summary, rows.block, rows.label, rng)
     queries = queries_of(scored.spaces, rows)
@@ -72,7 +96,46 @@ def measure(fitted: Fitted, layout: Layout, reader: Reader, settings: Security, 
         np.array(np.quantile(margin, LOW_MARGIN) if len(margin) else np.nan, np.float64),
     )
     near = ring.calibrate(queries, max(settings.queries, 2), rng)
-    return Measured(single, near, _senders(single, rows, queries, len(reader.classes), settings, rng))
+    known = _senders(single, rows, queries, len(reader.classes), rng, training=False)
+    held = Held(single, near, known, versions.centres(queries.near, rng))
+    trusted = _labels(scored, rows, len(reader.classes), rng)
+    return flat({"held": held, **({} if trusted is None else {"labels": trusted})})
+
+
+def measured(fitted: Fitted, reader: Reader, settings: Security, seed: int = 0) -> Measured:
+    """What was kept with the reference, or measured now where it is of other settings; with the ``reader``'s key."""
+    kept = fitted.security
+    if not kept or int(kept["held/near/capacity"]) != max(settings.queries, 2):
+        kept = measure(fitted, settings, seed)
+    held = rebuilt(Held, under("held", kept))
+    trusted = under("labels", kept)
+    rows = _sample(fitted, reader)
+    rng = np.random.default_rng(seed)
+    if settings.training:
+        queries = queries_of(held.single.scores.spaces, rows)
+        known = _senders(held.single, rows, queries, len(reader.classes), rng, training=True)
+        held = held._replace(clients=known)
+    probes = golden.fit(held.single.layout, rows, rng)
+    return Measured(held, rebuilt(labels.LabelsFixed, trusted) if trusted else None, probes)
+
+
+def _sample(fitted: Fitted, reader: Reader) -> Rows:
+    return reader.rows(Decoder(fitted.plan, fitted.reference.grid, fitted.vocabularies).decode(fitted.sample))
+
+
+def place_of(known: spaces.Spaces, block: Block) -> SingleArray:
+    """Where labels are compared with their neighbours' ``(n, d)``: the embedding, else the model's inputs."""
+    z = spaces.embedding(known, block)
+    return z if z.shape[1] else spaces.inputs(known, block)
+
+
+def _labels(scored: scores.RowsFixed, rows: Rows, classes: int, rng: np.random.Generator) -> labels.LabelsFixed | None:
+    if rows.label is None:
+        return None
+    try:
+        return labels.fit(place_of(scored.spaces, rows.block), rows.label, classes, rng, MOST_TRUSTED)
+    except ValueError:  # too few labelled rows to trust
+        return None
 
 
 def flags_of(fixed: Single, rows: Rows, queries: Queries, hit: NDArray[np.bool_], answers: NDArray[np.bool_]) -> Flags:
@@ -99,15 +162,16 @@ def _senders(
     rows: Rows,
     queries: Queries,
     classes: int,
-    settings: Security,
     rng: np.random.Generator,
+    *,
+    training: bool,
 ) -> senders.ClientsFixed:
     """What senders are held against, on every other piece of the sample."""
     n = rows.block.rows
     wrong = outputs.Outputs(fixed.outputs, fixed.layout).add(rows, rows.latency).kinds != 0
     known = flags_of(fixed, rows, queries, np.zeros(n, bool), wrong)
     held = np.flatnonzero((np.arange(n) // _PIECE) % 2 == 1)
-    training = np.flatnonzero((np.arange(n) // _PIECE) % 2 == 0) if settings.training else np.zeros(0, np.int64)
+    others = np.flatnonzero((np.arange(n) // _PIECE) % 2 == 0)
     found = clients.calibrate(
         known.kinds,
         known.flags[held],
@@ -116,7 +180,7 @@ def _senders(
         classes,
         rng,
         asked=known.asked[held],
-        training=clients.Known(queries.digest[training], queries.near[training]) if len(training) else None,
+        training=clients.Known(queries.digest[others], queries.near[others]) if training else None,
     )
     flagged = found.flagged.copy()
     for kind, rate in {"near_duplicates": ring.RATE, **dict.fromkeys(scores.HEURISTICS, ODD_RATE)}.items():

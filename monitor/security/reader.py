@@ -10,13 +10,12 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 
-from detectors.grid import Grid
-from detectors.rows.layout import DigestArray, Layout, Rows
+from detectors.rows.layout import DigestArray, Rows
 from detectors.types import Block, CodeArray, FloatArray, SingleArray
 from monitor import columns
 from monitor.decode import Decoded, labels_of
-from monitor.schema import Plan
-from monitor.security.layout import classes
+from monitor.fitted import Fitted
+from monitor.security.layout import classes, layout_of
 from monitor.security.pseudonyms import Pseudonyms
 
 MOST_VERSIONS = 64
@@ -26,9 +25,11 @@ MOST_VERSIONS = 64
 class Reader:
     """Reads the rows of one model."""
 
-    def __init__(self, plan: Plan, grid: Grid, layout: Layout, pseudonyms: Pseudonyms) -> None:
-        """Keep what is where."""
-        self._roles, self._layout, self._pseudonyms = plan.roles, layout, pseudonyms
+    def __init__(self, fitted: Fitted, pseudonyms: Pseudonyms) -> None:
+        """Keep what is where; `ConfigError` if the image's shape does not fit its vectors."""
+        plan, grid = fitted.plan, fitted.reference.grid
+        self._roles, self._layout, self._pseudonyms = plan.roles, layout_of(plan, grid), pseudonyms
+        layout = self._layout
         self._p = len(grid.numeric_names)
         place = int(layout.prediction)
         names = grid.labels[place - self._p] if place >= 0 else ()
@@ -57,6 +58,7 @@ class Reader:
             version=self._version(decoded, version),
             source=self._hashed(batch, roles.source),
             latency=self._latency(batch),
+            model=self._hashed(batch, roles.artefact),
         )
 
     def names(self, batch: pa.RecordBatch, role: str | None) -> dict[int, str]:

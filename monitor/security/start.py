@@ -9,8 +9,7 @@ from monitor.config import Model
 from monitor.coverage import switched_off
 from monitor.fitted import Fitted
 from monitor.security.guard import Guard
-from monitor.security.layout import layout_of
-from monitor.security.measured import measure
+from monitor.security.measured import measured
 from monitor.security.pseudonyms import Pseudonyms
 from monitor.security.reader import Reader
 
@@ -19,12 +18,10 @@ def guard_of(model: Model, fitted: Fitted, key: bytes, config_id: str, timer: Ca
     """The model's guard, None where it is switched off; one line in the log for each column that it misses."""
     if not model.guarded:
         return None
-    grid = fitted.reference.grid
-    layout = layout_of(fitted.plan, grid)
-    reader = Reader(fitted.plan, grid, layout, Pseudonyms(key))
+    reader = Reader(fitted, Pseudonyms(key))
     off = switched_off(model, fitted)
     for absence in off:
         log.get("guard").info(absence.sentence, model=model.name)
-    fixed = measure(fitted, layout, reader, model.security)
+    fixed = measured(fitted, reader, model.security)
     silent = frozenset(name for absence in off for name in absence.heuristics)
-    return Guard(model, fixed, reader, names=(config_id, grid.id), silent=silent, timer=timer)
+    return Guard(model, fixed, reader, names=(config_id, fitted.reference.grid.id), silent=silent, timer=timer)

@@ -158,9 +158,9 @@ def _guard(made: _Maker, guard: Guard, shown: int) -> None:
         made.put("driftwarden_row_flags_total", number, kind)
     for heuristic, active in guard.active.items():
         made.put("driftwarden_heuristic_active", float(active), heuristic)
-    made.put("driftwarden_exact_repeats_total", 0 if guard.ring is None else guard.ring.repeats)
-    made.put("driftwarden_clients_tracked", guard.clients.remembered)
-    made.put("driftwarden_clients_evicted_total", guard.clients.evicted)
+    made.put("driftwarden_exact_repeats_total", 0 if guard.parts.ring is None else guard.parts.ring.repeats)
+    made.put("driftwarden_clients_tracked", guard.parts.clients.remembered)
+    made.put("driftwarden_clients_evicted_total", guard.parts.clients.evicted)
     for (heuristic, verdict), number in guard.cases.verdicts.items():
         made.put("driftwarden_suspicions_total", number, heuristic, verdict)
     for suspect, heuristic, log_e in guard.suspects(shown):

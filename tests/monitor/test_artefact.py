@@ -20,7 +20,7 @@ from monitor.reference import fit
 from monitor.schema import Roles
 from monitor.sections import Season
 
-FILES = ("manifest.json", "arrays.npz", "views.npz", "vocabularies.arrow", "sample.arrow")
+FILES = ("manifest.json", "arrays.npz", "views.npz", "security.npz", "vocabularies.arrow", "sample.arrow")
 
 
 @pytest.fixture(scope="module")

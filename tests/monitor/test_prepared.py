@@ -21,7 +21,7 @@ def fitted() -> Fitted:
 
 
 def test_measurements_come_back_bit_for_bit(fitted: Fitted, tmp_path: Path) -> None:
-    made = prepared(fitted)
+    made = prepared(fitted, model())
     artefact.write(made, tmp_path / "art")
     (before,), (after,) = made.reference.views, artefact.load(tmp_path / "art").reference.views
     assert after.measured.keys() == KINDS.keys()
@@ -34,7 +34,7 @@ def test_measurements_come_back_bit_for_bit(fitted: Fitted, tmp_path: Path) -> N
 
 def test_the_engine_takes_them_and_judges_as_without(fitted: Fitted) -> None:
     said = []
-    for one in (fitted, prepared(fitted)):
+    for one in (fitted, prepared(fitted, model())):
         it = ModelStreams(model(), one, config_id="test", timer=lambda: 0.0)
         if one.reference.views[0].measured:
             assert it.engine.joint.fixed[0] is one.reference.views[0].measured["e_witness"]
@@ -45,7 +45,7 @@ def test_the_engine_takes_them_and_judges_as_without(fitted: Fitted) -> None:
 
 
 def test_measurements_of_another_version_are_made_anew(fitted: Fitted) -> None:
-    arrays = flat(prepared(fitted).reference.views[0].measured)
+    arrays = flat(prepared(fitted, model()).reference.views[0].measured)
     assert deep(arrays).keys() == KINDS.keys()
     del arrays["e_witness/tau"]
     arrays["joint_min_p/spectral/more"] = np.zeros(1)

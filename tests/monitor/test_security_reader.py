@@ -52,7 +52,7 @@ def fitted() -> Fitted:
 def read(fitted: Fitted, given: pa.Table, key: bytes = KEY) -> Rows:
     grid = fitted.reference.grid
     decoded = Decoder(fitted.plan, grid, fitted.vocabularies).decode(given.combine_chunks().to_batches()[0])
-    return Reader(fitted.plan, grid, layout_of(fitted.plan, grid), Pseudonyms(key)).rows(decoded, "v1")
+    return Reader(fitted, Pseudonyms(key)).rows(decoded, "v1")
 
 
 def test_the_layout_finds_features_answers_and_the_image(fitted: Fitted) -> None:
@@ -155,7 +155,7 @@ def test_the_key_is_made_once_and_kept_from_others(tmp_path: Path) -> None:
 
 def test_versions_are_numbered_and_capped(fitted: Fitted) -> None:
     grid = fitted.reference.grid
-    reader = Reader(fitted.plan, grid, layout_of(fitted.plan, grid), Pseudonyms(KEY))
+    reader = Reader(fitted, Pseudonyms(KEY))
     decoded = Decoder(fitted.plan, grid, fitted.vocabularies).decode(table(2).to_batches()[0])
     numbers = [reader.rows(decoded, f"v{i}").version for i in range(100)]
     assert {int(one[0]) for one in numbers if one is not None} == set(range(64))
