@@ -34,7 +34,7 @@ LENGTH = 10_000.0
 class Known:
     """A task's configuration and its measured reference, for many guards."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, *, training: bool = False) -> None:
         self.task = task
         image = {"image": "image", "image_shape": [*task.image, 1]} if task.image[0] else {}
         roles = {
@@ -45,7 +45,9 @@ class Known:
             "label": "truth",
             **image,
         }
-        self.model = Model.model_validate({"name": task.name, "reference": "r.parquet", "columns": roles})
+        security = {"training": training}
+        document = {"name": task.name, "reference": "r.parquet", "columns": roles, "security": security}
+        self.model = Model.model_validate(document)
         rng = np.random.default_rng(0)
         rows = traces.traffic(task.reference, task.answer, rng)
         reference = table(task, rows).append_column("truth", pa.array(task.reference_labels.astype(str)))
@@ -107,7 +109,7 @@ class Guarded:
     @property
     def seen(self) -> Seen:
         """Counts so far."""
-        repeats = 0 if self.guard.ring is None else self.guard.ring.repeats
+        repeats = 0 if self.guard.parts.ring is None else self.guard.parts.ring.repeats
         return Seen(self._rows, self.guard.tally.flags.get("near_duplicates", 0), repeats)
 
     def see(self, trace: Trace) -> list[Alarm]:
@@ -121,8 +123,8 @@ class Guarded:
         told = self.guard.feed(self._decoder.decode(batch), "v1", float(trace.time[-1]), panes, LENGTH)
         if told is not None and told.failures:
             raise RuntimeError(str(told.failures))
-        bar = math.log(LENGTH / guards.SHARE) + max(math.log((self.guard.clients.born + 1) / panes), 0.0)
-        who, log_e = self.guard.clients.log_e()
+        bar = math.log(LENGTH / guards.SHARE) + max(math.log((self.guard.parts.clients.born + 1) / panes), 0.0)
+        who, log_e = self.guard.parts.clients.log_e()
         names = np.array([self._hashes.get(one, 0) for one in who.tolist()], np.uint64)
         found = self._alarms.of_senders(self._rows, names, log_e, bar)
         judged = [(one._replace(clients=self._named(one)), verdict, cause) for one, verdict, cause in self._cases.heard]

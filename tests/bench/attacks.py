@@ -89,7 +89,7 @@ def study(
     for variant in variants:
         for kind in kinds.items():
             rngs = [np.random.default_rng((7, seed)) for seed in range(runs)]
-            outcomes = [one(task, kind, variant, factory(), rng)[0] for rng in rngs]
+            outcomes = [one(scene(task, kind, variant, rng), factory())[0] for rng in rngs]
             lines.append((variant.name, kind[0], *_line(outcomes)))
             every += [(variant.name, outcome) for outcome in outcomes]
     lines += [("all: " + v.name, "", *_line([o for name, o in every if name == v.name])) for v in variants]
@@ -130,28 +130,26 @@ def _middle(queries: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> str:
     return f"{middle:.0f}" if np.isfinite(middle) else "-"
 
 
-def one(
-    task: Task, kind: tuple[str, Attack], variant: Variant, watch: Watch, rng: np.random.Generator
-) -> tuple[Outcome, list[Alarm]]:
-    """One attacker in fresh traffic, until the traffic ends or the verdict is an attack; and wrong alarms."""
-    trace = scene(task, kind, variant, rng)
+def one(trace: Trace, watch: Watch, *, till: str = "attack") -> tuple[Outcome, list[Alarm]]:
+    """One attacker in fresh traffic, until the traffic or the verdict ``till`` has come; the alarms."""
     sent = np.cumsum(trace.is_attack)
     found = attack = np.nan
-    wrong: list[Alarm] = []
-    row = 0
+    alarms: list[Alarm] = []
+    accused = accused_attack = row = 0
     while row < trace.rows and np.isnan(attack):
         step = BEFORE if row == 0 else STEP if sent[row] < 100 else 20 * STEP
         for alarm in watch.see(trace.take(slice(row, row + step))):
+            alarms.append(alarm)
             seen = trace.take(slice(0, alarm.row))
             if not alarm.guilty(seen):
-                wrong.append(alarm)
+                accused += 1
+                accused_attack += alarm.verdict == "attack"
                 continue
             queries = float(sent[seen.rows - 1])
             found = np.fmin(found, queries)
-            attack = np.fmin(attack, queries if alarm.verdict == "attack" else np.nan)
+            attack = np.fmin(attack, queries if alarm.verdict == till else np.nan)
         row += step
-    accused = sum(alarm.verdict == "attack" for alarm in wrong)
-    return Outcome(found, attack, len(wrong), accused, int((~trace.is_attack[:row]).sum())), wrong
+    return Outcome(found, attack, accused, accused_attack, int((~trace.is_attack[:row]).sum())), alarms
 
 
 def scene(task: Task, kind: tuple[str, Attack], variant: Variant, rng: np.random.Generator) -> Trace:
@@ -164,8 +162,12 @@ def scene(task: Task, kind: tuple[str, Attack], variant: Variant, rng: np.random
         ordinary = traces.traffic(_live(task, draw, 5 * MOST, rng), task.answer, rng)
         attack = traces.dilute(attack, ordinary, variant.share, rng)
     attack = traces.sybil(attack, variant.names, rng) if variant.names > 1 else attack
-    rows = BEFORE + round(float(attack.time[-1]) - BEFORE)
-    around = traces.traffic(_live(task, draw, rows, rng), task.answer, rng)
+    return among(task, attack, rng)
+
+
+def among(task: Task, attack: Trace, rng: np.random.Generator) -> Trace:
+    """The attack in ordinary traffic, a row a second, that began before it."""
+    around = traces.traffic(_live(task, fresh(task), round(float(attack.time[-1])), rng), task.answer, rng)
     return traces.mix(around, attack)
 
 
