@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from detectors import golden
 from detectors.rows.layout import Rows
@@ -103,6 +104,17 @@ def test_requests_are_ours_by_name_and_nobody_can_forge_the_name(endpoint: Endpo
     assert not any(marks.own(*one) for one in forged)
     assert not Marks(settings_for(endpoint, key=b"other" * 8)).own(header["X-Client-Id"], name)
     assert Marks(settings_for(endpoint)).own(header["X-Client-Id"], name)  # after a restart
+
+
+def test_every_probe_is_logged_without_a_value_of_the_row(endpoint: Endpoint) -> None:
+    with capture_logs() as lines:
+        prober = prober_for(endpoint, token="hush")
+        probed(prober, {**ROW, "age": 0.4321}, number=77)
+        endpoint.behave = raw(b'{"secret": 0.4321}', 500)
+        probed(prober, {**ROW, "age": 0.4321}, number=78)
+    assert [(line["event"], line["log_level"]) for line in lines] == [("probed", "info"), ("probe failed", "warning")]
+    assert lines[0]["row"] == 77
+    assert all(word not in str(lines) for word in ("4321", "hush", "secret"))
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf"), "text", [1.0, 2.0]])
