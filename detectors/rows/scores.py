@@ -1,8 +1,8 @@
 """Scores of single rows, each against reference rows held out, and all of them together (H1-H4, H7).
 
 Question: is this row, with the model's answer to it, unlike what the reference shows?
-Statistic: the scores of `confidence`, `mahalanobis`, `neighbours`, `tail` and `pixels`, as far as the log carries what
-they need, and T2 over all of them (`fusion`).
+Statistic: the scores of `confidence`, `mahalanobis`, `neighbours`, `tail`, `pixels` and `atoms`, as far as the log
+carries what they need, and T2 over all of them (`fusion`).
 Calibration: the reference is split in pieces of 32 neighbouring rows: half fits means, axes and neighbours, a quarter
 gives ranks and covariance, a quarter the law of T2. p-values are conformal: exact for rows exchangeable with the
 reference's, never below 1 / (rows + 1).
@@ -22,16 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.grid import Grid
-from detectors.rows import answers, confidence, fusion, mahalanobis, neighbours, pixels, spaces, tail
+from detectors.rows import answers, atoms, confidence, fusion, mahalanobis, neighbours, pixels, spaces, tail
 from detectors.rows.layout import Layout
 from detectors.types import Block, CodeArray, FloatArray, IntArray, SingleArray, Summary
 
-NAMES = (*confidence.NAMES, *mahalanobis.NAMES, *neighbours.NAMES, *tail.NAMES, *pixels.NAMES)
+NAMES = (*confidence.NAMES, *mahalanobis.NAMES, *neighbours.NAMES, *tail.NAMES, *pixels.NAMES, *atoms.NAMES)
 """All scores, in the order in which they are computed."""
-TWO_SIDED = frozenset((*confidence.NAMES, *pixels.NAMES))
+TWO_SIDED = frozenset((*confidence.NAMES, *pixels.NAMES, "moved_values"))
 """Scores that tell by being low as well; high values tell of the others."""
 HEURISTICS: Mapping[str, tuple[str, ...]] = {
-    "row_scores": (*confidence.NAMES, *mahalanobis.NAMES, "knn_distance"),
+    "row_scores": (*confidence.NAMES, *mahalanobis.NAMES, "knn_distance", *atoms.NAMES),
     "tail_energy": tail.NAMES,
     "image_statistics": pixels.NAMES,
     "neighbour_disagreement": ("neighbour_disagreement",),
@@ -59,6 +59,7 @@ class RowsFixed(NamedTuple):
     independent: neighbours.NeighboursFixed
     tail: tail.TailFixed
     pixels: pixels.PixelsFixed
+    atoms: atoms.AtomsFixed
     which: IntArray
     ranks: fusion.Ranks
     all: fusion.Law
@@ -176,6 +177,7 @@ def _fitted(known: spaces.Spaces, block: Block, labels: CodeArray | None, rng: n
         neighbours.fit(near, classes, rng),
         tail.fit(*_for_tail(known, z, seen), rng),
         pixels.fit(spaces.image(known.layout, block)),
+        atoms.fit(block, known.layout.features),
         np.zeros(0, np.int64),
         fusion.ranks(nothing, np.zeros(0, np.int32)),
         *(fusion.law(nothing, nothing, np.zeros(0, np.int64)) for _ in range(2)),
@@ -215,6 +217,7 @@ def _measured(fixed: RowsFixed, block: Block) -> FloatArray:
             neighbours.disagreement(fixed.independent, near, answered)[:, None],
             tail.measures(fixed.tail, _for_tail(known, z, seen)[0]),
             pixels.measures(fixed.pixels, spaces.image(known.layout, block)),
+            atoms.measures(fixed.atoms, block),
         ],
         axis=1,
     )

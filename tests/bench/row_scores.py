@@ -1,22 +1,24 @@
 """Row scores: power of windows with some adversarial rows, level of windows without, and single rows.
 
-``python -m tests.bench row_scores [windows] [world | level | cost]``. Two worlds with a perceptron (`glyphs`, whose
-rows never end, and `mnist`), attacked by FGSM, PGD and DeepFool, all rounded to 1/255; and ``cnn``, the stored attacks
-on another network, of which only pictures and probabilities are logged. A window has 500 rows; tests run at 1 %. The
-encoder of the scores is fitted on reference rows that are not in the views' samples, as in the agent. The view "without
-pictures" is what is left of the scores where the log carries answers and the embedding only. ``level`` draws references
-anew.
+``python -m tests.bench row_scores [windows] [world | level | cost]``. Two worlds of pictures with a perceptron
+(`glyphs`, whose rows never end, and `mnist`), attacked by FGSM, PGD and DeepFool, all rounded to 1/255; ``cnn``, the
+stored attacks on another network, of which only pictures and probabilities are logged; and the tables `adult` and
+`spambase`, attacked in their numbers and rounded to whole ones and to two decimals. A window has 500 rows; tests run at
+1 %. The encoder of the scores is fitted on reference rows that are not in the views' samples, as in the agent. The view
+"without pictures" is what is left of the scores where the log carries answers and the embedding only. ``level`` draws
+references anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from detectors import simulate
-from detectors.multivariate.encode import Encoder, vector_encoder
+from detectors.multivariate.encode import Encoder, columns_encoder, vector_encoder
 from detectors.multivariate.joint import JointDefault
 from detectors.multivariate.samples import cut
 from detectors.rows import scores
@@ -50,7 +52,7 @@ class World(NamedTuple):
 
 def run(windows: str = "40", only: str = "") -> None:
     """Print the tables of all worlds, or of one, and what scoring costs."""
-    for name, made in {"glyphs": glyphs, "mnist": mnist, "cnn": cnn}.items():
+    for name, made in _WORLDS.items():
         if only in ("", name):
             world = made()
             _print_rows(name, world)
@@ -95,6 +97,42 @@ def cnn() -> World:
     return World(layout, fitted, classes, sampled, live, attacked, ("pixels", "softmax"))
 
 
+def adult() -> World:
+    """Census rows: six numbers that an attacker can move, eight categories that stay."""
+    return _tabular(tasks.adult(), (3000, 6000), decimals=0)
+
+
+def spambase() -> World:
+    """2,500 mails that the network has not seen: 57 numbers."""
+    return _tabular(tasks.spambase(), (900, 1600), decimals=2)
+
+
+def _tabular(task: tasks.Task, cuts: tuple[int, int], decimals: int) -> World:
+    rng = np.random.default_rng(15)
+    unseen = np.concatenate([task.reference, task.test])[:10_000]
+    rows = np.split(rng.permutation(unseen), cuts)
+    units = len(task.columns.names) if task.columns is not None else 0
+    layout = Layout(np.arange(units), _NONE, np.array(0), np.array(1), np.array(2), _NO, _NO, _NONE)
+    made = _attacked(task.network, rows[2], rng)
+    for one in made.values():
+        one[:, task.free :] = rows[2][:, task.free :]
+    fitted, sampled, live = (_tabled(task, x, decimals) for x in rows)
+    labels = fitted.vectors[1].argmax(axis=1).astype(np.int32)
+    attacked = {name: _tabled(task, one, decimals) for name, one in made.items()}
+    return World(layout, fitted, labels, sampled, live, attacked, ("embedding", "softmax"))
+
+
+def _tabled(task: tasks.Task, x: SingleArray, decimals: int) -> Block:
+    """What the log says of rows in [0, 1]: numbers with so many decimals, and the answers to those."""
+    network, block, free = task.network, task.block(x), task.free
+    numeric = np.asfortranarray(np.round(block.numeric, decimals))
+    if task.columns is not None:
+        x = x.copy()
+        x[:, :free] = (np.log1p(np.maximum(numeric, 0)) - task.columns.low) / task.columns.span
+    vectors = _block(network.features(x), network.probabilities(x), network.logits(x)).vectors
+    return dataclasses.replace(block, numeric=numeric, vectors=vectors)
+
+
 def _perceptron(task: tasks.Task, rows: list[SingleArray], rng: np.random.Generator, *, attacks: bool = True) -> World:
     network, (height, width) = task.network, task.image
     image = np.array([0, height, width, 1])
@@ -130,8 +168,10 @@ def _block(*vectors: np.ndarray[tuple[int, ...], np.dtype[np.floating]]) -> Bloc
 
 
 def _some(*parts: tuple[Block, IntArray]) -> Block:
+    numeric = np.asfortranarray(np.concatenate([block.numeric[rows] for block, rows in parts]))
+    codes = np.asfortranarray(np.concatenate([block.codes[rows] for block, rows in parts]))
     vectors = zip(*([one[rows] for one in block.vectors] for block, rows in parts), strict=True)
-    return _block(*(np.concatenate(one) for one in vectors))
+    return Block(numeric, codes, parts[0][0].faults, None, tuple(np.concatenate(one) for one in vectors))
 
 
 def _fixed(world: World, *, pictures: bool = True) -> scores.RowsFixed:
@@ -143,10 +183,12 @@ def _fixed(world: World, *, pictures: bool = True) -> scores.RowsFixed:
 
 def _views(world: World) -> list[View]:
     rng = np.random.default_rng(1)
-    encoders: dict[str, Encoder] = {
-        "row scores": ScoreEncoder(_fixed(world)),
-        "without pictures": ScoreEncoder(_fixed(world, pictures=False)),
-    }
+    encoders: dict[str, Encoder] = {"row scores": ScoreEncoder(_fixed(world))}
+    if len(world.layout.features):
+        base = simulate.reference_of(world.fitted, dependent=False)
+        encoders["columns"] = columns_encoder(base.grid, base.summary, world.fitted)
+    else:
+        encoders["without pictures"] = ScoreEncoder(_fixed(world, pictures=False))
     for i, name in enumerate(world.vectors):
         encoder = vector_encoder(i, world.fitted.vectors[i], rng)
         if encoder is not None:
@@ -256,6 +298,15 @@ def _print_cost() -> None:
         ("the view's encoder", f"{1e3 * cpu(lambda: ScoreEncoder(fixed).encode(window), 20):.1f}"),
     ]
     table("CPU milliseconds: 128 columns, embedding of 128, 10 probabilities, 10 logits", ("", "ms"), lines)
+
+
+_WORLDS: dict[str, Callable[[], World]] = {
+    "glyphs": glyphs,
+    "mnist": mnist,
+    "cnn": cnn,
+    "adult": adult,
+    "spambase": spambase,
+}
 
 
 def _table_of(n: int, seed: int) -> Block:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from detectors import simulate
-from detectors.rows import answers, confidence, fusion, neighbours, pixels, scores, spaces, tail
+from detectors.rows import answers, atoms, confidence, fusion, neighbours, pixels, scores, spaces, tail
 from detectors.rows.encoder import ScoreEncoder
 from detectors.rows.layout import Layout
 from detectors.types import Block, CodeArray, FloatArray, SingleArray
@@ -89,7 +89,7 @@ def _rates(block: Block, fixed: scores.RowsFixed = FIXED, rate: float = 0.05) ->
 
 def test_every_score_is_there_and_new_reference_rows_keep_the_level() -> None:
     scored = scores.score(FIXED, CLEAN)
-    assert set(scored.names) == set(scores.NAMES)
+    assert set(scored.names) == set(scores.NAMES) - set(atoms.NAMES)
     assert np.median(scored.u.std(axis=0)) == pytest.approx(1, abs=0.05)
     shares = {name: float((scored.p[:, i] <= 0.05).mean()) for i, name in enumerate(scored.names)}
     assert max(shares.values()) < 0.08, shares
@@ -214,6 +214,44 @@ def test_a_table_of_a_binary_model_has_confidence_tail_and_neighbours() -> None:
     fresh = logged(1000, 1)
     fresh.numeric[:, 5] = -fresh.numeric[:, 0]
     assert _rates(fresh, fixed)["tail_energy"] > 0.6
+
+
+def _sparse(n: int, seed: int) -> FloatArray:
+    """Eight counts that are mostly zero, and two numbers that never stand still."""
+    rng = np.random.default_rng(seed)
+    counts = rng.poisson(0.2 + 0.2 * rng.random((n, 1)), (n, 8)).astype(np.float64)
+    return np.column_stack([counts, rng.standard_normal((n, 2))])
+
+
+def test_a_perturbation_of_every_number_moves_values_that_stand_still() -> None:
+    layout = _FULL._replace(features=np.arange(10), image=_FULL.classes, embedding=_NO, probabilities=_NO, logits=_NO)
+    fixed = _fit(layout, simulate.block_of(_sparse(4000, 0)))
+    fresh = _sparse(2000, 1)
+    i = scores.names(fixed).index("moved_values")
+    assert 0.0 < (scores.score(fixed, simulate.block_of(fresh)).p[:, i] <= 0.05).mean() < 0.08
+    moved = fresh + 0.01 * np.sign(np.random.default_rng(2).standard_normal(fresh.shape))
+    assert (scores.score(fixed, simulate.block_of(moved)).p[:, i] <= 0.05).mean() > 0.9
+
+
+def test_moved_values_expected_miss_a_perturbation_of_other_columns() -> None:
+    """The attacker leaves alone what stands still, and moves the two numbers by a whole spread."""
+    layout = _FULL._replace(features=np.arange(10), image=_FULL.classes, embedding=_NO, probabilities=_NO, logits=_NO)
+    fixed = _fit(layout, simulate.block_of(_sparse(4000, 0)))
+    fresh = _sparse(2000, 1)
+    fresh[:, 8:] += 1
+    i = scores.names(fixed).index("moved_values")
+    assert (scores.score(fixed, simulate.block_of(fresh)).p[:, i] <= 0.05).mean() < 0.08
+
+
+def test_categories_count_by_how_rare_they_are() -> None:
+    rng = np.random.default_rng(0)
+    codes = rng.choice(3, (1000, 2), p=[0.9, 0.09, 0.01]).astype(np.int32)
+    known = atoms.fit(simulate.block_of(np.zeros((1000, 0)), codes), np.arange(2))
+    asked = np.array([[0, 0], [0, 1], [2, 2], [-1, 0], [-2, -2], [7, 7]], np.int32)
+    got = atoms.measures(known, simulate.block_of(np.zeros((6, 0)), asked))
+    assert np.isnan(got[:, 0]).all()
+    assert got[0, 1] < got[1, 1] < got[2, 1] <= got[5, 1] < got[4, 1] + 1e-9
+    assert np.isfinite(got[:, 1]).all()
 
 
 @pytest.mark.parametrize("n", [0, 1, 50, 399])
