@@ -25,7 +25,7 @@ PRECEDENCE: Final = (ATTACK, DATA_FAULT, SHIFT, UNKNOWN)
 LOW, MEDIUM, HIGH = "low", "medium", "high"
 ALL, ANY = -1, 1
 _BRANCHES: Final = 3
-"""Depth of the causes below the branches, in the text."""
+"""Depth of the causes below the branches."""
 _LEAST_LOG: Final = -690.0
 
 Facts = Mapping[str, bool | float | None]
@@ -112,12 +112,12 @@ class Judged(NamedTuple):
         """Whether it is a cause of which nothing at all was looked at."""
         return bool(self.gate) and all(one.gate or one.state == UNSEEN for one in self.walk())
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON form, without what is empty; of a cause that nobody looked at only what would look at it."""
+    def as_dict(self, depth: int = 1) -> dict[str, Any]:
+        """JSON form without what is empty; of a cause that nobody looked at only what would look at it."""
         texts = {key: text for key, text in self._asdict().items() if text and key != "parts"}
-        if self.dark:
+        if depth >= _BRANCHES and self.dark:
             return texts | {"evidence": _needs(self) or "no log shows it"}
-        parts = [one.as_dict() for one in self.parts if one.role == "part" or one.state != UNSEEN]
+        parts = [one.as_dict(depth + 1) for one in self.parts if one.role == "part" or one.state != UNSEEN]
         return texts | ({"parts": parts} if parts else {})
 
     def walk(self) -> Iterator[Judged]:
@@ -186,24 +186,25 @@ def evaluate(tree: Tree, facts: Facts) -> Verdict:
 
 def render(verdict: Verdict) -> list[str]:
     """The verdict and its tree as indented lines for people."""
-    return [
-        f"{verdict.triage.replace('_', ' ')}: {verdict.title} ({verdict.support} support)",
-        *_lines(verdict.tree, 1),
-    ]
+    return shown(verdict.as_dict())
 
 
-def _lines(one: Judged, depth: int) -> Iterator[str]:
+def shown(document: Mapping[str, Any]) -> list[str]:
+    """The same of a verdict's JSON form, as it is kept with a finding."""
+    triage = document["triage"].replace("_", " ")
+    return [f"{triage}: {document['title']} ({document['support']} support)", *_lines(document["tree"], 1)]
+
+
+def _lines(one: Mapping[str, Any], depth: int) -> Iterator[str]:
     """One line each; a cause of which nothing was looked at is one line that says what would look at it."""
-    indent, role = "  " * depth, {"excludes": "against: ", "strengthens": "also: "}.get(one.role, "")
-    if depth >= _BRANCHES and one.dark:
-        yield f"{indent}[{one.state}] {one.title}: {_needs(one) or 'no log shows it'}"
-        return
-    said = "; ".join(part for part in (f"({one.gate})" if one.gate else "", one.evidence) if part)
-    state = one.state if one.role != "excludes" else "yes" if one.state == SUPPORTED else "no"
-    yield f"{indent}[{state}] {role}{one.title}: {said}"
-    for part in one.parts:
-        if part.role == "part" or part.state != UNSEEN:
-            yield from _lines(part, depth + 1)
+    role = {"excludes": "against: ", "strengthens": "also: "}.get(one["role"], "")
+    state = one["state"] if one["role"] != "excludes" else "yes" if one["state"] == SUPPORTED else "no"
+    parts = one.get("parts", ())
+    gate = f"({one['gate']})" if "gate" in one and parts else ""
+    said = "; ".join(part for part in (gate, one.get("evidence", "")) if part)
+    yield f"{'  ' * depth}[{state}] {role}{one['title']}: {said}"
+    for part in parts:
+        yield from _lines(part, depth + 1)
 
 
 def _needs(one: Judged) -> str:

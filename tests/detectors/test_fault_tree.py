@@ -33,6 +33,7 @@ from detectors.decide.fault_tree import (
     Verdict,
     evaluate,
     render,
+    shown,
 )
 from detectors.heuristics import HEURISTICS
 from detectors.queries.suspicion import Suspicion
@@ -299,6 +300,11 @@ def test_the_text_says_what_was_excluded_and_what_was_not_looked_at() -> None:
     ):
         assert wanted in text
     assert "-inf" not in "\n".join(render(judged(NEAR | {"flips_log_p": -math.inf})))
+
+
+def test_the_text_can_be_made_of_what_is_kept_with_a_finding() -> None:
+    verdict = judged(SEARCH | {"exact_share": 0.9})
+    assert shown(json.loads(json.dumps(verdict.as_dict()))) == render(verdict)
 
 
 def test_the_json_holds_the_whole_reasoning_and_stays_small() -> None:
