@@ -14,7 +14,6 @@ from detectors.decide import causes, fault_tree
 from detectors.decide.concentration import Verdict
 from detectors.decide.fault_tree import ATTACK, DATA_FAULT
 from detectors.multivariate import robust_share
-from detectors.rows.scores import HEURISTICS
 from detectors.types import Sample, View
 from monitor.engine import Engine, Pane
 from monitor.naming import FAULT_TREE
@@ -54,7 +53,8 @@ class Arbiter:
         view = max((culprit.index for culprit in finding.units), default=-1) - columns
         if 0 <= view < len(views):
             share = self._share(view, views[view], sample(view))
-            facts["weak_directions"] = share.character == robust_share.PERTURBATION
+            known = {robust_share.PERTURBATION: True, robust_share.NATURAL: False}
+            facts["weak_directions"] = known.get(share.character)
             numbers = {name: _plain(value) for name, value in share._asdict().items()}
             evidence[DIRECTIONS] = {**numbers, "sentence": share.sentence}
         verdict = fault_tree.evaluate(causes.TREE, facts)
@@ -83,7 +83,7 @@ class Arbiter:
         if self._guard is None:
             return {}
         found: dict[str, bool | float | None] = {}
-        for kind in (kind for kind in self._guard.kinds if kind in HEURISTICS):
+        for kind in (kind for kind in self._guard.kinds if kind in causes.LOCATED):
             verdict = self._guard.concentrated(kind)[1]
             if verdict is not Verdict.FEW_CLIENTS:
                 found[kind] = verdict in (Verdict.CONCENTRATED, Verdict.FLEET)

@@ -170,9 +170,14 @@ _INTENT = Cause(
             beside=(Check("row_scores"), Check("near_duplicates"), Check("concentrated"), Check("flooding")),
         ),
         Cause(
-            "hostile_rows", "One sender, or a few, send the odd rows", mode="perturbation_attack", least=ALL,
-            parts=(Cause("odd", "Rows are odd", (*_ODD, *_DAMAGE)), Check("concentrated")),
-            beside=(_sure("target_log_p"), Check("active_probes"), Check("weak_directions")),
+            "hostile_rows", "One sender, or a few, send odd rows that are bent to an answer",
+            mode="perturbation_attack", least=ALL,
+            parts=(
+                Cause("odd", "Rows are odd", (*_ODD, *_DAMAGE)), Check("concentrated"),
+                Cause("bent", "They get an answer that rows like them do not get",
+                      (Check("neighbour_disagreement"), _sure("target_log_p"), Check("active_probes"))),
+            ),
+            beside=(Check("weak_directions"), Check("low_margin")),
         ),
         Cause(
             "poison", "One source, or a few, give the odd labels", mode="poisoning", least=ALL,
@@ -237,7 +242,12 @@ _MOVED = Cause(
             excluded_by=(Check("one_source"),),
         ),
         Cause(
-            "newcomer", "A sender unlike the others", (Check("client_shift"), Check("extraction"), Check("flooding")),
+            "newcomer", "A sender unlike the others: another population, a faulty sensor, or somebody hostile",
+            (
+                Check("client_shift"), Check("extraction"), Check("flooding"),
+                Cause("odd_sender", "One sender, or a few, send odd rows",
+                      (Cause("odd_there", "Rows are odd", (*_ODD, *_DAMAGE)), Check("concentrated")), ALL),
+            ),
         ),
         Cause(
             "other_version", "Another version answers otherwise", (Check("version_change"),),

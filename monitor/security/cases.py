@@ -29,6 +29,7 @@ MOST_TOLD = 5
 STREAM = "senders"
 PAGED = ("search", "inversion")
 """Causes that wake somebody: near-duplicates that look for something. Others can be an unusual customer."""
+_EVERYBODY = ("odd_everywhere", "corruption", "concept")
 _GROWN = 1.25
 """A case is judged again once its rows have grown so much, or another heuristic has joined."""
 
@@ -38,14 +39,15 @@ Facts = Mapping[str, bool | float | None]
 
 @dataclass(slots=True)
 class Case:
-    """One sender, cluster, source or version under suspicion; ``finding`` is the id of its open finding ("": none)."""
+    """One sender, cluster, source or version under suspicion; ``findings`` are the ids of its open findings, ``paged`` that one was a page."""
 
     heuristics: frozenset[str] = frozenset()
     rows: int = 0
     last: int = 0
     triage: str = ""
     cause: str = ""
-    finding: str = ""
+    findings: tuple[str, ...] = ()
+    paged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class Cases:
         """Findings that are news, each with its suspicions; ``more`` are facts about a subject from elsewhere."""
         groups: dict[Key, list[Suspicion]] = {}
         for one in told:
-            groups.setdefault((one.about, one.who), []).append(one)
+            groups.setdefault(_subject(one), []).append(one)
         found: list[tuple[Finding, Sequence[Suspicion]]] = []
         for key, group in groups.items():
             case = self._case(key)
@@ -94,11 +96,16 @@ class Cases:
             if verdict.triage == case.triage and verdict.cause == case.cause and case.triage:
                 continue
             case.triage, case.cause = verdict.triage, verdict.cause
+            of_all = key[0] == "fleet"
+            few = bool(more.get(key, {}).get("concentrated"))
+            elsewhere = few if of_all else verdict.cause in _EVERYBODY  # a sender's case says it, or that of all
             self._count(group, verdict)
-            if case.finding or not _tells(verdict) or self._open() >= MOST_OPEN:
+            if elsewhere or not _tells(verdict) or (not case.findings and self._open() >= MOST_OPEN):
                 continue
             finding = self._finding(group, verdict, now)
-            case.finding = finding.id
+            if case.findings and (case.paged or finding.severity != "page"):
+                continue
+            case.findings, case.paged = (*case.findings, finding.id), finding.severity == "page"
             found.append((finding, group))
         return found
 
@@ -108,8 +115,8 @@ class Cases:
         back = []
         for key in quiet:
             case = self.cases.pop(key)
-            if case.finding:
-                back.append(Recovered((case.finding,), (self.called(*key),), now.pane, now.time))
+            if case.findings:
+                back.append(Recovered(case.findings, (self.called(*key),), now.pane, now.time))
         return back
 
     def called(self, about: str, who: int) -> str:
@@ -136,21 +143,22 @@ class Cases:
         return True
 
     def _verdict(self, group: Sequence[Suspicion], watching: Collection[str], more: Facts) -> Verdict:
-        facts = causes.gathered([(one.heuristic, one.facts) for one in group], watching)
+        facts = causes.gathered([(one.heuristic, causes.facts_of(one)) for one in group], watching)
         return fault_tree.evaluate(causes.TREE, {**facts, **more})
 
     def _count(self, group: Sequence[Suspicion], verdict: Verdict) -> None:
         for heuristic in {one.heuristic for one in group}:
-            key = (heuristic, verdict.triage if _tells(verdict) else "benign")
+            key = (heuristic, verdict.triage if _tells(verdict) else _BENIGN)
             self.verdicts[key] = self.verdicts.get(key, 0) + 1
 
     def _open(self) -> int:
-        return sum(bool(case.finding) for case in self.cases.values())
+        return sum(bool(case.findings) for case in self.cases.values())
 
     def _finding(self, group: Sequence[Suspicion], verdict: Verdict, now: Now) -> Finding:
         strongest = sorted(group, key=lambda one: -_strength(one))
         sure = max(_strength(one) for one in group if not np.isnan(one.log_e)) if _promised(group) else float("nan")
-        severity = "page" if verdict.cause in PAGED and sure >= now.level else "ticket"
+        wakes = any(one.name in PAGED for one in verdict.supported())
+        severity = "page" if wakes and sure >= now.level else "ticket"
         first = min(one.since for one in group)
         return Finding(
             model=self.model,
@@ -201,9 +209,22 @@ class Cases:
         }
 
 
+def _subject(one: Suspicion) -> Key:
+    """Whose case it is: a cluster that is mostly one sender's is the sender's."""
+    if one.about == "cluster" and one.clients:
+        who, rows = one.clients[0]
+        if who and 2 * rows >= one.rows:
+            return "client", who
+    return one.about, one.who
+
+
 def _tells(verdict: Verdict) -> bool:
     """Whether people are told: not of what a harmless cause explains."""
     return verdict.triage != UNKNOWN or not verdict.cause
+
+
+_BENIGN = "benign"
+"""What suspicions that a harmless cause explains are counted as."""
 
 
 def _promised(group: Sequence[Suspicion]) -> bool:

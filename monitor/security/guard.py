@@ -15,9 +15,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from detectors.decide import causes
 from detectors.decide.concentration import Verdict, concentration
-from detectors.heuristics import HEURISTICS
+from detectors.heuristics import ALARMS, HEURISTICS, LABEL, QUERY, SUPPORTS
+from detectors.queries import membership
+from detectors.queries.ring import refusal
 from detectors.queries.suspicion import Hits, Queries, Suspicion
+from detectors.rows import scores
 from detectors.rows.layout import Rows
 from detectors.types import IntArray
 from detectors.versions import Batch, cells_of
@@ -71,7 +75,7 @@ class Guard:
         """``names`` are the ids of configuration and grid, for findings; ``silent`` heuristics lack a column."""
         self.model, self.fixed, self.reader, self.tally = model, fixed, reader, Tally()
         self.kinds = tuple(str(kind) for kind in fixed.held.clients.kinds)
-        self.active = {name: name not in silent for name in HEURISTICS}
+        self.watching = self._watching(silent)
         self._names, self._timer = names, timer
         self._pace = Pace(model.security.rows_per_second)
         self._failures: dict[str, str] = {}
@@ -79,6 +83,19 @@ class Guard:
         self.parts = Parts(model, fixed)
         self.cases = Cases(model.name, *names, hold=model.hold)
         self._number = self._looked = 0
+
+    def _watching(self, silent: frozenset[str]) -> frozenset[str]:
+        """Heuristics that look at this log: built, with the columns that they need, on a reference that allows them."""
+        rows = {*scores.HEURISTICS, "integrity", "output_integrity", "low_margin", membership.KIND} - set(self.kinds)
+        gone = {
+            *silent,
+            *rows,
+            *(name for name, one in HEURISTICS.items() if one.does not in (ALARMS, SUPPORTS)),
+            *(() if self.fixed.feedback else (name for name, one in HEURISTICS.items() if one.about == LABEL)),
+        }
+        if self.model.security.queries < 2 or refusal(self.fixed.held.near):
+            gone |= {name for name, one in HEURISTICS.items() if one.about == QUERY}
+        return frozenset(HEURISTICS) - gone
 
     def suspects(self, most: int) -> list[tuple[str, str, float]]:
         """The senders with most evidence against them: pseudonym, heuristic, log E; at most ``most``."""
@@ -171,12 +188,14 @@ class Guard:
         length: float,
     ) -> Told | None:
         """Weigh the evidence; ``chosen`` rows of ``rows`` are those numbered from ``first`` on."""
-        level = float(np.log(length / SHARE) + np.log(max((self.parts.clients.born + 1) / max(panes, 1), 1.0)))
+        level = float(np.log(length / SHARE) + np.log(max(self.parts.born / max(panes, 1), 1.0)))
         moment = float(np.nanmax(rows.time, initial=-np.inf)) if rows.time is not None else now
         at = Now(panes, moment if np.isfinite(moment) else now, self._number, level)
         nobody: list[Suspicion] = []
         told = self._tried("clients", lambda: self.parts.clients.suspicions(level), nobody)
         told = told + self._tried("fleet", lambda: self.parts.fleet.suspicions(level), nobody)
+        if (ring := self.parts.ring) is not None:
+            told = told + self._tried("near_duplicates", lambda: ring.suspicions(level), nobody)
         if (feedback := self.parts.feedback) is not None:
             told = told + self._tried("label_disagreement", lambda: feedback.suspicions(level), nobody)
         told = told + self._tried("version_change", lambda: self._of_versions(level), nobody)
@@ -185,7 +204,7 @@ class Guard:
             suspects = {one.who for one in told if one.about == "client"}
             self.cases.names |= {who: name for who, name in known.items() if who in suspects}
         self.cases.versions = {number: name or "without a name" for name, number in self.reader.versions.items()}
-        news = self.cases.judge(told, self.kinds, self._located(told), at)
+        news = self.cases.judge(told, self.watching, self._located(told), at)
         findings = tuple((finding, self._shown(batch, rows, chosen, first, group)) for finding, group in news)
         back = tuple(self.cases.ended(at))
         if not (findings or back or self._failures):
@@ -201,7 +220,7 @@ class Guard:
     def _located(self, told: list[Suspicion]) -> dict[Key, Facts]:
         """Whether one sender stands out in what is flagged, or everybody is flagged more often, by subject."""
         found: dict[Key, dict[str, bool | float | None]] = {}
-        for kind in {one.heuristic for one in told if one.heuristic in self.kinds}:
+        for kind in {one.heuristic for one in told if one.heuristic in causes.LOCATED and one.heuristic in self.kinds}:
             suspects, verdict = self.concentrated(kind)
             for one in told:
                 if one.heuristic != kind or verdict is Verdict.FEW_CLIENTS:
@@ -252,5 +271,5 @@ class Guard:
             self.parts = Parts(self.model, self.fixed)
             return
         for case in cases.values():
-            case.heuristics = frozenset(case.heuristics)
+            case.heuristics, case.findings = frozenset(case.heuristics), tuple(case.findings)
         self.cases.cases = cases

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import golden, versions
-from detectors.poisoning import labels
+from detectors.poisoning import feedback
 from detectors.queries import clients, ring, senders
 from detectors.queries.suspicion import Queries
 from detectors.rows import confidence, integrity, outputs, scores, spaces
@@ -28,10 +28,12 @@ from monitor.security.reader import Reader
 
 ODD_RATE = 0.005
 """Share of reference rows that a heuristic for single rows may call odd."""
+DISAGREEING_RATE = 0.05
+"""The same where neighbours' labels are counted: of ten neighbours all disagree about one good row in fifty."""
+_RATES = {"near_duplicates": ring.RATE} | dict.fromkeys(scores.HEURISTICS, ODD_RATE)
+_RATES["neighbour_disagreement"] = DISAGREEING_RATE
 LOW_MARGIN = 0.01
 """Share of reference rows whose margin counts as low."""
-MOST_TRUSTED = 4_096
-"""Trusted rows that a label is compared with."""
 _NO_KEY = bytes(32)
 _PIECE = 32
 """Neighbouring rows that stay together when the sample is parted."""
@@ -60,10 +62,10 @@ class Held(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """All that was measured; ``labels`` is None where the reference has too few of them."""
+    """All that was measured; ``feedback`` is None where the reference has too few labels."""
 
     held: Held
-    labels: labels.LabelsFixed | None
+    feedback: feedback.FeedbackFixed | None
     golden: golden.GoldenFixed
 
 
@@ -99,16 +101,16 @@ def measure(fitted: Fitted, settings: Security, seed: int = 0) -> dict[str, Any]
     known = _senders(single, rows, queries, len(reader.classes), rng, training=False)
     held = Held(single, near, known, versions.centres(queries.near, rng))
     trusted = _labels(scored, rows, len(reader.classes), rng)
-    return flat({"held": held, **({} if trusted is None else {"labels": trusted})})
+    return flat({"held": held, **({} if trusted is None else {"feedback": trusted})})
 
 
 def measured(fitted: Fitted, reader: Reader, settings: Security, seed: int = 0) -> Measured:
     """What was kept with the reference, or measured now where it is of other settings; with the ``reader``'s key."""
     kept = fitted.security
-    if not kept or int(kept["held/near/capacity"]) != max(settings.queries, 2):
+    if not kept or int(kept["held/near/radius/capacity"]) != max(settings.queries, 2):
         kept = measure(fitted, settings, seed)
     held = rebuilt(Held, under("held", kept))
-    trusted = under("labels", kept)
+    trusted = under("feedback", kept)
     rows = _sample(fitted, reader)
     rng = np.random.default_rng(seed)
     if settings.training:
@@ -116,7 +118,11 @@ def measured(fitted: Fitted, reader: Reader, settings: Security, seed: int = 0) 
         known = _senders(held.single, rows, queries, len(reader.classes), rng, training=True)
         held = held._replace(clients=known)
     probes = golden.fit(held.single.layout, rows, rng)
-    return Measured(held, rebuilt(labels.LabelsFixed, trusted) if trusted else None, probes)
+    if not trusted:
+        return Measured(held, None, probes)
+    digest, times = np.unique(rows.digest, return_counts=True)
+    heard = rebuilt(feedback.FeedbackFixed, trusted)._replace(digest=digest, times=times.astype(np.int64))
+    return Measured(held, heard, probes)
 
 
 def _sample(fitted: Fitted, reader: Reader) -> Rows:
@@ -129,11 +135,14 @@ def place_of(known: spaces.Spaces, block: Block) -> SingleArray:
     return z if z.shape[1] else spaces.inputs(known, block)
 
 
-def _labels(scored: scores.RowsFixed, rows: Rows, classes: int, rng: np.random.Generator) -> labels.LabelsFixed | None:
+def _labels(
+    scored: scores.RowsFixed, rows: Rows, classes: int, rng: np.random.Generator
+) -> feedback.FeedbackFixed | None:
     if rows.label is None:
         return None
     try:
-        return labels.fit(place_of(scored.spaces, rows.block), rows.label, classes, rng, MOST_TRUSTED)
+        place = place_of(scored.spaces, rows.block)
+        return feedback.fit(place, rows.label, classes, rng, probabilities=rows.probabilities)
     except ValueError:  # too few labelled rows to trust
         return None
 
@@ -142,7 +151,8 @@ def flags_of(fixed: Single, rows: Rows, queries: Queries, hit: NDArray[np.bool_]
     """Every kind of flag; ``hit (n,)`` are near-duplicates, ``answers (n,)`` answers that cannot be."""
     n = rows.block.rows
     scored = scores.score(fixed.scores, rows.block)
-    names, odd = scores.flags(scored, ODD_RATE)
+    names, _ = scores.flags(scored, ODD_RATE)
+    odd = {rate: scores.flags(scored, rate)[1] for rate in {_RATES[name] for name in names}}
     every = np.ones(n, bool)
     with np.errstate(invalid="ignore"):
         low = np.asarray(queries.margin <= fixed.margin)
@@ -151,7 +161,7 @@ def flags_of(fixed: Single, rows: Rows, queries: Queries, hit: NDArray[np.bool_]
         "low_margin": (low, np.isfinite(queries.margin)),
         "integrity": (np.asarray(integrity.check(fixed.integrity, rows.block).score > 0), every),
         "output_integrity": (answers, every),
-        **{name: (odd[:, i], every) for i, name in enumerate(names)},
+        **{name: (odd[_RATES[name]][:, i], every) for i, name in enumerate(names)},
     }
     flags, asked = (np.stack([pair[i] for pair in found.values()], axis=1) for i in range(2))
     return Flags(tuple(found), flags, asked, scored.t2)
@@ -183,7 +193,7 @@ def _senders(
         training=clients.Known(queries.digest[others], queries.near[others]) if training else None,
     )
     flagged = found.flagged.copy()
-    for kind, rate in {"near_duplicates": ring.RATE, **dict.fromkeys(scores.HEURISTICS, ODD_RATE)}.items():
+    for kind, rate in _RATES.items():
         if kind in known.kinds:  # these rates hold by construction: on rows that were fitted to, few are odd
             place = known.kinds.index(kind)
             flagged[place] = rate * found.asked[place]

@@ -29,6 +29,8 @@ from monitor.windows import rows_of
 
 MOST_SOURCES = 1_000
 """Sources of labels that are remembered."""
+_FLEET_KEYS = 3
+"""All rows, all near-duplicates, all labels."""
 _FAULTS = ("integrity", "output_integrity")
 
 
@@ -57,9 +59,15 @@ class Parts:
         self.clients = Clients(fixed.held.clients, settings.clients)
         self.fleet = Fleet(known, *rates, _smallest(known, model.alarms))
         self.outputs = Outputs(single.outputs, single.layout)
-        self.feedback = None if fixed.labels is None else Feedback(fixed.labels, MOST_SOURCES)
+        self.feedback = None if fixed.feedback is None else Feedback(fixed.feedback, MOST_SOURCES)
         self.versions = Versions(tolerated, len(fixed.held.cells))
         self.golden = Golden(fixed.golden, tolerated)
+
+    @property
+    def born(self) -> int:
+        """Keys that evidence was ever gathered for: senders, clusters, sources, and all traffic together."""
+        clusters = 0 if self.ring is None else self.ring.clusters.born
+        return self.clients.born + clusters + _FLEET_KEYS
 
     def _named(self) -> dict[str, Part]:
         every: dict[str, Any] = {name: getattr(self, name) for name in vars(self)}

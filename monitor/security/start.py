@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from detectors.queries.ring import refusal
 from monitor import log
 from monitor.config import Model
 from monitor.coverage import switched_off
@@ -23,5 +24,7 @@ def guard_of(model: Model, fitted: Fitted, key: bytes, config_id: str, timer: Ca
     for absence in off:
         log.get("guard").info(absence.sentence, model=model.name)
     fixed = measured(fitted, reader, model.security)
+    if why := refusal(fixed.held.near):
+        log.get("guard").warning(f"near-duplicates are not looked for: {why}", model=model.name)
     silent = frozenset(name for absence in off for name in absence.heuristics)
     return Guard(model, fixed, reader, names=(config_id, fitted.reference.grid.id), silent=silent, timer=timer)

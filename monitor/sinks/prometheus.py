@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from detectors.heuristics import HEURISTICS
 from detectors.registry import SEQUENTIAL
 from detectors.types import FloatArray
 from monitor.figures import Figures
@@ -156,9 +157,11 @@ def _guard(made: _Maker, guard: Guard, shown: int) -> None:
     made.put("driftwarden_security_seconds_total", guard.tally.seconds)
     for kind, number in guard.tally.flags.items():
         made.put("driftwarden_row_flags_total", number, kind)
-    for heuristic, active in guard.active.items():
-        made.put("driftwarden_heuristic_active", float(active), heuristic)
-    made.put("driftwarden_exact_repeats_total", 0 if guard.parts.ring is None else guard.parts.ring.repeats)
+    for heuristic in HEURISTICS:
+        made.put("driftwarden_heuristic_active", float(heuristic in guard.watching), heuristic)
+    ring = guard.parts.ring
+    made.put("driftwarden_exact_repeats_total", 0 if ring is None else ring.repeats)
+    made.put("driftwarden_query_clusters", 0 if ring is None else len(ring.clusters))
     made.put("driftwarden_clients_tracked", guard.parts.clients.remembered)
     made.put("driftwarden_clients_evicted_total", guard.parts.clients.evicted)
     for (heuristic, verdict), number in guard.cases.verdicts.items():
