@@ -254,7 +254,7 @@ def _spectra(out: Audit, rng: np.random.Generator, level: float) -> None:
     done, few = 0, []
     for c, name in enumerate(classes):
         mine, base = _of_class(new, c), _of_class(trusted, c)
-        found = spectral.spectrum(trusted.z[base], new.z[mine], rng)
+        found = spectral.spectrum(spectral.null_of(trusted.z[base], len(mine), rng), new.z[mine])
         if np.isnan(found.log_p):
             few.append(name)
             continue
@@ -290,8 +290,9 @@ def _clusters(out: Audit, rng: np.random.Generator, level: float) -> None:
     if _itself(out):
         found = clusters.clusters(z, label, len(classes))
     else:
-        fine = np.isfinite(trusted.z).all(axis=1)
-        found = clusters.clusters_against((trusted.z[fine], trusted.label[fine]), z, label, len(classes), rng)
+        pairs = [(_of_class(trusted, c), _of_class(new, c)) for c in range(len(classes))]
+        nulls = [clusters.null_of(trusted.z[base], len(mine), rng) for base, mine in pairs]
+        found = clusters.clusters_against(nulls, z, label)
     done = np.isfinite(found.log_p)
     named = np.zeros(len(label), bool)
     for c in np.flatnonzero(done & (found.log_p + np.log(len(classes)) <= np.log(level))):

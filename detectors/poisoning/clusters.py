@@ -13,6 +13,7 @@ Cost: n (d^2 + 20) a class. Source: Chen et al. 2018 (activation clustering); fa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -52,17 +53,19 @@ def clusters(z: SingleArray, label: CodeArray, classes: int) -> Clusters:
     return _minority(found)
 
 
-def clusters_against(
-    trusted: tuple[SingleArray, CodeArray], z: SingleArray, label: CodeArray, classes: int, rng: np.random.Generator
-) -> Clusters:
-    """Compare each class with its trusted rows (rows and labels)."""
-    found = _found(z, label, classes)
-    for c in np.flatnonzero(np.isfinite(found.silhouette)):
-        rows = trusted[0][trusted[1] == c].astype(np.float64)
-        if len(rows) >= LEAST_ROWS:
-            size = min(len(rows), int((label == c).sum()))
-            drawn = (rows[rng.integers(0, len(rows), size)] for _ in range(DRAWS))
-            null = np.array([_two_means(one)[0] for one in drawn])
+def null_of(trusted: SingleArray, size: int, rng: np.random.Generator) -> FloatArray:
+    """Silhouettes ``(40,)`` of samples of trusted rows ``(m, d)`` of one class; none with too few of them."""
+    if len(trusted) < LEAST_ROWS:
+        return np.zeros(0)
+    rows, size = trusted.astype(np.float64), min(len(trusted), max(size, LEAST_ROWS))
+    return np.array([_two_means(rows[rng.integers(0, len(rows), size)])[0] for _ in range(DRAWS)])
+
+
+def clusters_against(nulls: Sequence[FloatArray], z: SingleArray, label: CodeArray) -> Clusters:
+    """Compare each class of rows ``(n, d)`` with what `null_of` says of its trusted rows, ``C`` of them."""
+    found = _found(z, label, len(nulls))
+    for c, null in enumerate(nulls):
+        if len(null) and np.isfinite(found.silhouette[c]):
             found.log_p[c] = rates.upper_tail(float(found.silhouette[c]), null)
     return _minority(found)
 

@@ -1,218 +1,127 @@
-"""Labelled feedback as it comes: sources whose labels contradict the trusted rows more than everybody else's do.
+"""Labelled feedback as it comes, before it reaches training: H17-H20 and floods, by source and for the fleet.
 
-Question: H0: given the past, a row of this source is labelled otherwise than trusted rows look with a chance of at most
-the trusted bound of its bin of sureness, or twice the rate of all other sources there, if that is more. H1: from one of
-its rows on, more often. For the fleet as a whole the trusted bound alone counts: labels of all sources that change
-together are a change of concept (or many names of one poisoner), which arbitration tells apart, not this.
-Statistic, null law: `rates.Starts`, an e-process from a source's first row on, at any row: P(sup e >= 1/a) <= a.
-Sees / blind to: flips and dirty-label backdoors, early or late (a late start costs 2 ln t); blind to poison with right
-labels, to a rate within the bound, to sources whose names change with every row (the fleet's evidence sees these).
-Memory: 8 bytes times (2 b + C + 24) a source, ``most_sources`` of them at most. A new name takes the place of the one
-with the least evidence, of those the longest silent: no number of names pushes out a suspect.
-The others' rates are those of the last whole `PIECE` labelled rows: up to rounding it does not matter how rows are
-batched. Source: failures.md section 6 (stream-level checks) and 3.0; Ville 1939.
+Each part says for itself what it sees and what its law is: `sources` (label_disagreement, label_noise), `copies`
+(label_floods), `groups` (spectral_signature, activation_clustering). Only rows with a label are looked at, so a model
+without labels in its log pays nothing. Memory is bounded by ``most_sources``; nothing here grows with the stream.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.poisoning import doubt, labels, rates
+from detectors.poisoning import labels, noise
+from detectors.poisoning.copies import Copies
+from detectors.poisoning.groups import Groups
+from detectors.poisoning.sources import Sources
 from detectors.queries.suspicion import Suspicion
 from detectors.rows.layout import DigestArray, Rows
-from detectors.types import FloatArray, IntArray, SingleArray
+from detectors.types import CodeArray, FloatArray, IntArray, SingleArray
 
-PIECE = 256
-FLAGGED = 0.01
-"""A row is flagged if so few trusted rows contradict their neighbours as much."""
-MEMBERS = 8
-"""Numbers of a source's newest flagged rows that are kept."""
-_OTHERS = 50
-"""Rows of other sources in a bin before their rate counts."""
+
+class FeedbackFixed(NamedTuple):
+    """What was measured on the trusted rows: their labels, the model's probabilities on them (empty: not logged).
+
+    ``digest (k,)``, sorted, are those of their inputs and ``times (k,)`` how often each came; ``trusted ()`` rows.
+    """
+
+    labels: labels.LabelsFixed
+    noise: noise.NoiseFixed
+    digest: DigestArray
+    times: IntArray
+    trusted: IntArray
+
+
+def fit(
+    z: SingleArray,
+    label: CodeArray,
+    classes: int,
+    rng: np.random.Generator,
+    *,
+    probabilities: FloatArray | SingleArray | None = None,
+    digest: DigestArray | None = None,
+) -> FeedbackFixed:
+    """Measure trusted rows ``z (m, d)`` with classes in ``label (m,)`` (-1: none).
+
+    ``probabilities (m, C)`` must come from a model that was not trained on these rows, ``digest (m,)`` be made as those
+    of the stream. ValueError with fewer than `labels.LEAST_ROWS` usable rows.
+    """
+    measured = labels.fit(z, label, classes, rng)
+    probable = noise.NOTHING
+    if probabilities is not None and probabilities.shape[1] == classes and np.isfinite(probabilities).any():
+        fine = np.isfinite(probabilities).all(axis=1) & (label >= 0)
+        probable = noise.fit(probabilities, label) if fine.sum() >= labels.LEAST_ROWS else probable
+    seen = np.zeros(0, np.uint64) if digest is None else digest
+    known, times = np.unique(seen, return_counts=True)
+    return FeedbackFixed(measured, probable, known, times, np.array(len(label)))
 
 
 class Feedback:
-    """Evidence by source and for the fleet; one per model."""
+    """Everything that is kept of one model's labelled stream."""
 
-    def __init__(self, fixed: labels.LabelsFixed, most_sources: int = 1_000) -> None:
+    def __init__(self, fixed: FeedbackFixed, most_sources: int = 1_000) -> None:
         """Begin without rows; ``most_sources`` are remembered."""
-        bins, classes = fixed.ruler.into.shape
         self._fixed = fixed
-        self._bounds = fixed.ruler.bounds
-        self._slots: dict[int, int] = {}
-        self._name = np.zeros(most_sources, np.uint64)
-        self._starts = rates.no_starts(most_sources + 1)
-        self._size = np.zeros((most_sources + 1, bins), np.int64)
-        self._hits = np.zeros_like(self._size)
-        self._into = np.zeros((most_sources + 1, classes), np.int64)
-        self._first = np.full(most_sources + 1, -1)
-        self._last = np.full(most_sources + 1, -1)
-        self._members = np.full((most_sources + 1, MEMBERS), -1)
-        self._before = np.zeros((2, *self._size.shape), np.int64)
-        self._seen = self._known = self._strange = self._unwatched = 0
+        self._by_rows = Sources(fixed.labels.ruler, "label_disagreement", most_sources)
+        self._copies = Copies(fixed.digest, fixed.times, int(fixed.trusted))
+        self._groups = Groups(fixed.labels.rows, fixed.labels.label, len(fixed.labels.offset))
+        self._parts: dict[str, Sources | Copies | Groups] = {
+            "rows": self._by_rows, "copies": self._copies, "groups": self._groups,
+        }  # fmt: skip
+        self._by_model = None
+        if len(fixed.noise.thresholds):
+            self._by_model = self._parts["model"] = Sources(fixed.noise.ruler, "label_noise", most_sources)
+        self._seen = self._strange = 0
 
     def add(self, rows: Rows, z: SingleArray, source: DigestArray | None = None) -> NDArray[np.bool_]:
-        """Take rows in order of arrival with their place ``z (n, d)`` among the trusted rows; flags ``(n,)``.
+        """Take rows in order of arrival with their place ``z (n, d)`` in the space of the trusted rows; flags ``(n,)``.
 
-        ``source (n,)`` is a keyed hash of who labelled each row (0: unknown); without it the client counts. Rows
-        without label or place, and rows unlike any trusted one, are no evidence.
+        ``source (n,)`` is a keyed hash of who labelled each row (0: unknown); without it the client counts. A row is
+        flagged if its label contradicts the trusted rows more than 99 % of these do. Rows without label or place are no
+        evidence, nor for label_disagreement rows unlike any trusted one.
         """
         number = self._seen + np.arange(len(z))
         self._seen += len(z)
-        named = rows.client if source is None else source
-        named = np.zeros(len(z), np.uint64) if named is None else named
         flags = np.zeros(len(z), bool)
         if rows.label is None or not (rows.label >= 0).any():
             return flags
-        some = np.flatnonzero(rows.label >= 0)
-        label = rows.label[some]
-        judged = labels.judge(self._fixed, z[some], label)
+        named = rows.client if source is None else source
+        some = np.flatnonzero((rows.label >= 0) & np.isfinite(z).all(axis=1))
+        who = np.zeros(len(some), np.uint64) if named is None else named[some]
+        label, number, place = rows.label[some], number[some], z[some]
+        judged = labels.judge(self._fixed.labels, place, label)
         self._strange += int(judged.strange.sum())
-        known = judged.doubts.known
-        flags[some] = known & judged.doubts.wrong & (judged.doubts.p <= FLAGGED)
-        some, label = some[known], label[known]
-        wrong, where = judged.doubts.wrong[known], judged.doubts.bin[known]
-        for part in self._pieces(len(some)):
-            at = some[part]
-            self._piece(named[at], wrong[part], where[part], label[part], number[at], flags[at])
+        flags[some] = self._by_rows.add(judged.doubts, label, who, number)
+        if self._by_model is not None and rows.probabilities is not None:
+            doubts, _ = noise.judge(self._fixed.noise, rows.probabilities[some], label)
+            flags[some] |= self._by_model.add(doubts, label, who, number)
+        self._copies.add(rows.digest[some], label, who, number)
+        self._groups.add(place, label, who, number)
         return flags
 
-    def _pieces(self, rows: int) -> list[slice]:
-        """Runs of rows that end where a `PIECE` of the stream does."""
-        ends = [*range(PIECE - self._known % PIECE, rows, PIECE), rows] if rows else []
-        return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
-
-    def _piece(
-        self,
-        named: DigestArray,
-        wrong: NDArray[np.bool_],
-        where: IntArray,
-        label: NDArray[np.integer],
-        number: IntArray,
-        flagged: NDArray[np.bool_],
-    ) -> None:
-        slot = self._slots_of(named)
-        fleet = len(self._name)
-        for key, mine in ((slot, slot >= 0), (np.full(len(slot), fleet), np.ones(len(slot), bool))):
-            k, w, b, n = key[mine], wrong[mine], where[mine], number[mine]
-            bounds = self._bounds[b] if key[0] == fleet else self._allowed(k, b)
-            self._starts = rates.carry(self._starts, k, w, bounds)
-            np.add.at(self._size, (k, b), 1)
-            np.add.at(self._hits, (k, b), w)
-            np.add.at(self._into, (k[w], label[mine][w]), 1)
-            self._first[k[::-1]] = np.where(self._first[k[::-1]] < 0, n[::-1], self._first[k[::-1]])
-            self._last[k] = n
-            self._remember(k[flagged[mine]], n[flagged[mine]])
-        self._known += len(slot)
-        if self._known % PIECE == 0:
-            self._before[:] = self._size, self._hits
-
-    def _allowed(self, slot: IntArray, where: IntArray) -> FloatArray:
-        """Bounds of rows by the trusted rows, or twice the rate of all other sources."""
-        size, hits = self._before[:, -1, where] - self._before[:, slot, where]
-        others = np.where(size >= _OTHERS, rates.TOLERATED * hits / np.maximum(size, 1), 0.0)
-        return np.minimum(np.maximum(self._bounds[where], others), rates.HIGHEST)
-
-    def _remember(self, key: IntArray, number: IntArray) -> None:
-        for k, n in zip(key[-MEMBERS * PIECE :], number[-MEMBERS * PIECE :], strict=True):  # flagged rows are few
-            self._members[k] = np.append(self._members[k, 1:], n)
-
-    def _slots_of(self, named: DigestArray) -> IntArray:
-        """Slots ``(n,)`` of the sources, made free for new ones; -1 for no name and for names without room."""
-        values, at = np.unique(named, return_inverse=True)
-        found = np.array([self._slots.get(int(value), -1) for value in values])
-        new = np.flatnonzero((found < 0) & (values != 0))
-        if new.size:
-            free = self._free(found[found >= 0])[: len(new)]
-            for value, slot in zip(values[new], free, strict=False):
-                self._begin(int(value), int(slot))
-            found[new[: len(free)]] = free
-        found[values == 0] = -1
-        slots: IntArray = found[at].astype(np.int64)
-        self._unwatched += int(((slots < 0) & (named != 0)).sum())
-        return slots
-
-    def _free(self, busy: IntArray) -> IntArray:
-        """Slots that new names may have, the best first: never used, then least evidence, then longest silent."""
-        used = self._last[:-1] >= 0
-        evidence = np.where(used, np.maximum(self._starts.log_e[:-1], 0.0), -1.0)
-        order = np.lexsort((self._last[:-1], np.round(evidence, 3)))
-        weakest = order[: max(int((~used).sum()), (len(order) + 1) // 2)]  # the stronger half stays, whatever comes
-        return weakest[~np.isin(weakest, busy)]
-
-    def _begin(self, name: int, slot: int) -> None:
-        if self._last[slot] >= 0:
-            self._slots.pop(int(self._name[slot]), None)
-        self._slots[name] = slot
-        self._name[slot] = name
-        self._starts.log_r[slot], self._starts.rows[slot] = -np.inf, 0
-        for counts in (self._size, self._hits, self._into, self._before[0], self._before[1]):
-            counts[slot] = 0
-        for places in (self._first, self._last, self._members):
-            places[slot] = -1
+    @property
+    def strange(self) -> int:
+        """Labelled rows so far that are unlike any trusted row: their labels were not judged."""
+        return self._strange
 
     def suspicions(self, level: float) -> list[Suspicion]:
-        """Sources, and the fleet, whose log e-value has reached ``level``; the strongest first."""
-        evidence = self._starts.log_e
-        found = np.flatnonzero((evidence >= level) & (self._last >= 0))
-        return [self._suspicion(int(k), float(evidence[k])) for k in found[np.argsort(-evidence[found], kind="stable")]]
-
-    def _suspicion(self, k: int, evidence: float) -> Suspicion:
-        fleet = k == len(self._name)
-        size, hits, target = int(self._size[k].sum()), int(self._hits[k].sum()), int(self._into[k].argmax())
-        others = self._size[-1].sum() - size, self._hits[-1].sum() - hits
-        members = self._members[k][self._members[k] >= 0]
-        busiest = np.argsort(-self._hits[:-1].sum(axis=1), kind="stable")[:5] if fleet else np.array([k])
-        clients = tuple((int(self._name[s]), int(self._size[s].sum())) for s in busiest if self._last[s] >= 0)
-        counts = doubt.Counts(self._size[k], self._hits[k], self._size[k][:, None], self._size[k][:, None])
-        return Suspicion(
-            heuristic="label_disagreement",
-            about="fleet" if fleet else "client",
-            who=0 if fleet else int(self._name[k]),
-            log_e=evidence,
-            log_p=float("nan"),
-            rows=size,
-            hits=hits,
-            since=int(self._first[k]),
-            until=int(self._last[k]),
-            clients=clients,
-            facts={
-                "contradicted_share": hits / max(size, 1),
-                "expected_share": doubt.expected(self._fixed.ruler, counts) / max(size, 1),
-                "others_share": float(others[1] / others[0]) if others[0] else float("nan"),
-                "target_class": float(target),
-                "target_share": float(self._into[k, target] / max(hits, 1)),
-                "unlike_trusted_rows": float(self._strange),
-                "unwatched_rows": float(self._unwatched),
-            },
-            members=members,
-        )
+        """What has a log e-value of at least ``level``, or a p-value of at most exp(-``level``), by heuristic."""
+        return [one for part in self._parts.values() for one in part.suspicions(level)]
 
     def counts(self) -> tuple[DigestArray, IntArray, IntArray]:
         """Sources with their contradicted and their judged rows, for the test of concentration."""
-        used = np.flatnonzero(self._last[:-1] >= 0)
-        return self._name[used], self._hits[used].sum(axis=1), self._size[used].sum(axis=1)
+        return self._by_rows.counts()
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """All that moves, as arrays of its own."""
-        return {key: array.copy() for key, array in self._arrays().items()}
-
-    def _arrays(self) -> dict[str, NDArray[np.generic]]:
-        return {
-            "name": self._name, "log_r": self._starts.log_r, "rows": self._starts.rows, "size": self._size,
-            "hits": self._hits, "into": self._into, "first": self._first, "last": self._last,
-            "members": self._members, "before": self._before,
-            "totals": np.array([self._seen, self._known, self._strange, self._unwatched]),
-        }  # fmt: skip
+        """All that moves, as arrays of its own; keys are ``part.name``."""
+        out = {f"{name}.{key}": one for name, part in self._parts.items() for key, one in part.state().items()}
+        return {"totals": np.array([self._seen, self._strange]), **out}
 
     def restore(self, arrays: dict[str, NDArray[np.generic]]) -> None:
-        """Go on from `state`; ValueError if it is of another reference or number of sources."""
-        mine = self._arrays()
-        for key, array in mine.items():
-            if key not in arrays or arrays[key].shape != array.shape:
-                raise ValueError(f"feedback state does not fit: {key}")
-            array[...] = arrays[key]
-        self._seen, self._known, self._strange, self._unwatched = (int(x) for x in mine["totals"])
-        used = np.flatnonzero(self._last[:-1] >= 0)
-        self._slots = {int(self._name[s]): int(s) for s in used}
+        """Go on from `state`; ValueError if it is of another reference or other bounds."""
+        for name, part in self._parts.items():
+            head = f"{name}."
+            part.restore({key[len(head) :]: one for key, one in arrays.items() if key.startswith(head)})
+        self._seen, self._strange = (int(x) for x in arrays["totals"])

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.poisoning import doubt
-from detectors.types import CodeArray, FloatArray, IntArray
+from detectors.types import CodeArray, FloatArray, IntArray, SingleArray
 
 
 class NoiseFixed(NamedTuple):
@@ -27,7 +27,14 @@ class NoiseFixed(NamedTuple):
     ruler: doubt.Ruler
 
 
-def fit(probabilities: FloatArray, label: CodeArray) -> NoiseFixed:
+NOTHING = NoiseFixed(
+    np.zeros(0),
+    doubt.Ruler(np.zeros(0), *(np.zeros(0, np.int64),) * 2, *(np.zeros((0, 0), np.int64),) * 2, *(np.zeros(0),) * 2),
+)
+"""Of a log without probabilities."""
+
+
+def fit(probabilities: FloatArray | SingleArray, label: CodeArray) -> NoiseFixed:
     """Measure trusted rows ``(m, C)`` with labels; ValueError without one that has both."""
     good = (label >= 0) & (label < probabilities.shape[1]) & np.isfinite(probabilities).all(axis=1)
     if not good.any() or probabilities.shape[1] < 2:
@@ -39,14 +46,16 @@ def fit(probabilities: FloatArray, label: CodeArray) -> NoiseFixed:
     return NoiseFixed(thresholds, doubt.measure(p, own))
 
 
-def judge(fixed: NoiseFixed, probabilities: FloatArray, label: CodeArray) -> tuple[doubt.Doubts, NDArray[np.bool_]]:
+def judge(
+    fixed: NoiseFixed, probabilities: FloatArray | SingleArray, label: CodeArray
+) -> tuple[doubt.Doubts, NDArray[np.bool_]]:
     """Doubts by these probabilities ``(n, C)``, and which rows are off in the sense of confident learning, ``(n,)``."""
-    doubts = doubt.read(fixed.ruler, probabilities, label)
+    doubts = doubt.read(fixed.ruler, probabilities.astype(np.float64), label)
     guess = confident(fixed, probabilities)
     return doubts, doubts.known & (guess >= 0) & (guess != label)
 
 
-def confident(fixed: NoiseFixed, probabilities: FloatArray) -> IntArray:
+def confident(fixed: NoiseFixed, probabilities: FloatArray | SingleArray) -> IntArray:
     """Class ``(n,)`` of which the model is confident, -1 for none."""
     enough = np.where(probabilities >= fixed.thresholds, probabilities, -1.0)
     return np.where(enough.max(axis=1) >= 0, enough.argmax(axis=1), -1)

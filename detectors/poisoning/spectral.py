@@ -43,21 +43,40 @@ class Spectrum(NamedTuple):
     tau: FloatArray
 
 
-def spectrum(trusted: SingleArray, rows: SingleArray, rng: np.random.Generator) -> Spectrum:
-    """Compare the rows ``(n, d)`` of one class with trusted ones ``(m, d)`` of that class; finite both."""
-    if len(trusted) < LEAST_ROWS or len(rows) < LEAST_NEW:
-        return Spectrum(np.nan, np.nan, np.zeros(0))
+class Null(NamedTuple):
+    """What trusted rows of one class show: ``held (m / 2, k)``, whitened by the other half, and log ``draws (60,)``.
+
+    ``centre (d,)`` and ``white (d, k)`` take rows there; all of it empty with too few trusted rows.
+    """
+
+    centre: FloatArray
+    white: FloatArray
+    held: FloatArray
+    draws: FloatArray
+
+
+def null_of(trusted: SingleArray, size: int, rng: np.random.Generator) -> Null:
+    """Measure trusted rows ``(m, d)`` of a class, finite, for comparisons with some ``size`` rows."""
+    if len(trusted) < LEAST_ROWS:
+        return Null(*(np.zeros(0),) * 4)
     order = rng.permutation(len(trusted))
     half = len(trusted) // 2
-    fitted, held = trusted[order[:half]].astype(np.float64), trusted[order[half:]].astype(np.float64)
-    centre, white = _whitening(fitted)
-    held, inside = (held - centre) @ white, (rows.astype(np.float64) - centre) @ white
-    size = min(len(inside), len(held))
-    null = np.log([_top(held[rng.integers(0, len(held), size)])[0] for _ in range(DRAWS)])
+    centre, white = _whitening(trusted[order[:half]].astype(np.float64))
+    held = (trusted[order[half:]].astype(np.float64) - centre) @ white
+    size = min(size, len(held))
+    drawn = [_top(held[rng.integers(0, len(held), size)])[0] for _ in range(DRAWS)]
+    return Null(centre, white, held, np.log(np.maximum(drawn, 1e-300)))
+
+
+def spectrum(null: Null, rows: SingleArray) -> Spectrum:
+    """Compare the rows ``(n, d)`` of one class, finite, with trusted ones."""
+    if not len(null.draws) or len(rows) < LEAST_NEW:
+        return Spectrum(np.nan, np.nan, np.zeros(0))
+    inside = (rows.astype(np.float64) - null.centre) @ null.white
     value, direction = _top(inside)
-    log_p = rates.upper_tail(float(np.log(max(value, 1e-300) / TOLERATED)), null)
-    usual = max(float(np.quantile(np.square(held @ direction), 0.99)), 1e-12)
-    return Spectrum(float(value / np.exp(np.median(null))), log_p, np.square(inside @ direction) / usual)
+    log_p = rates.upper_tail(float(np.log(max(value, 1e-300) / TOLERATED)), null.draws)
+    usual = max(float(np.quantile(np.square(null.held @ direction), 0.99)), 1e-12)
+    return Spectrum(float(value / np.exp(np.median(null.draws))), log_p, np.square(inside @ direction) / usual)
 
 
 def _whitening(rows: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -188,18 +188,20 @@ def test_a_group_that_lies_apart_shows_in_the_spectrum_and_a_fresh_sample_does_n
     trusted, honest = (scale * rng.standard_normal((500, 16)) for _ in range(2))
     poisoned = honest.copy()
     poisoned[:40, 3] += 8 * scale[3]
-    found = spectral.spectrum(trusted.astype(np.float32), poisoned.astype(np.float32), rng)
+    null = spectral.null_of(trusted.astype(np.float32), 500, rng)
+    found = spectral.spectrum(null, poisoned.astype(np.float32))
     assert found.log_p < np.log(1e-4)
     assert auroc(found.tau, np.arange(500) < 40) > 0.99
-    assert spectral.spectrum(trusted.astype(np.float32), honest.astype(np.float32), rng).log_p > np.log(0.05)
-    assert np.isnan(spectral.spectrum(trusted[:10].astype(np.float32), honest.astype(np.float32), rng).log_p)
+    assert spectral.spectrum(null, honest.astype(np.float32)).log_p > np.log(0.05)
+    few = spectral.null_of(trusted[:10].astype(np.float32), 500, rng)
+    assert np.isnan(spectral.spectrum(few, honest.astype(np.float32)).log_p)
 
 
 def test_poison_inside_the_class_is_an_expected_miss_of_the_spectrum() -> None:
     rng = np.random.default_rng(14)
     trusted, rows = (rng.standard_normal((500, 16)) for _ in range(2))
     rows[:40, 3] += 1.0
-    found = spectral.spectrum(trusted.astype(np.float32), rows.astype(np.float32), rng)
+    found = spectral.spectrum(spectral.null_of(trusted.astype(np.float32), 500, rng), rows.astype(np.float32))
     assert found.log_p > np.log(0.01)
 
 
@@ -210,7 +212,8 @@ def test_the_class_that_falls_in_two_is_named_against_the_others_and_against_tru
     trusted = rng.standard_normal((3_000, 12)).astype(np.float32)
     odd = np.flatnonzero(label == 4)[:60]
     z[odd] += np.float32(4)
-    for found in (clusters.clusters(z, label, 10), clusters.clusters_against((trusted, label), z, label, 10, rng)):
+    nulls = [clusters.null_of(trusted[label == c], 300, rng) for c in range(10)]
+    for found in (clusters.clusters(z, label, 10), clusters.clusters_against(nulls, z, label)):
         assert found.log_p.argmin() == 4
         assert found.log_p[4] < np.log(1e-3)
         assert np.flatnonzero(found.smaller & (label == 4)).tolist() == odd.tolist()
