@@ -36,6 +36,7 @@ _ALTERNATIVES: Final = (0.05, 0.1, 0.2, 0.4, 0.8)
 _ALLOWED: Final = 3.0
 _LEVEL: Final = 0.99
 _LEAST_RATIO: Final = 1.5
+_LEAST: Final = 1e-9
 _MOST: Final = 1e300
 _WIDE: Final = math.pi / math.sqrt(6) / 2
 _FEWEST_STEPS: Final = 16
@@ -79,6 +80,7 @@ class Bet:
 
     def __init__(self, p0: float) -> None:
         """No alternatives, and so no evidence, where p0 is too high for any."""
+        p0 = max(p0, _LEAST)
         chosen = [p1 for p1 in _ALTERNATIVES if p1 > _LEAST_RATIO * p0]
         self.yes = [p1 / p0 for p1 in chosen]
         self.no = [(1 - p1) / (1 - p0) for p1 in chosen]

@@ -229,7 +229,8 @@ def _unpacked(row: Mapping[str, NDArray[Any]]) -> Cluster:
     for name, values in zip(_EVIDENCE, row["evidence"], strict=True):
         setattr(one, name, values[~np.isnan(values)].tolist())
     for name in _COUNTED:
-        setattr(one, name, {key - 1: count for key, count in row[name].tolist() if key})
+        keys = row[name][:, 0] if name == "names" else row[name][:, 0].astype(np.int64)
+        setattr(one, name, {int(key): int(count) for key, count in zip(keys, row[name][:, 1], strict=True) if count})
     return one
 
 
@@ -242,10 +243,10 @@ def _padded(values: Sequence[Any], shape: tuple[int, ...]) -> FloatArray:
 
 
 def _pairs(counts: Mapping[int, int], most: int) -> NDArray[np.uint64]:
-    """Keys (and 1) and counts in their order, ``(most, 2)``, 0 behind them."""
+    """Keys (modulo 2^64) and counts in their order, ``(most, 2)``, 0 behind them."""
     full = np.zeros((most, 2), np.uint64)
     for i, (key, count) in enumerate(counts.items()):
-        full[i] = key + 1, count
+        full[i] = key % 2**64, count
     return full
 
 

@@ -95,7 +95,7 @@ class Clusters:
     def join(self, number: int, seed: Member, member: Member, *, oldest: int) -> None:
         """A hit: ``member`` joins cluster ``number``, which begins with ``seed`` if it is not known.
 
-        ``oldest`` is the number of the oldest row that the ring remembers.
+        ``oldest`` is the place of the oldest row that the ring remembers.
         """
         self._all.step(self._fleet.growth, yes=True, after=self._fleet.gap(member))
         self._fleet.take(member, self._low)
@@ -120,7 +120,7 @@ class Clusters:
 
     def _new(self, number: int, seed: Member, oldest: int) -> Cluster:
         if len(self._known) >= self.most:
-            dropped = min(self._known.values(), key=lambda one: (one.last >= oldest, one.rows, one.last))
+            dropped = min(self._known.values(), key=lambda one: (one.place >= oldest, one.rows, one.last))
             del self._known[dropped.number]
         cluster = Cluster(number, self._width, seed.predicted)
         cluster.growth, cluster.flipping = self._growth.start(), self._flip.start()

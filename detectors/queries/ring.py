@@ -75,9 +75,9 @@ def refusal(fixed: NearFixed) -> str:
 class Ring:
     """The last ``capacity`` distinct queries of one model, and what each new one is to them.
 
-    Rows are numbered from 0 over all queries ever given, also those without a place. Chunks do not matter: a query sees
-    exactly the ``capacity`` distinct ones before it, however they came (distances to within the rounding of a float64
-    sum; of neighbours as near as one another to within 1e-6, either).
+    Rows are numbered from 0 over all queries ever given, also those without a place. A query sees exactly the
+    ``capacity`` distinct ones before it, however they were batched. Of neighbours whose squared distances are the same
+    to within 1e-6 of the squared norms, either is found.
     """
 
     def __init__(self, fixed: NearFixed, capacity: int) -> None:
@@ -181,7 +181,6 @@ class Ring:
         own, other, placed, beside = neighbour
         before = _Chunk(self._number, self._number, self._predicted, self._seen, self._cluster, 0)
         at = np.cumsum(~hits.exact) - 1  # a row's position among the new ones
-        oldest = max(self.rows - self.capacity, 0)
         for i in np.flatnonzero(hits.hit | hits.exact).tolist():
             if hits.exact[i]:
                 when = int(same[i])
@@ -196,7 +195,7 @@ class Ring:
             new.cluster[k] = hits.cluster[i] = where.cluster[j]
             member = new.member(k, new.first + k, placed[k], (int(where.predicted[j]), float(hits.distance[i])))
             seed = where.member(j, new.first + k - 1, beside[k], (-1, math.nan))
-            self.clusters.join(int(where.cluster[j]), seed, member, oldest=oldest)
+            self.clusters.join(int(where.cluster[j]), seed, member, oldest=member.place - self.capacity)
 
     def suspicions(self, least: float) -> list[Suspicion]:
         """Clusters, and the fleet, whose evidence is a log E of at least ``least`` for near-duplicates."""
