@@ -43,6 +43,10 @@ _RESERVED = 4
 """Every so many runs, by hash, one is for the axes of embeddings and the ranks of row scores alone."""
 _LEAST_SCORES = 2
 """Scores of a view at least: a single one is better looked at as a number of its own."""
+_NO_SCORES = (
+    f"Row scores are not looked at over windows: it takes {scores.LEAST_ROWS * _RESERVED:,} reference rows or so, and "
+    "two scores that vary among them."
+)
 COLUMNS, SCORES = "columns", "scores"
 
 
@@ -97,7 +101,9 @@ def views_of(
     encoders = _of_columns(measured, np.flatnonzero(~slow))
     reserved = _reserved(measured.grid, blocks(), run) if split else None
     if reserved is not None:
-        encoders |= _of_vectors(measured.grid, reserved, rng) | _of_scores(measured, reserved, rng)
+        encoders |= _of_vectors(measured.grid, reserved, rng) | _of_scores(measured, ~slow, reserved, rng)
+    if measured.scores_wanted and VIEW not in encoders:
+        notes = (*notes, _NO_SCORES)
     if not encoders:
         return (), notes
     width = sum(len(encoder.unit) for encoder in encoders.values())
@@ -157,11 +163,14 @@ def _of_vectors(grid: Grid, reserved: Block, rng: np.random.Generator) -> dict[s
     return found
 
 
-def _of_scores(measured: Measured, reserved: Block, rng: np.random.Generator) -> dict[str, Encoder]:
-    """The encoder of row scores, from the same rows, where they give two or more."""
+def _of_scores(
+    measured: Measured, quick: NDArray[np.bool_], reserved: Block, rng: np.random.Generator
+) -> dict[str, Encoder]:
+    """The encoder of row scores, from the same rows and the ``quick (u,)`` columns, where it gives two or more."""
     if measured.layout is None or not measured.scores_wanted:
         return {}
-    fixed = scores.fit(measured.layout, measured.grid, measured.summary, reserved, None, rng)
+    layout = measured.layout._replace(features=measured.layout.features[quick[measured.layout.features]])
+    fixed = scores.fit(layout, measured.grid, measured.summary, reserved, None, rng)
     return {VIEW: ScoreEncoder(fixed)} if len(fixed.which) >= _LEAST_SCORES else {}
 
 

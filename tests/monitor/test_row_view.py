@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from detectors import simulate
 from detectors.multivariate.joint import JointDefault
 from detectors.multivariate.samples import cut
+from detectors.registry import WITNESS, Tolerances
 from detectors.rows import scores
 from detectors.rows.encoder import VIEW, ScoreEncoder
 from detectors.rows.layout import Layout
-from detectors.types import Block, View
-from monitor import arrays, artefact
+from detectors.types import Block, FloatArray, View
+from monitor import arrays, artefact, joint_reference
 from monitor.decode import Decoder
 from monitor.fitted import Fitted
 from monitor.joint_reference import Measured, for_axes, views_of
@@ -45,12 +46,24 @@ def _block(n: int, seed: int, moved: float = 0.0) -> Block:
     return Block(np.zeros((n, 0)), np.zeros((n, 0), np.int32), np.zeros(0, np.int64), None, vectors)
 
 
-def _views(block: Block, layout: Layout | None, *, scored: bool | None = None) -> tuple[View, ...]:
+def _views(
+    block: Block,
+    layout: Layout | None,
+    *,
+    scored: bool | None = None,
+    tau: FloatArray | None = None,
+    notes: list[str] | None = None,
+) -> tuple[View, ...]:
     base = simulate.reference_of(block, dependent=False)
     grid = dataclasses.replace(base.grid, vectors=(("z", 12), ("p", 3)))
     measured = Measured(Plan((), Roles()), grid, base.summary, block, base.tau, base.tau_missing, layout, scored)
+    if tau is not None:
+        measured = measured._replace(tau=tau)
     decoder = Decoder(measured.plan, grid, {})  # not asked: the reference is in memory
-    return views_of(measured, block, lambda: iter(()), decoder, np.random.default_rng(0))[0]
+    views, remarks = views_of(measured, block, lambda: iter(()), decoder, np.random.default_rng(0))
+    if notes is not None:
+        notes.extend(remarks)
+    return views
 
 
 REFERENCE = _block(12_000, 0)
@@ -101,6 +114,40 @@ def test_a_window_of_odd_rows_is_seen_and_one_of_the_reference_is_not(view: View
     ]
     assert min(found[:2]) > 0.05
     assert max(found[2:]) <= 0.02
+
+
+def test_the_witness_finds_a_stream_of_odd_rows_and_stays_calm_without(view: View) -> None:
+    witness = WITNESS(Tolerances())
+    fixed = witness.fit(view, np.random.default_rng(0))
+    seen = []
+    for moved in (0.0, 0.3):
+        state = witness.start(fixed)
+        for pane in range(12):
+            rows = cut(view.encoder, _block(600, 100 + pane, moved), view.run)
+            state, step = witness.score(fixed, state, rows)
+        seen.append(step.log_e)
+    assert seen[0] < np.log(1000)
+    assert seen[1] > np.log(1e6)
+
+
+def test_a_reference_that_is_too_small_for_ranks_is_told() -> None:
+    small = _block(1_400, 0)
+    notes: list[str] = []
+    assert VIEW not in {one.name for one in _views(small, _LAYOUT, notes=notes)}
+    (note,) = notes
+    assert note.startswith("Row scores are not looked at over windows: it takes 1,600 reference rows or so")
+
+
+def test_columns_that_depend_on_their_neighbours_for_long_do_not_enter() -> None:
+    rng = np.random.default_rng(0)
+    plain = simulate.block_of(rng.standard_normal((6_000, 8)))
+    block = dataclasses.replace(plain, vectors=_block(6_000, 0).vectors)
+    layout = _LAYOUT._replace(features=np.arange(8))
+    tau = np.ones(8)
+    tau[[2, 5]] = joint_reference.MOST_TAU + 1
+    (one,) = (made for made in _views(block, layout, tau=tau) if made.name == VIEW)
+    assert isinstance(one.encoder, ScoreEncoder)
+    assert one.encoder.fixed.spaces.layout.features.tolist() == [0, 1, 3, 4, 6, 7]
 
 
 def test_the_view_is_stored_and_encodes_as_before(view: View, tmp_path: Path) -> None:
