@@ -4,13 +4,14 @@ Question: H0: the client's window is drawn like those of the fleet, clients diff
 Statistic: for each block of counts D = sum (p - q)^2 / q, q being all others' (each with the weight of at most 256
 rows), over its expectation 1/n + 1/N + tau^2: clients are different, and tau^2 is how much the median one is; n counts
 as 256 at most, since of longer windows most peers do not show how much clients differ.
-Null law: chi-square, whose degrees of freedom are lowered until its 90 % point lies where the peers' does; and plain
-chi-square against the reference's own counts: a client must be unlike both, so that a drift of the whole fleet is
-nobody's fault, nor is the rest of the fleet to blame where one client is most of it. Bonferroni over blocks. Rows of a
-client that depend on each other make it differ more: near-duplicates do not count. At least 8 peers.
+Null law: F, with as many degrees of freedom below as peers, and so few above that its 90 % point lies where the peers'
+does: clients are no sample of a normal law, and their number is all that speaks for its tail. And plain chi-square
+against the reference's own counts: a client must be unlike both, so that a drift of the whole fleet is nobody's fault,
+nor is the rest of the fleet to blame where one client is most of it. Bonferroni over blocks. Rows of a client that
+depend on each other make it differ more: near-duplicates do not count. At least 8 peers, of their last two windows.
 Sees / blind to: whoever asks other things, or gets other answers, than the others do; blind to queries drawn from the
 fleet's own law, to what stands out only jointly, and to an attacker that is more than half of the peers.
-Cost: a few passes over the peers' counts (1,000 at most) when a window is full. Source: failures.md 3.4 (H16 a-d);
+Cost: a few passes over the peers' counts (500 at most) when a window is full. Source: failures.md 3.4 (H16 a-d);
 DerSimonian and Laird 1986 (tau^2). Counts over cells and bins stand for the MMD of H16a: no row is kept.
 """
 
@@ -59,41 +60,66 @@ def grouped(fixed: ProfileFixed, cells: FloatArray) -> FloatArray:
     return cells @ member
 
 
-def others(counts: FloatArray) -> Fleet:
-    """The fleet without each client, from ``counts (c, b)``."""
-    n = counts.sum(axis=1)
-    peer = n >= LEAST_ROWS
-    weight = np.where(peer, np.minimum(n, _MOST_WEIGHT), 0.0)
-    p = counts / np.maximum(n, 1.0)[:, None]
+def others(standing: FloatArray, n: FloatArray) -> Fleet:
+    """The fleet without each client, from ``standing (c, b)``, for windows of ``n (c,)`` rows."""
+    rows = standing.sum(axis=1)
+    weight = np.where(rows >= LEAST_ROWS, np.minimum(rows, _MOST_WEIGHT), 0.0)
+    p = standing / np.maximum(rows, 1.0)[:, None]
     left = np.maximum(weight.sum() - weight, 1e-9)
     share = np.maximum((weight @ p - weight[:, None] * p) / left[:, None], 0.0)
-    sampling = weight**2 / np.maximum(n, 1.0)
+    sampling = weight**2 / np.maximum(rows, 1.0)
     variance = 1 / np.clip(n, 1.0, _MOST_WEIGHT) + (sampling.sum() - sampling) / left**2
     return Fleet(share, variance, 1 + ((weight**2).sum() - weight**2) / left**2)
 
 
-def unlike(counts: FloatArray, reference: FloatArray) -> tuple[FloatArray, FloatArray]:
+def unlike(counts: FloatArray, standing: FloatArray, reference: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Log p ``(c,)`` of being like the fleet, or like the reference, and D ``(c,)``; NaN with too few rows or peers.
 
-    ``counts (c, b)`` of all clients, ``reference (b,)`` of the held-out reference.
+    ``counts (c, b)`` are judged; ``standing (c, b)`` says what the clients are like, ``reference (b,)`` what its
+    held-out rows are.
     """
-    nothing = np.full(len(counts), np.nan)
-    judged = counts.sum(axis=1) >= LEAST_ROWS
-    if judged.sum() < LEAST_PEERS + 1 or counts.shape[1] < 2:
-        return nothing, nothing
-    counts = counts[judged]
-    fleet = others(counts)
-    distance, expected = _distance(counts, fleet.share)
-    ratio = _relative(distance, expected, fleet)
-    degrees = np.maximum(expected, 1.0)
-    log_p = _tail(ratio, degrees)
-    if reference.sum() > 0:
-        far, base = _distance(counts, reference[None] / reference.sum())
-        spread = 1 / counts.sum(axis=1) + 1 / reference.sum()
-        log_p = np.maximum(log_p, tails.chi2(far / spread, np.maximum(base, 1.0)))
-    out, apart = nothing.copy(), nothing.copy()
-    out[judged], apart[judged] = log_p, distance
-    return out, apart
+    log_p, apart = np.full(len(counts), np.nan), np.full(len(counts), np.nan)
+    n, rows = counts.sum(axis=1), standing.sum(axis=1)
+    judged, peers = n >= LEAST_ROWS, rows >= LEAST_ROWS
+    if peers.sum() < LEAST_PEERS + 1 or counts.shape[1] < 2 or not judged.any():
+        return log_p, apart
+    law = _law(standing[peers], others(standing[peers], rows[peers]))
+    fleet = Fleet._make(part[judged] for part in others(standing, n))
+    apart[judged], expected = _distance(counts[judged], fleet.share)
+    ratio = apart[judged] / (np.maximum(expected, 1e-9) * (fleet.variance + law.between * fleet.factor))
+    log_p[judged] = np.maximum(_tail(ratio, expected, law), _against(counts[judged], reference))
+    return log_p, apart
+
+
+class _Law(NamedTuple):
+    """How peers differ: tau^2, the degrees of freedom that their 90 % point asks for, and how many told of both."""
+
+    between: float
+    degrees: float
+    peers: int
+
+
+def _law(standing: FloatArray, fleet: Fleet) -> _Law:
+    """Measured so that the median peer's ratio is that of a chi-square law."""
+    distance, expected = _distance(standing, fleet.share)
+    expected = np.maximum(expected, 1e-9)
+    seen = distance / (expected * _median(np.maximum(expected, 1.0)))
+    between = max(float(np.median((seen - fleet.variance) / fleet.factor)), 0.0)
+    if len(distance) < _MANY_PEERS:
+        return _Law(between, _LOW_DEGREES, len(distance))
+    grid = 2.0 ** np.arange(0.0, 9.0)
+    spread = special.chdtri(grid, 0.1) / special.chdtri(grid, 0.5)
+    middle, high = np.quantile(distance / (expected * (fleet.variance + between * fleet.factor)), [0.5, 0.9])
+    fits = grid[spread >= high / max(middle, 1e-9)]
+    return _Law(between, float(fits[-1]) if len(fits) else 1.0, len(distance))
+
+
+def _against(counts: FloatArray, reference: FloatArray) -> FloatArray:
+    """Log p of being drawn from the reference's shares; certain to be unlike it where there are none."""
+    if reference.sum() == 0:
+        return np.full(len(counts), -np.inf)
+    far, expected = _distance(counts, reference[None] / reference.sum())
+    return tails.chi2(far / (1 / counts.sum(axis=1) + 1 / reference.sum()), np.maximum(expected, 1.0))
 
 
 def _distance(counts: FloatArray, share: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -104,27 +130,14 @@ def _distance(counts: FloatArray, share: FloatArray) -> tuple[FloatArray, FloatA
     return ((p - share) ** 2 / smooth).sum(axis=1), (likely * (1 - likely) / smooth).sum(axis=1)
 
 
-def _relative(distance: FloatArray, expected: FloatArray, fleet: Fleet) -> FloatArray:
-    """D over its expectation, what clients differ by anyway included: its median is that of a chi-square law."""
-    typical = _median(np.maximum(expected, 1.0))
-    seen = distance / (np.maximum(expected, 1e-9) * typical)
-    tau = max(float(np.median((seen - fleet.variance) / fleet.factor)), 0.0)
-    ratio: FloatArray = distance / (np.maximum(expected, 1e-9) * (fleet.variance + tau * fleet.factor))
-    return ratio
-
-
-def _tail(ratio: FloatArray, degrees: FloatArray) -> FloatArray:
-    """Chi-square tail with as few degrees of freedom as the peers' 90 % point asks for."""
-    fewer = _LOW_DEGREES
-    if len(ratio) >= _MANY_PEERS:
-        grid = 2.0 ** np.arange(0.0, 9.0)
-        spread = special.chdtri(grid, 0.1) / special.chdtri(grid, 0.5)
-        middle, high = np.quantile(ratio, [0.5, 0.9])
-        fits = grid[spread >= high / max(middle, 1e-9)]
-        fewer = float(fits[-1]) if len(fits) else 1.0
-    fewer_of = np.minimum(degrees, fewer)
-    scale = np.minimum(_median(fewer_of) / _median(degrees), 1.0)
-    return tails.chi2(fewer_of * ratio * scale, np.maximum(fewer_of, 1.0))
+def _tail(ratio: FloatArray, expected: FloatArray, law: _Law) -> FloatArray:
+    """Tail of an F law with no more degrees of freedom than the peers allow, at the same median, over the peers'."""
+    degrees = np.maximum(expected, 1.0)
+    above, below = np.maximum(np.minimum(degrees, law.degrees), 1.0), float(law.peers - 1)
+    x = above * ratio * np.minimum(_median(above) / _median(degrees), 1.0)
+    tail = special.betainc(below / 2, above / 2, below / (below + x))
+    log_p: FloatArray = np.log(np.maximum(tail, 1e-300))
+    return log_p
 
 
 def _median(degrees: FloatArray) -> FloatArray:

@@ -11,7 +11,7 @@ Nothing that a client sends moves its own bar: p0 is the reference's for ever. I
 told beside the evidence (``baseline_rate``, then ``rate_since``), frozen, for people and arbitration: a client that was
 like this from its first day on; it lowers no evidence, so that an attacker gains nothing by teaching it.
 Sees / blind to: any client that is remembered; blind to rates within the allowance, and see the modules named above.
-Memory: `detectors.queries.table` says who is remembered; about 2 kB a client (20 MB for 10,000) and 1 MB of rows.
+Memory: `detectors.queries.table` says who is remembered; about 3.5 kB a client (35 MB for 10,000) and 1 MB of rows.
 Cost: some 2 ms for 256 rows, and 10 ms for the looks of a pane. Batches may be cut as one likes up to rounding, but for
 which of equally light clients is forgotten. Source: failures.md 3.0, 3.4.
 """

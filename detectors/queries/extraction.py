@@ -43,27 +43,36 @@ class Coverage(NamedTuple):
     log_p_more: FloatArray
 
 
-def coverage(cells: FloatArray) -> Coverage:
-    """Judge the growth of coverage of all clients at once, from their counts by cell ``(c, 256)``."""
+def coverage(cells: FloatArray, standing: FloatArray) -> Coverage:
+    """Judge the growth of coverage of all clients at once, from counts by cell ``(c, 256)``.
+
+    ``cells`` are judged, ``standing`` says what the clients are like.
+    """
+    n, rows = cells.sum(axis=1), standing.sum(axis=1)
+    judged, peers = n >= LEAST_ROWS, rows >= LEAST_ROWS
+    visited = _rarefied(cells, n, np.minimum(n, _RAREFIED))
+    expected, log_p, more = (np.full(len(n), np.nan) for _ in range(3))
+    if peers.sum() < LEAST_PEERS + 1 or not judged.any():
+        return Coverage(visited, expected, log_p, more)
+    usual, _ = _growth(standing, standing)
+    middle = float(np.median(usual[peers]))
+    scale = max(1.4826 * float(np.median(np.abs(usual[peers] - middle))), 1.0)
+    grown, known = _growth(cells, standing)
+    z, expected[judged] = (grown[judged] - middle) / scale, known[judged]
+    degrees = int(peers.sum()) - 1
+    log_p[judged] = np.minimum(np.log(2.0) + _student(-np.abs(z), degrees), 0.0)
+    more[judged] = _student(-z, degrees)
+    return Coverage(visited, expected, log_p, more)
+
+
+def _growth(cells: FloatArray, standing: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Cells visited less those expected of all others, over the deviation, and those expected, ``(c,)`` each."""
     n = cells.sum(axis=1)
-    judged = n >= LEAST_ROWS
     size = np.minimum(n, _RAREFIED)
-    visited = _rarefied(cells, n, size)
-    nothing = np.full(len(n), np.nan)
-    if judged.sum() < LEAST_PEERS + 1:
-        return Coverage(visited, nothing, nothing, nothing)
-    share = others(cells[judged]).share
-    missed = np.exp(size[judged, None] * np.log1p(-np.minimum(share, 1 - 1e-12)))
+    missed = np.exp(size[:, None] * np.log1p(-np.minimum(others(standing, n).share, 1 - 1e-12)))
     expected = (1 - missed).sum(axis=1)
     spread = np.sqrt(np.maximum((missed * (1 - missed)).sum(axis=1), 1.0))
-    z = (visited[judged] - expected) / spread
-    middle = float(np.median(z))
-    z = (z - middle) / max(1.4826 * float(np.median(np.abs(z - middle))), 1.0)
-    out = [nothing.copy() for _ in range(3)]
-    both, more = np.log(2.0) + _student(-np.abs(z), len(z) - 1), _student(-z, len(z) - 1)
-    for array, found in zip(out, (expected, np.minimum(both, 0.0), more), strict=True):
-        array[judged] = found
-    return Coverage(visited, *out)
+    return (_rarefied(cells, n, size) - expected) / spread, expected
 
 
 def _rarefied(cells: FloatArray, n: FloatArray, size: FloatArray) -> FloatArray:

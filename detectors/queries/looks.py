@@ -26,9 +26,13 @@ class Looked(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """Windows of clients, and of whatever else is judged beside them: see `detectors.queries.profile`."""
+    """Windows of clients, and of whatever else is judged beside them: see `detectors.queries.profile`.
+
+    ``standing (c, b)`` is the window and the one before: what the others are compared with.
+    """
 
     counts: FloatArray
+    standing: FloatArray
     answers: FloatArray
     tally: IntArray
     trend: FloatArray
@@ -39,7 +43,14 @@ def seen(profiles: Profiles, slots: IntArray) -> Seen:
     """The windows in ``slots (c,)``."""
     counts = profiles.counts[slots].astype(np.float64)
     answers = profiles.answers[slots].astype(np.float64)
-    return Seen(counts, answers, profiles.tally[slots], profiles.trend[slots], profiles.looks[slots])
+    return Seen(
+        counts,
+        counts + profiles.past[slots],
+        answers,
+        profiles.tally[slots],
+        profiles.trend[slots],
+        profiles.looks[slots],
+    )
 
 
 def together(first: Seen, second: Seen) -> Seen:
@@ -50,10 +61,12 @@ def together(first: Seen, second: Seen) -> Seen:
 def judge(fixed: ProfileFixed, windows: Seen) -> Looked:
     """Compare every window with all others."""
     blocks = client_shift.blocks_of(fixed, windows.counts)
-    reference = client_shift.blocks_of(fixed, fixed.reference[None])
-    tests = [client_shift.unlike(block, known[0]) for block, known in zip(blocks, reference, strict=True)]
+    reference = [block[0] for block in client_shift.blocks_of(fixed, fixed.reference[None])]
+    standing = client_shift.blocks_of(fixed, windows.standing)
+    tests = [client_shift.unlike(*each) for each in zip(blocks, standing, reference, strict=True)]
     log_p = np.column_stack([found for found, _ in tests])
-    covered = extraction.coverage(windows.counts[:, fixed.blocks[3] : fixed.blocks[4]])
+    cells = slice(int(fixed.blocks[3]), int(fixed.blocks[4]))
+    covered = extraction.coverage(windows.counts[:, cells], windows.standing[:, cells])
     rising, ascent = extraction.ascent(windows.trend, windows.tally[:, 0])
     two = extraction.two_of_three(np.column_stack([covered.log_p, log_p[:, 0], log_p[:, 1]]))
     evidence = np.column_stack([_least(log_p), two, covered.log_p_more, ascent])

@@ -57,7 +57,8 @@ def test_clients_that_differ_as_the_others_do_keep_the_level() -> None:
     rng, least = np.random.default_rng(2), []
     for concentration in (2.0, 10.0, 1e6):
         for _ in range(40):
-            log_p, _ = client_shift.unlike(counts_of(rng, 40, 200, concentration), np.zeros(10))
+            counts = counts_of(rng, 40, 200, concentration)
+            log_p, _ = client_shift.unlike(counts, counts, np.zeros(10))
             least.append(log_p.min() + np.log(40))
     assert np.mean(np.array(least) <= np.log(0.05)) <= 0.1
     assert np.mean(np.array(least) <= np.log(0.001)) <= 0.02
@@ -67,10 +68,10 @@ def test_client_must_be_unlike_the_reference_too_and_have_peers() -> None:
     rng = np.random.default_rng(3)
     counts = counts_of(rng, 20, 200, 1e6)
     counts[0] = rng.multinomial(200, [0.91, *[0.01] * 9])
-    alone, _ = client_shift.unlike(counts, np.zeros(10))
-    like_it, _ = client_shift.unlike(counts, counts[0] * 20)
+    alone, _ = client_shift.unlike(counts, counts, np.zeros(10))
+    like_it, _ = client_shift.unlike(counts, counts, counts[0] * 20)
     assert alone[0] < LEAST * -1 < like_it[0]
-    few, _ = client_shift.unlike(counts[:8], np.zeros(10))
+    few, _ = client_shift.unlike(counts[:8], counts[:8], np.zeros(10))
     assert np.isnan(few).all()
 
 
@@ -78,7 +79,7 @@ def test_coverage_counts_cells_of_equally_many_rows() -> None:
     rng = np.random.default_rng(4)
     cells = np.array([rng.multinomial(n, np.full(256, 1 / 256)) for n in [100] * 20 + [3000]], np.float64)
     cells = np.concatenate([cells, rng.multinomial(200, [1.0, *[0.0] * 255])[None]])
-    found = extraction.coverage(cells)
+    found = extraction.coverage(cells, cells)
     assert found.visited[20] == pytest.approx(256 * (1 - (1 - 1 / 256) ** 256), rel=0.05)
     assert found.log_p[20] > np.log(0.01)
     assert found.log_p[21] < np.log(1e-4)
