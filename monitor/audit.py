@@ -66,7 +66,10 @@ class Scores:
 
 @dataclass
 class Audit:
-    """The outcome; ``looked`` and ``skipped`` are sentences by heuristic, ``scores`` by heuristic."""
+    """The outcome; ``looked`` and ``skipped`` are sentences by heuristic, ``scores`` by heuristic.
+
+    ``moved``: most classes lie elsewhere than trusted rows of them, which is a shift and no poison of a class.
+    """
 
     prepared: Prepared
     level: float
@@ -75,6 +78,7 @@ class Audit:
     skipped: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     scores: dict[str, Scores] = field(default_factory=dict)
+    moved: bool = False
     looks: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     @property
@@ -251,7 +255,7 @@ def _spectra(out: Audit, rng: np.random.Generator, level: float) -> None:
         return
     new, trusted, classes = out.prepared.new, out.prepared.trusted, out.prepared.classes
     score, named = np.full(len(new.label), np.nan), np.zeros(len(new.label), bool)
-    done, few = 0, []
+    done, few, told = 0, list[str](), list[Finding]()
     for c, name in enumerate(classes):
         mine, base = _of_class(new, c), _of_class(trusted, c)
         found = spectral.spectrum(spectral.null_of(trusted.z[base], len(mine), rng), new.z[mine])
@@ -263,12 +267,22 @@ def _spectra(out: Audit, rng: np.random.Generator, level: float) -> None:
         if found.log_p + np.log(len(classes)) <= np.log(level):
             named[mine] = found.tau > 1
             sentence = f"rows spread {found.ratio:.1f} times as far in one direction as trusted rows: some lie apart"
-            out.findings.append(
-                _finding("spectral_signature", f"class {name}", sentence, len(mine), int((found.tau > 1).sum()), 0.01,
-                         -found.log_p, "p")
-            )  # fmt: skip
+            told.append(_apart("spectral_signature", name, sentence, found.tau > 1, 0.01, found.log_p))
+    if len(told) > max(done / 2, 1):
+        out.moved, named[:] = True, False
+        out.notes.append(
+            "rows of most classes spread further than trusted ones: inputs have moved, whatever the labels"
+        )
+    else:
+        out.findings += told
     _said(out, "spectral_signature", done, few, "the directions in which rows of {} spread")
     out.scores["spectral_signature"] = Scores(score, named)
+
+
+def _apart(
+    heuristic: str, name: str, sentence: str, apart: NDArray[np.bool_], expected: float, log_p: float
+) -> Finding:
+    return _finding(heuristic, f"class {name}", sentence, len(apart), int(apart.sum()), expected, -log_p, "p")
 
 
 def _of_class(side: Side, c: int) -> IntArray:
@@ -295,16 +309,15 @@ def _clusters(out: Audit, rng: np.random.Generator, level: float) -> None:
         found = clusters.clusters_against(nulls, z, label)
     done = np.isfinite(found.log_p)
     named = np.zeros(len(label), bool)
-    for c in np.flatnonzero(done & (found.log_p + np.log(len(classes)) <= np.log(level))):
-        mine = label == c
+    sure = done & (found.log_p + np.log(len(classes)) <= np.log(level)) & (not out.moved)
+    for c in np.flatnonzero(sure):
+        mine = np.asarray(label == c, bool)
         named |= mine & found.smaller
         sentence = f"rows fall into two groups (silhouette {found.silhouette[c]:.2f}), the smaller one lies apart"
-        rows, hits = int(mine.sum()), int((mine & found.smaller).sum())
-        about = f"class {classes[c]}"
-        out.findings.append(
-            _finding("activation_clustering", about, sentence, rows, hits, np.nan, -float(found.log_p[c]), "p")
-        )
-    hints = np.flatnonzero(done & (found.log_p + np.log(len(classes)) <= np.log(_HINT)) & ~_named_classes(out))
+        small = found.smaller[mine]
+        log_p = float(found.log_p[c])
+        out.findings.append(_apart("activation_clustering", classes[c], sentence, small, np.nan, log_p))
+    hints = np.flatnonzero(done & (found.log_p + np.log(len(classes)) <= np.log(_HINT)) & ~sure)
     for c in hints:
         p = np.exp(found.log_p[c]) * len(classes)
         out.notes.append(f"class {classes[c]} falls into two groups a little more clearly than others do (p = {p:.2g})")
@@ -312,12 +325,6 @@ def _clusters(out: Audit, rng: np.random.Generator, level: float) -> None:
     against = "the other classes" if _itself(out) else "trusted rows"
     _said(out, "activation_clustering", int(done.sum()), few, f"groups inside {{}}, compared with {against}")
     out.scores["activation_clustering"] = Scores(np.where(placed, found.smaller, np.nan), named)
-
-
-def _named_classes(out: Audit) -> NDArray[np.bool_]:
-    """Classes ``(C,)`` whose groups were found already."""
-    found = {one.about for one in out.findings if one.heuristic == "activation_clustering"}
-    return np.array([f"class {name}" in found for name in out.prepared.classes])
 
 
 def _floods(out: Audit, level: float) -> None:

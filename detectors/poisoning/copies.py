@@ -2,7 +2,8 @@
 
 Question: H0: from its first labelled row on, an input comes with a chance of at most what trusted rows allow (the upper
 99.9 % limit of its share among them; 7 / m for one that they do not hold). H1: more often.
-Statistic, null law: `rates.log_e` of its copies since its first row, an e-value at any time that was fixed before.
+Statistic, null law: `rates.log_e` of its copies since its first row, times 1 / (t (t + 1)) where that was the t-th of
+all labelled rows: an e-process each, and so is their sum, so all inputs together are one key.
 Sees / blind to: exact copies, within ``most`` inputs remembered; blind to copies that differ in a last digit, and to a
 slow flood of more inputs than that. Deliveries that are repeated look the same: ``same_label`` and ``same_source`` are
 facts for arbitration.
@@ -83,7 +84,11 @@ class Copies:
         held = self._known[place] == self._digest if len(self._known) else np.zeros(len(place), bool)
         times = self._times[place] if len(self._known) else np.zeros(len(place), np.int64)
         share = np.minimum(floods.allowed(np.where(held, times, 0), self._trusted), rates.HIGHEST)
-        return rates.log_e(self._copies[:, None], rows[:, None], share[:, None])
+        birth = np.maximum(self._birth, 0)
+        evidence: FloatArray = (
+            rates.log_e(self._copies[:, None], rows[:, None], share[:, None]) - np.log1p(birth) - np.log(birth + 2)
+        )
+        return evidence
 
     def suspicions(self, level: float) -> list[Suspicion]:
         """Inputs whose log e-value has reached ``level``, as clusters named by their digest; the strongest first."""

@@ -106,6 +106,12 @@ class Feedback:
         """Labelled rows so far that are unlike any trusted row: their labels were not judged."""
         return self._strange
 
+    @property
+    def born(self) -> int:
+        """Keys that evidence was ever gathered for: each source once a ruler, all sources, all inputs, all classes."""
+        rulers = [part for part in self._parts.values() if isinstance(part, Sources)]
+        return sum(one.born + 1 for one in rulers) + 2
+
     def suspicions(self, level: float) -> list[Suspicion]:
         """What has a log e-value of at least ``level``, or a p-value of at most exp(-``level``), by heuristic."""
         return [one for part in self._parts.values() for one in part.suspicions(level)]

@@ -4,7 +4,8 @@ Question: as in `spectral` and `clusters_against`, of the newest `KEPT` labelled
 Null law: their p-values, times the classes and times k (k + 1) at the k-th look: over all looks together they keep the
 level that is asked for. A look comes after every `EVERY` labelled rows, wherever a batch ends.
 Sees / blind to: a group of rows with one label that lies apart, also with right labels; blind to one that is spread
-over more rows than are kept, and to a new honest sub-population, which looks the same.
+over more rows than are kept, and if most classes are poisoned alike (that looks like a shift of the inputs); a new
+honest sub-population of one class looks like poison.
 Memory: `KEPT` times (4 d + 20) bytes. Cost: a look about 2 ms a class, 50 ms more at its first look of a size.
 Source: failures.md H19, H20.
 """
@@ -83,9 +84,13 @@ class Groups:
         self._members[heuristic, c, : len(number)] = number
 
     def suspicions(self, level: float) -> list[Suspicion]:
-        """Classes whose p-value, corrected as said, is at most exp(-``level``) at the last look."""
-        found = np.argwhere(np.nan_to_num(self._log_p) <= -max(level, 1e-12))
-        return [self._suspicion(int(h), int(c)) for h, c in found]
+        """Classes whose p-value, corrected as said, is at most exp(-``level``) at the last look.
+
+        None if that holds for most classes: inputs have moved, whatever their labels.
+        """
+        told = np.nan_to_num(self._log_p) <= -max(level, 1e-12)
+        told &= (told.sum(axis=1) <= np.maximum(np.isfinite(self._log_p).sum(axis=1) / 2, 1))[:, None]
+        return [self._suspicion(int(h), int(c)) for h, c in np.argwhere(told)]
 
     def _suspicion(self, heuristic: int, c: int) -> Suspicion:
         mine = (self._number >= 0) & (self._label == c)

@@ -52,6 +52,8 @@ class Sources:
         self._members = np.full((most_sources + 1, MEMBERS), -1)
         self._before = np.zeros((2, *self._size.shape), np.int64)
         self._known = self._unwatched = 0
+        self.born = 0
+        """Names that were ever given a place: each is a key of its own."""
 
     def add(
         self, doubts: doubt.Doubts, label: NDArray[np.integer], named: DigestArray, number: IntArray
@@ -132,6 +134,7 @@ class Sources:
             self._slots.pop(int(self._name[slot]), None)
         self._slots[name] = slot
         self._name[slot] = name
+        self.born += 1
         self._starts.log_r[slot], self._starts.rows[slot] = -np.inf, 0
         for counts in (self._size, self._hits, self._into, self._before[0], self._before[1]):
             counts[slot] = 0
@@ -189,7 +192,7 @@ class Sources:
             "name": self._name, "log_r": self._starts.log_r, "rows": self._starts.rows, "size": self._size,
             "hits": self._hits, "into": self._into, "first": self._first, "last": self._last,
             "members": self._members, "before": self._before,
-            "totals": np.array([self._known, self._unwatched]),
+            "totals": np.array([self._known, self._unwatched, self.born]),
         }  # fmt: skip
 
     def restore(self, arrays: dict[str, NDArray[np.generic]]) -> None:
@@ -199,6 +202,6 @@ class Sources:
             if key not in arrays or arrays[key].shape != array.shape:
                 raise ValueError(f"feedback state does not fit: {key}")
             array[...] = arrays[key]
-        self._known, self._unwatched = (int(x) for x in mine["totals"])
+        self._known, self._unwatched, self.born = (int(x) for x in mine["totals"])
         used = np.flatnonzero(self._last[:-1] >= 0)
         self._slots = {int(self._name[s]): int(s) for s in used}
