@@ -349,6 +349,11 @@ class Agent:
         """Forget findings closed longer ago than the retention time."""
         self.store.prune(self.clock.now() - self.config.store.retention)
 
+    def close(self) -> None:
+        """End what runs beside the engine's thread."""
+        for watched in self.models.values():
+            watched.close()
+
     def replace(self, config: Config, begun: Sequence[Watched]) -> None:
         """Take over a reloaded configuration: ``begun`` are the models that are new or changed."""
         self.references.go_on(begun, self.models, self.progress.sequence)
@@ -356,6 +361,7 @@ class Agent:
         kept = {model.name: fresh.get(model.name) or self.models[model.name] for model in config.models}
         gone = [name for name in self.models if kept.get(name) is not self.models[name]]
         for name in gone:
+            self.models[name].close()
             self.findings.model_ended(name, self.clock.now(), "reloaded")
         self.config, self.models = config, kept
         self._limits = limits_of(config)

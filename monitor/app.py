@@ -246,5 +246,6 @@ class Running:
             server.stop()
         if self._spool is not None:
             self._spool.close()
+        self.agent.close()
         self._store.close()
         self._log.info("stopped", undone_rows=self._intake.queued_rows)

@@ -20,14 +20,11 @@ FLIGHT_ADDRESS = Address("127.0.0.1", 8815)
 HTTP_ADDRESS = Address("127.0.0.1", 9710)
 
 
-class Listener(Strict):
-    """What all doors share."""
-
-    default_address: ClassVar[Address | None] = None
+class Bearer(Strict):
+    """A bearer token from a file or a variable, never from the configuration itself."""
 
     token_file: RelativePath | None = Field(default=None, description="file whose content is the bearer token")
     token_env: str | None = Field(default=None, description="environment variable that holds the bearer token")
-    allow_unauthenticated: bool = Field(default=False, description="serve other machines without a token")
     _token: SecretStr | None = PrivateAttr(None)
 
     def model_post_init(self, context: Any) -> None:
@@ -46,7 +43,7 @@ class Listener(Strict):
 
     @classmethod
     def cross(cls, raw: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator[Fault]:
-        """One token at most, readable; and one at least where strangers can knock."""
+        """One token at most, readable."""
         given = [key for key in ("token_file", "token_env") if raw.get(key)]
         if len(given) > 1:
             yield ("token_env",), "token_file is given too; keep one of the two"
@@ -55,7 +52,20 @@ class Listener(Strict):
                 _read_token(raw, context)
             except ValueError as error:
                 yield (given[0],), str(error)
-        elif not raw.get("allow_unauthenticated"):
+
+
+class Listener(Bearer):
+    """What all doors share."""
+
+    default_address: ClassVar[Address | None] = None
+
+    allow_unauthenticated: bool = Field(default=False, description="serve other machines without a token")
+
+    @classmethod
+    def cross(cls, raw: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator[Fault]:
+        """A token at least where strangers can knock."""
+        yield from super().cross(raw, context)
+        if not any(raw.get(key) for key in ("token_file", "token_env", "allow_unauthenticated")):
             try:
                 listen = address(raw.get("listen", cls.default_address))
             except ValueError:  # the field itself tells it, or there is no address of its own

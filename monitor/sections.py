@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field
 
 from monitor.budget import parse
+from monitor.probes.section import Probes
 from monitor.strict import BudgetText, Duration, Fault, Names, Strict, unknown
 
 NO_COLUMNS = ("classes", "image_shape")
@@ -180,6 +181,7 @@ class Security(Strict):
     client_names: Literal["hashed", "plain"] = Field(
         default="hashed", description="how senders are called in findings and metrics: hashed or plain"
     )
+    probes: Probes | None = Field(default=None, description="ask the model itself about moved copies of a few rows")
     shown_clients: int = Field(default=10, ge=0, le=100, description="suspects with series of their own at most")
 
 

@@ -130,6 +130,8 @@ class ModelStreams:
 
     def feed(self, batch: pa.RecordBatch, version: str, arrival: float) -> Fed:
         """Take one batch; ``version`` is the sender's word for rows without a version column."""
+        given = batch.num_rows
+        batch = batch if self.guard is None else self.guard.without_own(batch)
         decoded = self._decoder.decode(batch)
         block = decoded.block
         told = None
@@ -145,7 +147,7 @@ class ModelStreams:
             reports += self._segments(name, decoded, rows, arrival)
         return Fed(
             tuple(reports),
-            block.rows,
+            given,
             late,
             implausible,
             int(block.faults.sum()),

@@ -70,6 +70,11 @@ class Watched:
         told = (alarms.smallest_shift, alarms.smallest_fault, model.pane, model.window.panes, model.joint, model.moving)
         return "/".join([ruler, *(str(one) for one in (*told, model.streaming))])
 
+    def close(self) -> None:
+        """End what runs beside the engine's thread for this model."""
+        if self.streams is not None and self.streams.guard is not None:
+            self.streams.guard.close()
+
 
 class References:
     """The references of all models under one state folder."""
@@ -113,6 +118,7 @@ class References:
         except Exception as fault:  # noqa: BLE001 - the reference in force, if there is one, goes on
             self._give_up(watched, learner, fault)
             return (None if watched.streams is None else batch), False
+        watched.close()
         watched.streams, watched.types, watched.learner, watched.act = begun.streams, begun.types, None, None
         watched.check = None
         learner.forget()
@@ -167,7 +173,7 @@ class References:
 
     def _begin(self, model: Model, fitted: Fitted, config: Config) -> Watched:
         config_id, timer = fingerprint(config), self._clock.monotonic
-        guard = guard_of(model, fitted, key_of(self._folder), config_id, timer) if model.guarded else None
+        guard = guard_of(model, fitted, key_of(self._folder), config_id, timer, self._clock) if model.guarded else None
         streams = ModelStreams(model, fitted, config_id=config_id, timer=timer, guard=guard)
         streams.prepare()
         return Watched(model, streams=streams, types=fitted.sample.schema, last_rows=self._clock.monotonic())

@@ -39,7 +39,7 @@ Facts = Mapping[str, bool | float | None]
 
 @dataclass(slots=True)
 class Case:
-    """One sender, cluster, source or version under suspicion; ``findings`` are the ids of its open findings, ``paged`` that one was a page."""
+    """A sender, cluster or version under suspicion; ``findings``: ids of open ones, ``paged``: one was a page."""
 
     heuristics: frozenset[str] = frozenset()
     rows: int = 0
@@ -118,6 +118,11 @@ class Cases:
             if case.findings:
                 back.append(Recovered(case.findings, (self.called(*key),), now.pane, now.time))
         return back
+
+    @property
+    def suspects(self) -> set[int]:
+        """Senders whose case has an open finding."""
+        return {who for (about, who), case in self.cases.items() if about == "client" and case.findings}
 
     def called(self, about: str, who: int) -> str:
         """What people read: the sender's name if it is known, else its pseudonym."""

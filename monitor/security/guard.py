@@ -30,6 +30,7 @@ from monitor.config import Model
 from monitor.decode import Decoded
 from monitor.evidence import NO_HISTOGRAMS, pack_evidence
 from monitor.report import Told
+from monitor.security.asking import Asking
 from monitor.security.cases import STREAM, Case, Cases, Facts, Key, Now
 from monitor.security.measured import Measured, flags_of, place_of, queries_of
 from monitor.security.pace import Pace
@@ -71,8 +72,13 @@ class Guard:
         names: tuple[str, str],
         silent: frozenset[str],
         timer: Callable[[], float],
+        asking: Asking | None = None,
     ) -> None:
-        """``names`` are the ids of configuration and grid, for findings; ``silent`` heuristics lack a column."""
+        """``names`` are the ids of configuration and grid, for findings; ``silent`` heuristics lack a column.
+
+        ``asking`` has the model itself asked.
+        """
+        self.asking = asking
         self.model, self.fixed, self.reader, self.tally = model, fixed, reader, Tally()
         self.kinds = tuple(str(kind) for kind in fixed.held.clients.kinds)
         self.watching = self._watching(silent)
@@ -93,6 +99,8 @@ class Guard:
             *(name for name, one in HEURISTICS.items() if one.does not in (ALARMS, SUPPORTS)),
             *(() if self.fixed.feedback else (name for name, one in HEURISTICS.items() if one.about == LABEL)),
         }
+        if self.asking is None:
+            gone.add("active_probes")
         if self.model.security.queries < 2 or refusal(self.fixed.held.near):
             gone |= {name for name, one in HEURISTICS.items() if one.about == QUERY}
         return frozenset(HEURISTICS) - gone
@@ -104,6 +112,10 @@ class Guard:
         chosen = [i for i in np.argsort(-strongest, kind="stable")[:most] if strongest[i] > 0]
         names = self.cases.called
         return [(names("client", int(who[i])), self.kinds[int(log_e[i].argmax())], float(strongest[i])) for i in chosen]
+
+    def without_own(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The batch without the prober's own requests."""
+        return batch if self.asking is None else self.asking.without_own(batch)
 
     def feed(self, decoded: Decoded, version: str, now: float, panes: int, length: float) -> Told | None:
         """Take a batch; ``panes`` have been closed so far, ``length`` is A of the whole model in panes.
@@ -119,6 +131,9 @@ class Guard:
         first = self._number
         for start in range(0, len(chosen), CHUNK):
             self._chunk(some(rows, chosen[start : start + CHUNK]))
+        if (asking := self.asking) is not None:
+            suspects = self.cases.suspects
+            self._tried("active_probes", lambda: asking.offer(decoded.batch, rows, chosen, first, suspects), None)
         told = None
         if self._number - self._looked >= LOOK_ROWS or self._failures:
             self._looked = self._number
@@ -198,6 +213,10 @@ class Guard:
             told = told + self._tried("near_duplicates", lambda: ring.suspicions(level), nobody)
         if (feedback := self.parts.feedback) is not None:
             told = told + self._tried("label_disagreement", lambda: feedback.suspicions(level), nobody)
+        if (asking := self.asking) is not None:
+            golden, layout = self.parts.golden, self.fixed.held.single.layout
+            asked = self._tried("active_probes", lambda: asking.take(golden, layout), nobody)
+            told = told + [one for one in asked if -one.log_p >= level]
         told = told + self._tried("version_change", lambda: self._of_versions(level), nobody)
         if self.model.security.client_names == "plain" and told:
             known = self.reader.names(batch, self.model.columns.client)
@@ -250,6 +269,11 @@ class Guard:
             mine = np.flatnonzero(np.isin(rows.client, who))
         table = pa.Table.from_batches([batch.take(pa.array(mine[-_SHOWN:]))])
         return pack_evidence(NO_HISTOGRAMS, table)
+
+    def close(self) -> None:
+        """End what runs beside."""
+        if self.asking is not None:
+            self.asking.stop()
 
     def state(self) -> bytes:
         """Everything that moves."""

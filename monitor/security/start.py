@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from detectors.queries.ring import refusal
 from monitor import log
+from monitor.clock import Clock
 from monitor.config import Model
 from monitor.coverage import switched_off
 from monitor.fitted import Fitted
+from monitor.security.asking import Asking
 from monitor.security.guard import Guard
-from monitor.security.measured import measured
+from monitor.security.measured import Measured, measured
 from monitor.security.pseudonyms import Pseudonyms
 from monitor.security.reader import Reader
 
 
-def guard_of(model: Model, fitted: Fitted, key: bytes, config_id: str, timer: Callable[[], float]) -> Guard | None:
-    """The model's guard, None where it is switched off; one line in the log for each column that it misses."""
+def guard_of(
+    model: Model, fitted: Fitted, key: bytes, config_id: str, timer: Callable[[], float], clock: Clock | None = None
+) -> Guard | None:
+    """The model's guard, None where it is switched off; one line in the log for each column that it misses.
+
+    With a ``clock`` the model itself is asked, if the configuration says so; a replay has none.
+    """
     if not model.guarded:
         return None
     reader = Reader(fitted, Pseudonyms(key))
@@ -27,4 +36,19 @@ def guard_of(model: Model, fitted: Fitted, key: bytes, config_id: str, timer: Ca
     if why := refusal(fixed.held.near):
         log.get("guard").warning(f"near-duplicates are not looked for: {why}", model=model.name)
     silent = frozenset(name for absence in off for name in absence.heuristics)
-    return Guard(model, fixed, reader, names=(config_id, fitted.reference.grid.id), silent=silent, timer=timer)
+    asking = None if clock is None else _asking(model, fitted, fixed, reader, key, clock)
+    names = (config_id, fitted.reference.grid.id)
+    return Guard(model, fixed, reader, names=names, silent=silent, timer=timer, asking=asking)
+
+
+def _asking(model: Model, fitted: Fitted, fixed: Measured, reader: Reader, key: bytes, clock: Clock) -> Asking | None:
+    section, roles = model.security.probes, fitted.plan.roles
+    if section is None:
+        return None
+    from monitor.probes.prober import Prober
+
+    grid = fitted.reference.grid
+    scales = dict(zip(grid.numeric_names, grid.scale.tolist(), strict=True))
+    settings = section.settings(scales, roles.image or "", roles.image_shape, key)
+    prober = Prober(settings, clock, np.random.default_rng())
+    return Asking(prober, roles, fitted.sample, fixed.golden, reader.classes)

@@ -1,0 +1,109 @@
+"""Which rows the prober is offered, what is made of its results, and which rows of the log are its own.
+
+Random rows say what is usual; rows of senders under suspicion are compared with them; golden rows are offered once for
+each version that appears. Results come back later, on the prober's own thread.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from detectors.golden import Golden, GoldenFixed
+from detectors.queries.suspicion import Suspicion
+from detectors.rows.layout import Layout, Rows
+from detectors.types import IntArray
+from monitor.decode import labels_of
+from monitor.probes.prober import Candidate, Prober
+from monitor.probes.results import GOLDEN, RANDOM, Result, golden_answers, suspicions
+from monitor.schema import Roles
+
+KEPT = 4_096
+"""Results that senders are judged by, the newest."""
+RANDOM_SHARE = 0.001
+"""Share of the traffic that is offered as the random sample."""
+_AT_A_TIME = 2
+"""Rows of suspects offered of one batch."""
+MOST_GOLDEN = 200
+"""Golden rows offered for one version."""
+_SUSPECT = "suspect"
+
+
+class Asking:
+    """Feeds one model's prober."""
+
+    def __init__(
+        self, prober: Prober, roles: Roles, sample: pa.RecordBatch, golden: GoldenFixed, classes: Mapping[str, int]
+    ) -> None:
+        """``sample`` are the reference rows among which the golden ones are."""
+        self._prober, self._roles, self._sample = prober, roles, sample
+        self._golden, self._classes = golden, classes
+        self._results: deque[Result] = deque(maxlen=KEPT)
+        self._versions: set[int] = set()
+        self._digests = dict(zip(golden.row.tolist(), golden.digest.tolist(), strict=True))
+        self._carry = 0.0
+
+    def without_own(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The batch without rows that are the prober's own requests."""
+        own = np.zeros(batch.num_rows, bool)
+        for role, is_client in ((self._roles.client, True), (self._roles.id, False)):
+            place = batch.schema.get_field_index(role) if role else -1
+            if place >= 0:
+                labels = labels_of(batch.column(place))
+                marked = [self._is_own(name, client=is_client) for name in labels.values]
+                own |= np.array([*marked, False], bool)[labels.codes]
+        return batch.filter(pa.array(~own)) if own.any() else batch
+
+    def _is_own(self, name: str, *, client: bool) -> bool:
+        return self._prober.marks.own(name, None) if client else self._prober.marks.own(None, name)
+
+    def offer(self, batch: pa.RecordBatch, rows: Rows, chosen: IntArray, first: int, suspects: Collection[int]) -> None:
+        """Put rows forward; ``chosen`` of ``rows`` are numbered from ``first`` on."""
+        self._prober.start()
+        candidates = [*self._of_version(rows)]
+        self._carry += RANDOM_SHARE * len(chosen)
+        number = min(int(self._carry), len(chosen))
+        self._carry -= number
+        spread = np.linspace(0, len(chosen) - 1, number).astype(np.int64) if number else np.zeros(0, np.int64)
+        candidates += [self._candidate(batch, rows, chosen, first, int(i), RANDOM) for i in spread]
+        if rows.client is not None and suspects:
+            theirs = np.flatnonzero(np.isin(rows.client[chosen], np.array(list(suspects), np.uint64)))
+            candidates += [self._candidate(batch, rows, chosen, first, int(i), _SUSPECT) for i in theirs[-_AT_A_TIME:]]
+        self._prober.offer(candidates, rows.block.rows)
+
+    def _candidate(
+        self, batch: pa.RecordBatch, rows: Rows, chosen: IntArray, first: int, place: int, why: str
+    ) -> Candidate:
+        row = int(chosen[place])
+        client = 0 if rows.client is None else int(rows.client[row])
+        return Candidate(batch.slice(row, 1).to_pylist()[0], first + place, client, why)
+
+    def _of_version(self, rows: Rows) -> list[Candidate]:
+        """The golden rows, once for each version that appears."""
+        seen: NDArray[np.int32] = np.unique(rows.version) if rows.version is not None else np.zeros(0, np.int32)
+        fresh = set(seen.tolist()) - self._versions
+        self._versions |= fresh
+        if not fresh or len(self._versions) == len(fresh):  # the first one is the one that the agent met
+            return []
+        return [
+            Candidate(self._sample.slice(int(row), 1).to_pylist()[0], int(row), why=GOLDEN) for row in self._golden.row
+        ]
+
+    def take(self, golden: Golden, layout: Layout) -> list[Suspicion]:
+        """Take what has been found since: golden answers go to ``golden``, senders are judged."""
+        fresh = self._prober.results()
+        if not fresh:
+            return []
+        answered = golden_answers(fresh, self._digests, max(self._versions, default=0), self._classes)
+        if answered is not None:
+            golden.add(layout, answered)
+        self._results.extend(one for one in fresh if one.why != GOLDEN)
+        return suspicions(list(self._results))
+
+    def stop(self) -> None:
+        """End the prober's thread."""
+        self._prober.stop()
