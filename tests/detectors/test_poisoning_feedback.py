@@ -170,6 +170,23 @@ def test_a_group_with_right_looks_that_lies_apart_is_found_by_looks_and_honest_r
     assert apart[found.members].all()
 
 
+def test_inputs_that_move_for_all_classes_are_no_poison_of_one(fixed: FeedbackFixed) -> None:
+    rng = np.random.default_rng(11)
+    feedback = Feedback(fixed, 50)
+    z, label = drawn(3_072, rng)
+    z[:, 5] *= np.float32(2.5)
+    feedback.add(rows(label, np.full(3_072, 2)), z)
+    assert {one.heuristic for one in feedback.suspicions(LEVEL)} <= {"label_disagreement"}
+
+
+def test_keys_are_counted_for_the_budget(fixed: FeedbackFixed) -> None:
+    feedback = Feedback(fixed, 3)
+    before = feedback.born
+    z, label = drawn(60, np.random.default_rng(12))
+    feedback.add(rows(label, np.arange(60) % 2 + 1), z)
+    assert feedback.born == before + 2
+
+
 def test_nothing_hostile_breaks_it(fixed: FeedbackFixed) -> None:
     feedback = Feedback(fixed, 3)
     empty = np.zeros((0, 6), np.float32)

@@ -158,6 +158,18 @@ def test_a_flood_and_rows_unlike_any_trusted_row_are_told(files: Path, tmp_path:
     assert "unlike_trusted" in {one["heuristic"] for one in found["findings"]}
 
 
+def test_inputs_that_moved_for_all_classes_are_a_note_and_no_poison(files: Path, tmp_path: Path) -> None:
+    rows = pq.read_table(files / "clean.parquet")
+    for name in ("x3", "x4"):
+        place = rows.schema.get_field_index(name)
+        rows = rows.set_column(place, name, pa.array(2.2 * rows[name].to_numpy()))
+    pq.write_table(rows, tmp_path / "moved.parquet")
+    place = ("--data", tmp_path / "moved.parquet", "--reference", files / "trusted.parquet", "--ignore", "vector")
+    found = document(*place)[1]
+    assert {one["heuristic"] for one in found["findings"]} <= {"unlike_trusted"}
+    assert any("inputs have moved" in note for note in found["notes"])
+
+
 def test_rows_without_label_or_with_one_that_nobody_knows_are_counted(files: Path, tmp_path: Path) -> None:
     rows = pq.read_table(files / "clean.parquet")
     label = rows["label"].to_pylist()
