@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from detectors.compare import Baseline, Comparison
-from detectors.heuristics import ALARMS, HEURISTICS, SUPPORTS, Heuristic, absences
+from detectors.heuristics import HEURISTICS, SUPPORTS, Heuristic, absences
 from detectors.registry import JOINT, SEQUENTIAL, WINDOWED, WITNESS, Tolerances
 from detectors.taxonomy import MODES, TELEMETRY, Mode
 from detectors.types import Detector, Reason, Reference, Window
@@ -158,7 +158,7 @@ def _heuristics(model: Model, given: set[str]) -> Iterator[Watcher]:
     """Heuristics about rows, senders, labels and versions that can run."""
     for one in HEURISTICS.values() if model.guarded else ():
         if one.met(given):
-            yield Watcher(one.name, PAGES if one.does == ALARMS else one.does, one.modes)
+            yield Watcher(one.name, one.does, one.modes)
 
 
 def _modes(heuristics: tuple[Heuristic, ...]) -> tuple[int, ...]:

@@ -169,7 +169,7 @@ class Security(Strict):
     )
     clients: int = Field(default=10_000, ge=10, le=1_000_000, description="senders kept")
     rows_per_second: int = Field(
-        default=2_000, ge=1, description="rows a second that are looked at one by one; of more, a sample of senders"
+        default=1_000, ge=1, description="rows a second that are looked at one by one; of more, a sample of senders"
     )
     row_scores: bool | None = Field(
         default=None,
