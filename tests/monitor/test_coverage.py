@@ -257,7 +257,7 @@ def test_command_prints_a_table_for_people(tmp_path: Path) -> None:
         "no key yet: outcome",
         "security.training",
         "no columns.label: modes 2, 10 not watched by label_disagreement",
-        "golden set: probes",
+        "no security.probes: mode 1 not watched by active_probes",
         "[bold]",
     ):
         assert wanted in text
