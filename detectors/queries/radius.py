@@ -11,10 +11,10 @@ most N / n of that among n. The radius is the order statistic of the reference's
 to RATE n / N, less 1.64 of its standard deviations (neighbours come in pairs). Where that is below the first, the lower
 tail of the distances is followed down by the local dimension (Hill 1975; Levina and Bickel 2004; its lower limit), by
 at most a factor of `FURTHEST`; beyond it there is no radius.
-Repeats: tables hold rows that all but repeat others, whatever the density. Where more than the allowed share of the
-reference is nearer than `REPEAT` of those units, these rows are set aside, the radius is that of the others, and the
-benign rate is RATE and the repeats' share (carried on to N rows by its growth between n / 2 and n): `NearFixed.rate`
-says so, and beyond `MOST_RATE` there is no radius.
+Where that is less than the least of `REPEATS` the ring remembers fewer rows: half of them, again and again, down to
+`_LEAST_SIZE`. Tables hold rows that all but repeat others, whatever the ring: for them the radius is the greatest of
+`REPEATS` below which, with one of these sizes, no more than `MOST_RATE` of honest rows have a neighbour (upper 95 %
+bound; beyond n rows it grows on as it did from n / 2 to n). `Radius.rate` says how many that may be.
 Sees / blind to: see `detectors.queries.ring`. Two or three numeric columns alone are too few: all rows are near others.
 Cost: one product of n x m by m x n, n <= 10,000: 0.3 s at m = 64.
 Source: failures.md 3.3, H8.
@@ -35,9 +35,9 @@ from detectors.types import FloatArray, IntArray, Reason, SingleArray
 
 RATE: Final = 0.002
 """Share of benign queries that may be hits."""
-REPEAT: Final = 0.05
-"""Nearer than that, in units of how far trusted rows are, rows of a reference repeat one another."""
-MOST_RATE: Final = 0.2
+REPEATS: Final = (0.1, 0.05, 0.025)
+"""Radii, in units of how far trusted rows are, for a reference whose rows repeat one another."""
+MOST_RATE: Final = 0.1
 """Share of benign queries that may be hits where a reference repeats itself."""
 FURTHEST: Final = 512.0
 """How many times rarer than the rarest that the reference shows a hit may be made by extrapolation."""
@@ -49,6 +49,8 @@ _WIDEST: Final = 0.9
 _Z: Final = 1.645
 _TIE: Final = 1 - 1e-5
 _LEVEL: Final = 0.99
+_LEAST_SIZE: Final = 1_000
+_SURE: Final = 0.95
 
 
 class Place(NamedTuple):
@@ -79,8 +81,9 @@ class Radius(NamedTuple):
 
     ``radius`` in units of `Place.unit`; nearer than that is a hit (0: never, ``reason`` says why, a `Reason`).
     ``rate`` is the share of benign queries that may be hits, ``largest`` the upper 99 % bound of the share of them that
-    one cluster may get. ``capacity`` is the most rows that this holds for, ``sampled`` the reference rows that it was
-    measured on, ``dimension`` the lower limit of the local dimension where that was used (NaN: it was not).
+    one cluster may get. ``capacity`` is what was asked for, ``within`` the last rows among which this holds,
+    ``sampled`` the reference rows that it was measured on, ``dimension`` the lower limit of the local dimension where
+    that was used (NaN: it was not).
     """
 
     radius: FloatArray
@@ -88,6 +91,7 @@ class Radius(NamedTuple):
     largest: FloatArray
     reason: NDArray[np.int8]
     capacity: IntArray
+    within: IntArray
     sampled: IntArray
     dimension: FloatArray
 
@@ -137,26 +141,33 @@ def _bounds(rows: SingleArray) -> tuple[SingleArray, SingleArray, SingleArray]:
 
 
 def _measured(rows: SingleArray, unit: FloatArray, capacity: int) -> Radius:
-    near = _nearest(rows, unit, capacity)
-    share = min(capacity, len(rows) - 1) / capacity
-    radius, reason, dimension = _radius(np.sort(near.relative), share)
-    repeats = 0.0
-    if reason != Reason.FEW_ROWS and radius < REPEAT:
-        alone = near.relative >= REPEAT
-        repeats = _repeats(rows, unit, float(1 - alone.mean()), share)
-        radius, reason, dimension = _radius(np.sort(near.relative[alone]), share)
-    if reason != Reason.OK or RATE + repeats > MOST_RATE:
-        return _no(Reason.CONSTANT_REFERENCE if reason == Reason.OK else reason, capacity, len(rows), RATE + repeats)
-    measured = radius, RATE + repeats, _largest(near, radius)
-    return _no(Reason.OK, capacity, len(rows))._replace(
-        **dict(zip(("radius", "rate", "largest"), map(np.asarray, measured), strict=True)),
-        dimension=np.asarray(dimension),
-    )
+    sizes = [capacity]
+    while sizes[-1] >= 2 * _LEAST_SIZE:
+        sizes.append(sizes[-1] // 2)
+    found = {size: _nearest(rows, unit, size) for size in sizes}
+    refused = Reason.CONSTANT_REFERENCE
+    for size, near in found.items():
+        radius, reason, dimension = _radius(np.sort(near.relative), min(size, len(rows) - 1) / size)
+        if reason == Reason.OK and radius >= REPEATS[-1]:
+            return _yes(radius, RATE, _largest(near, radius), (capacity, size, len(rows)), dimension)
+        refused = reason if size == capacity and reason == Reason.FEW_ROWS else refused
+    for radius in REPEATS:
+        for size, near in found.items():
+            rate = RATE + _repeats(rows, unit, near, radius, size)
+            if rate <= MOST_RATE:
+                return _yes(radius, rate, _largest(near, radius), (capacity, size, len(rows)), math.nan)
+    return _no(refused, capacity, len(rows), rate)
+
+
+def _yes(radius: float, rate: float, largest: float, sizes: tuple[int, int, int], dimension: float) -> Radius:
+    capacity, within, sampled = (np.asarray(size, np.int64) for size in sizes)
+    measured = np.asarray(radius), np.asarray(rate), np.asarray(largest)
+    return Radius(*measured, np.asarray(Reason.OK, np.int8), capacity, within, sampled, np.asarray(dimension))
 
 
 def _no(reason: Reason, capacity: int, sampled: int, rate: float = 0.0) -> Radius:
-    zero, size = np.asarray(0.0), (np.asarray(capacity, np.int64), np.asarray(sampled, np.int64))
-    return Radius(zero, np.asarray(rate), zero, np.asarray(reason, np.int8), *size, np.asarray(math.nan))
+    refused = _yes(0.0, rate, 0.0, (capacity, capacity, sampled), math.nan)
+    return refused._replace(reason=np.asarray(reason, np.int8))
 
 
 def _nearest(rows: SingleArray, unit: FloatArray, most: int) -> _Near:
@@ -193,11 +204,15 @@ def _positive(radius: float, dimension: float) -> tuple[float, Reason, float]:
     return radius * _TIE if known else 0.0, Reason.OK if known else Reason.CONSTANT_REFERENCE, dimension
 
 
-def _repeats(rows: SingleArray, unit: FloatArray, repeats: float, share: float) -> float:
-    """Share of rows that repeat one of a full ring: it grows on as it did from half of these rows to all of them."""
-    half = float((_nearest(rows, unit, len(rows) // 2 - 1).relative < REPEAT).mean())
-    power = min(max(math.log2(repeats / half), 0.0), 1.0) if half > 0 else 1.0
-    return min(repeats * math.pow(share, -power), 1.0)
+def _repeats(rows: SingleArray, unit: FloatArray, near: _Near, radius: float, size: int) -> float:
+    """Upper bound of the share of rows with one of ``size`` others within the radius."""
+    n, close = len(near.relative), int((near.relative < radius).sum())
+    bound = float(np.asarray(special.betaincinv(close + 1, max(n - close, 1e-9), _SURE)))
+    if size < len(rows):
+        return bound
+    half = float((_nearest(rows, unit, len(rows) // 2 - 1).relative < radius).mean())
+    power = min(max(math.log2(close / n / half), 0.0), 1.0) if half > 0 and close > 0 else 1.0
+    return min(bound * math.pow(size / (len(rows) - 1), power), 1.0)
 
 
 def _largest(near: _Near, radius: float) -> float:

@@ -81,11 +81,15 @@ class Ring:
     """
 
     def __init__(self, fixed: NearFixed, capacity: int) -> None:
-        """Begin empty; ``capacity`` is at most what ``fixed`` was calibrated for (ValueError)."""
+        """Begin empty; ``capacity`` is at most what ``fixed`` was calibrated for (ValueError).
+
+        Where this holds only among the last ``fixed.radius.within`` rows, no more are remembered.
+        """
         if not 2 <= capacity <= fixed.radius.capacity:
             raise ValueError(f"calibrated for 2 to {int(fixed.radius.capacity)} rows, not {capacity}")
         self.fixed = fixed
-        self.capacity = capacity
+        self.capacity = min(capacity, int(fixed.radius.within))
+        capacity = self.capacity
         self.rows = 0
         """Queries seen so far."""
         self.repeats = 0

@@ -158,6 +158,15 @@ def test_too_few_rows_give_no_hits_and_a_reason() -> None:
     assert hits.exact.sum() == 25
 
 
+def test_a_reference_much_smaller_than_the_ring_has_it_remember_less() -> None:
+    known = fixed(20_000, 300)
+    assert refusal(known) == ""
+    assert known.radius.within < 20_000
+    ring = Ring(known, 20_000)
+    assert ring.capacity == known.radius.within
+    assert Ring(known, 500).capacity == 500
+
+
 def test_a_table_of_few_different_rows_gives_no_hits_and_a_reason() -> None:
     rng = np.random.default_rng(8)
     known = calibrate(queries(rng.integers(0, 2, (3000, 6))), 5000, rng)
@@ -173,8 +182,8 @@ def test_a_reference_that_repeats_itself_says_how_often_honest_rows_are_hits() -
     rows[again] = rows[again - 1] + rng.normal(0, 1e-3, (len(again), 10))
     known = calibrate(queries(rows), 4000, rng)
     assert refusal(known) == ""
-    assert known.radius.radius >= radius.REPEAT * 0.99
-    assert 0.03 < known.radius.rate < 0.12
+    assert known.radius.radius in radius.REPEATS
+    assert 0.03 < known.radius.rate < radius.MOST_RATE
 
 
 def test_rows_within_quantisation_steps_are_no_hits() -> None:
