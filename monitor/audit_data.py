@@ -82,6 +82,11 @@ def prepare(asked: Asked, rng: np.random.Generator) -> Prepared:
     else:
         pair, space = _encoded(asked, (trusted, new), notes)
     sides = [_side(asked, table, classes, place) for table, place in zip((trusted, new), pair, strict=True)]
+    if not (sides[1].label >= 0).any():
+        raise AuditError(
+            f"--label: no row of --data has a class in {asked.label!r} that the trusted rows have, which are: "
+            f"{', '.join(classes[:12])}; write the labels of both tables alike"
+        )
     return Prepared(sides[1], sides[0] if asked.reference else sides[1], classes, space, tuple(notes))
 
 
@@ -121,7 +126,10 @@ def _near(name: str, names: Sequence[str]) -> str:
 
 
 def _labels(table: pa.RecordBatch, label: str) -> tuple[tuple[str, ...], CodeArray]:
-    found = labels_of(table.column(label))
+    column = unwrap(table.column(label))
+    if at.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), None, column)
+    found = labels_of(column)
     return tuple(_plain(name) for name in found.values), found.codes
 
 

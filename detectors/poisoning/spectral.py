@@ -63,7 +63,7 @@ def null_of(trusted: SingleArray, size: int, rng: np.random.Generator) -> Null:
     half = len(trusted) // 2
     centre, white = _whitening(trusted[order[:half]].astype(np.float64))
     held = (trusted[order[half:]].astype(np.float64) - centre) @ white
-    size = min(size, len(held))
+    size = min(max(size, LEAST_NEW), len(held))
     drawn = [_top(held[rng.integers(0, len(held), size)])[0] for _ in range(DRAWS)]
     return Null(centre, white, held, np.log(np.maximum(drawn, 1e-300)))
 

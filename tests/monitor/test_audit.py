@@ -178,6 +178,11 @@ def test_rows_without_label_or_with_one_that_nobody_knows_are_counted(files: Pat
     code, found = document("--data", tmp_path / "odd.parquet", "--reference", files / "trusted.parquet")
     assert code == 0
     assert (found["rows_without_label"], found["rows_with_unknown_label"]) == (3, 2)
+    other = rows.drop_columns(["label"]).append_column("label", pa.array(np.arange(rows.num_rows) % 3 * 1.0))
+    pq.write_table(other, tmp_path / "other.parquet")
+    code, text = asked("--data", tmp_path / "other.parquet", "--reference", files / "trusted.parquet")
+    assert code == 2
+    assert "bird, cat, dog" in text
 
 
 @pytest.mark.parametrize(
