@@ -32,7 +32,8 @@ from tests.statistical import data
 MOST = 400
 BEFORE = 900
 STEP = 5
-"""Rows between two looks: on average one query of the attacker."""
+"""Rows of a batch: on average one query of the attacker; `LATER` ones once there is evidence."""
+LATER = 128
 
 
 class Variant(NamedTuple):
@@ -137,7 +138,7 @@ def one(trace: Trace, watch: Watch, *, till: str = "attack") -> tuple[Outcome, l
     alarms: list[Alarm] = []
     accused = accused_attack = row = 0
     while row < trace.rows and np.isnan(attack):
-        step = BEFORE if row == 0 else STEP if sent[row] < 100 else 20 * STEP
+        step = BEFORE if row == 0 else STEP if np.isnan(found) else LATER
         for alarm in watch.see(trace.take(slice(row, row + step))):
             alarms.append(alarm)
             seen = trace.take(slice(0, alarm.row))
