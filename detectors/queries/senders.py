@@ -1,7 +1,7 @@
 """What is kept of each sender, by slot of one table: flags, evidence, windows, volume; and how rows get there.
 
 Exact repeats (retries) are volume and nothing else. Rows without a name (client 0) are passed over.
-Memory: about 3.5 kB a client (35 MB for 10,000) and 1 MB of rows. Cost: some 2 ms for 256 rows. Batches may be cut as one
+Memory: about 3.5 kB a client (35 MB for 10,000), 1 MB of rows. Cost: some 2 ms for 256 rows. Batches may be cut as one
 likes, up to rounding, but for which of equally light clients is forgotten.
 """
 
