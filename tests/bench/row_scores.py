@@ -12,7 +12,7 @@ references anew.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -34,6 +34,7 @@ from tests.statistical import data
 _ROWS, _RUN, _LEVEL = 500, 8, 0.01
 _SHARES = (0.2, 0.1)
 _NO, _NONE = np.array(-1), np.zeros(0, np.int64)
+CLEAN = "clean"
 PERCEPTRON = ("pixels", "embedding", "softmax")
 """Vectors of a block, in this order, before the logits."""
 
@@ -181,7 +182,8 @@ def _fixed(world: World, *, pictures: bool = True) -> scores.RowsFixed:
     return scores.fit(layout, base.grid, base.summary, world.fitted, world.labels, rng)
 
 
-def _views(world: World) -> list[View]:
+def views_of(world: World) -> list[View]:
+    """Row scores, and the views that there are without them; all fitted on the same rows."""
     rng = np.random.default_rng(1)
     encoders: dict[str, Encoder] = {"row scores": ScoreEncoder(_fixed(world))}
     if len(world.layout.features):
@@ -224,17 +226,13 @@ def auroc(negative: FloatArray, positive: FloatArray) -> float:
     return float(below.mean() / 2 / len(ordered))
 
 
-def _print_windows(name: str, world: World, windows: int) -> None:
-    """Share of windows at p <= 1 %: joint_min_p, and its spectral MMD alone."""
-    views = _views(world)
+def powers(world: World, views: list[View], kinds: list[tuple[str, float]], windows: int) -> Iterator[FloatArray]:
+    """Share of windows at p <= 1 % by view, joint_min_p and its spectral MMD alone ``(v, 2)``, for each kind."""
     test = JointDefault()
     fixed = [test.fit(view, np.random.default_rng(2)) for view in views]
-    kinds = [("clean", 0.0)] + [(kind, share) for kind in world.attacked for share in _SHARES]
-    lines = []
     for kind, share in kinds:
         rng, found = np.random.default_rng(3), np.zeros((len(views), 2))
-        number = windows * (5 if kind == "clean" else 1)
-        for _ in range(number):
+        for _ in range(_number(kind, windows)):
             rows = rng.permutation(world.live.rows)[:_ROWS]
             odd = rng.permutation(_ROWS) < round(share * _ROWS)
             window = _some((world.live, rows[~odd]), (world.attacked.get(kind, world.live), rows[odd]))
@@ -242,9 +240,21 @@ def _print_windows(name: str, world: World, windows: int) -> None:
             for i, view in enumerate(views):
                 said = test.score(fixed[i], view, cut(view.encoder, window, _RUN), rng)
                 found[i] += np.exp([said.log_p, said.extra["log_p_spectral_mmd"]]) <= _LEVEL
-        cells = [f"{both:.2f} / {mmd:.2f}" for both, mmd in found / number]
-        lines.append((kind, f"{share:.0%}", number, *cells))
-    headings = ("attack", "share", "windows", *(view.name for view in views))
+        yield found / _number(kind, windows)
+
+
+def _number(kind: str, windows: int) -> int:
+    return windows * (5 if kind == CLEAN else 1)
+
+
+def _print_windows(name: str, world: World, windows: int) -> None:
+    kinds = [(CLEAN, 0.0)] + [(kind, share) for kind in world.attacked for share in _SHARES]
+    seen = views_of(world)
+    lines = [
+        (kind, f"{share:.0%}", _number(kind, windows), *(f"{both:.2f} / {mmd:.2f}" for both, mmd in found))
+        for (kind, share), found in zip(kinds, powers(world, seen, kinds, windows), strict=True)
+    ]
+    headings = ("attack", "share", "windows", *(view.name for view in seen))
     table(f"{name}: share of windows of {_ROWS} rows at p <= {_LEVEL} (joint_min_p / spectral MMD)", headings, lines)
 
 
