@@ -114,12 +114,13 @@ class Groups:
         )
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """All that moves, as arrays of its own."""
-        return {key: array.copy() for key, array in self._arrays().items()}
+        """All that moves, as arrays of its own; of places only those that hold a row."""
+        return {key: array.copy() for key, array in self._arrays().items()} | {"z": self._z[self._number >= 0]}
 
     def _arrays(self) -> dict[str, NDArray[np.generic]]:
+        """All but the places."""
         return {
-            "z": self._z, "label": self._label, "source": self._source, "number": self._number,
+            "label": self._label, "source": self._source, "number": self._number,
             "log_p": self._log_p, "effect": self._effect, "members": self._members,
             "totals": np.array([self._seen, self._looks]),
         }  # fmt: skip
@@ -130,4 +131,8 @@ class Groups:
             if key not in arrays or arrays[key].shape != array.shape:
                 raise ValueError(f"feedback state does not fit: {key}")
             array[...] = arrays[key]
+        held = self._number >= 0
+        if arrays["z"].shape != self._z[held].shape:
+            raise ValueError("feedback state does not fit: z")
+        self._z[held] = arrays["z"]
         self._seen, self._looks = (int(x) for x in arrays["totals"])

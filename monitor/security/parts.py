@@ -29,8 +29,8 @@ from monitor.windows import rows_of
 
 MOST_SOURCES = 1_000
 """Sources of labels that are remembered."""
-_FLEET_KEYS = 3
-"""All rows, all near-duplicates, all labels."""
+_FLEET_KEYS = 2
+"""All rows, and all near-duplicates."""
 _FAULTS = ("integrity", "output_integrity")
 
 
@@ -67,7 +67,8 @@ class Parts:
     def born(self) -> int:
         """Keys that evidence was ever gathered for: senders, clusters, sources, and all traffic together."""
         clusters = 0 if self.ring is None else self.ring.clusters.born
-        return self.clients.born + clusters + _FLEET_KEYS
+        sources = 0 if self.feedback is None else self.feedback.born
+        return self.clients.born + clusters + sources + _FLEET_KEYS
 
     def _named(self) -> dict[str, Part]:
         every: dict[str, Any] = {name: getattr(self, name) for name in vars(self)}
