@@ -11,7 +11,7 @@ import numpy as np
 
 from detectors.types import FloatArray, SingleArray
 from tests.attacks.models import margin
-from tests.attacks.tasks import Task, more_glyphs
+from tests.attacks.tasks import GRAIN, Task, more_glyphs
 from tests.attacks.traces import Trace, names, trace_of
 
 Fresh = Callable[[int, np.random.Generator], SingleArray]
@@ -24,6 +24,11 @@ def fresh(task: Task) -> Fresh:
     if task.name == "glyphs":
         return more_glyphs
     return lambda number, rng: task.test[rng.integers(0, len(task.test), number)]
+
+
+def _scenes(task: Task, draw: Fresh, number: int, rng: np.random.Generator) -> SingleArray:
+    """What a camera looks at, before its noise: known of glyphs only."""
+    return more_glyphs(number, rng, grain=0.0) if task.name == "glyphs" else draw(number, rng)
 
 
 class _Clock:
@@ -50,11 +55,11 @@ def retries(task: Task, draw: Fresh, rng: np.random.Generator, part: int) -> Ite
 
 
 def video(task: Task, draw: Fresh, rng: np.random.Generator, part: int) -> Iterator[Trace]:
-    """Three cameras, 25 frames a second: an object sways by half a pixel, with noise, until the next one comes."""
+    """Three cameras, 25 frames a second: an object sways by half a pixel, with their noise, then the next comes."""
     clients, clock = names(3, rng), _Clock(rng, 0.04 / 3)
     while True:
         frames = max(part // 3, 2)
-        rows = np.stack([_filmed(task, scene, frames, (0.5, 0.01), rng) for scene in draw(3, rng)], axis=1)
+        rows = np.stack([_filmed(task, scene, frames, 0.5, rng) for scene in _scenes(task, draw, 3, rng)], axis=1)
         rows = rows.reshape(frames * 3, -1)
         yield trace_of(rows, task.answer(rows), np.tile(clients, frames), clock.times(len(rows), even=True), "video")
 
@@ -63,21 +68,19 @@ def ambiguous_video(task: Task, draw: Fresh, rng: np.random.Generator, part: int
     """One camera on an object that the model is not sure of: low margins and changing answers while it stands there."""
     client, clock = names(1, rng), _Clock(rng, 0.04)
     while True:
-        some = draw(1000, rng)
+        some = _scenes(task, draw, 1000, rng)
         scene = some[np.argmin(margin(task.answer(some)))]
-        rows = _filmed(task, scene, part, (0.1, 0.02), rng)
+        rows = _filmed(task, scene, part, 0.1, rng)
         yield trace_of(rows, task.answer(rows), int(client[0]), clock.times(part, even=True), "ambiguous video")
 
 
-def _filmed(
-    task: Task, scene: SingleArray, frames: int, size: tuple[float, float], rng: np.random.Generator
-) -> SingleArray:
-    """Frames of one scene that sways to and fro; ``size`` is by how many pixels, and the noise."""
-    image, (sway, sigma) = scene.reshape(task.image), size
+def _filmed(task: Task, scene: SingleArray, frames: int, sway: float, rng: np.random.Generator) -> SingleArray:
+    """Frames of one scene that sways to and fro by so many pixels, with the camera's noise."""
+    image = scene.reshape(task.image)
     way = sway * np.sin(np.arange(frames) / 15 + rng.uniform(0, 6))[:, None, None]
     left, right = np.roll(image, -1, axis=1), np.roll(image, 1, axis=1)
     moved = image + np.maximum(way, 0) * (right - image) + np.maximum(-way, 0) * (left - image)
-    return _grainy(task, moved.reshape(frames, -1).astype(np.float32), sigma, rng)
+    return _grainy(task, moved.reshape(frames, -1).astype(np.float32), GRAIN, rng)
 
 
 def _grainy(task: Task, rows: SingleArray, sigma: float, rng: np.random.Generator) -> SingleArray:
@@ -158,13 +161,27 @@ def sensor(task: Task, draw: Fresh, rng: np.random.Generator, part: int) -> Iter
         yield trace_of(rows, task.answer(rows), np.tile(clients, rounds), clock.times(len(rows), even=True), "sensor")
 
 
+def surveillance(task: Task, draw: Fresh, rng: np.random.Generator, part: int) -> Iterator[Trace]:
+    """Ten cameras send a picture of the same place every minute, a little brighter or darker than the last one."""
+    clients, clock = names(10, rng), _Clock(rng, 6.0)
+    home, light = _scenes(task, draw, 10, rng), np.zeros((10, 1), np.float32)
+    while True:
+        rounds = []
+        for _ in range(max(part // 10, 1)):
+            light = np.float32(0.95) * light + np.float32(0.02) * rng.standard_normal(light.shape, np.float32)
+            rounds.append(home * (1 + light))
+        rows = _grainy(task, np.concatenate(rounds), GRAIN, rng)
+        sender, times = np.tile(clients, len(rounds)), clock.times(len(rows), even=True)
+        yield trace_of(rows, task.answer(rows), sender, times, "surveillance")
+
+
 IMAGES: dict[str, LookAlike] = {
     "retries": retries,
     "video": video,
     "ambiguous video": ambiguous_video,
     "A/B replay": replays,
     "load test": load_test,
-    "sensor": sensor,
+    "surveillance": surveillance,
 }
 """What can be sent to a model of images."""
 TABLES: dict[str, LookAlike] = {

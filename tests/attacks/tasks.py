@@ -96,18 +96,23 @@ def _codes(columns: Columns, hot: SingleArray) -> CodeArray:
 
 
 @cache
-def glyphs(seed: int = 0, classes: int = 10) -> Task:
+def glyphs(seed: int = 0) -> Task:
     """Images of five soft spots that stand, by class, in other places: 20 x 20, rounded to 1/255, rows without end."""
     rng = np.random.default_rng(seed)
-    places = rng.uniform(0.2, 0.8, (classes, 5, 2))
-    labels = rng.integers(0, classes, 12_000)
+    places = rng.uniform(0.2, 0.8, (10, 5, 2))
+    labels = rng.integers(0, 10, 12_000)
     images = draw(places, labels, rng)
     parts = np.split(np.arange(12_000), (3000, 9000))
     return _task("glyphs", (images, labels), parts, ((64,), 15), free=400, image=(20, 20))
 
 
-def draw(places: FloatArray, labels: IntArray, rng: np.random.Generator, side: int = 20) -> SingleArray:
-    """One image for each label, ``(n, side * side)``: turned, shifted, scaled, each spot a little out of place."""
+GRAIN = 0.01
+"""Noise of the glyphs' camera."""
+
+
+def draw(places: FloatArray, labels: IntArray, rng: np.random.Generator, grain: float = GRAIN) -> SingleArray:
+    """One image for each label, ``(n, 400)``: turned, shifted, scaled, each spot a little out of place, with noise."""
+    side = 20
     n = len(labels)
     turn, size = rng.normal(0, 0.15, n), rng.normal(1, 0.08, n)
     around = (places[labels] - 0.5) * size[:, None, None]
@@ -119,14 +124,14 @@ def draw(places: FloatArray, labels: IntArray, rng: np.random.Generator, side: i
     axis = (np.arange(side) + 0.5) / side
     across = light * np.exp(-0.5 * ((axis - x[..., None]) / width) ** 2)
     down = np.exp(-0.5 * ((axis - y[..., None]) / width) ** 2)
-    images = np.einsum("nki,nkj->nij", down, across).reshape(n, -1) + rng.normal(0, 0.01, (n, side * side))
+    images = np.einsum("nki,nkj->nij", down, across).reshape(n, -1) + rng.normal(0, grain, (n, side * side))
     return np.asarray(np.rint(np.clip(images, 0, 1) * 255) / 255, np.float32)
 
 
-def more_glyphs(number: int, rng: np.random.Generator, seed: int = 0, classes: int = 10) -> SingleArray:
+def more_glyphs(number: int, rng: np.random.Generator, seed: int = 0, grain: float = GRAIN) -> SingleArray:
     """Further rows of the law of `glyphs`."""
-    places = np.random.default_rng(seed).uniform(0.2, 0.8, (classes, 5, 2))
-    return draw(places, rng.integers(0, classes, number), rng)
+    places = np.random.default_rng(seed).uniform(0.2, 0.8, (10, 5, 2))
+    return draw(places, rng.integers(0, 10, number), rng, grain)
 
 
 @cache
