@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,9 @@ from monitor.config import Config, Model, fingerprint
 from monitor.errors import ConfigError, DriftwardenError
 from monitor.loading import Progress, fitted_of, measure_batches
 from monitor.reader import Tables
-from monitor.report import Report
+from monitor.report import Report, Told
+from monitor.security.pseudonyms import KEY_BYTES, known_key
+from monitor.security.start import guard_of
 from monitor.streams import Fed, ModelStreams
 
 Line = dict[str, Any]
@@ -55,7 +58,8 @@ def replay(
 ) -> list[Outcome]:
     """Send ``paths`` through each model (or the named one); ``emit`` gets one object per finding and model."""
     one = chosen_of(config, model)
-    return [_one(one, paths, fingerprint(config), emit, watch, progress)]
+    key = known_key(config.store.path) or os.urandom(KEY_BYTES)
+    return [_one(one, paths, (fingerprint(config), key), emit, watch, progress)]
 
 
 def chosen_of(config: Config, model: str | None) -> Model:
@@ -79,11 +83,12 @@ def chosen_of(config: Config, model: str | None) -> Model:
 def _one(
     model: Model,
     paths: Sequence[str],
-    config_id: str,
+    names: tuple[str, bytes],
     emit: Callable[[Line], None],
     watch: Callable[[Report], None] | None,
     progress: Progress | None,
 ) -> Outcome:
+    """``names`` are the configuration's id and the key of the senders' pseudonyms."""
     outcome = Outcome(model.name)
     tables = Tables(paths)
     rows = tables.batches()
@@ -95,7 +100,10 @@ def _one(
     else:
         fitted = fitted_of(model, progress=progress)
     timed = model.columns.time is not None
-    streams = ModelStreams(model, fitted, config_id=config_id, timer=time.perf_counter, timed=timed)
+    config_id, key = names
+    timer = time.perf_counter
+    guard = guard_of(model, fitted, key, config_id, timer)
+    streams = ModelStreams(model, fitted, config_id=config_id, timer=timer, timed=timed, guard=guard)
     streams.prepare()
     total = tables.row_count
     began = time.process_time()
@@ -103,6 +111,8 @@ def _one(
         fed = streams.feed(batch, "", outcome.rows)
         outcome.rows += batch.num_rows
         _account(outcome, fed)
+        if fed.told is not None:
+            _hear(fed.told, outcome, emit)
         _tell(fed.reports, outcome, emit, watch)
         if progress is not None:
             progress("replay", outcome.rows, total)
@@ -138,6 +148,14 @@ def _account(outcome: Outcome, fed: Fed) -> None:
     for reason, number in (("late", fed.late), ("implausible_time", fed.implausible)):
         if number:
             outcome.discarded[reason] += number
+
+
+def _hear(told: Told, outcome: Outcome, emit: Callable[[Line], None]) -> None:
+    for finding, _ in told.findings:
+        outcome.findings += 1
+        emit(finding.as_dict())
+    for back in told.recovered:
+        emit(back.as_dict(outcome.model, told.stream))
 
 
 def _tell(

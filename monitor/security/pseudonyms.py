@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from detectors.types import Block
 from monitor.errors import StoreError
 
 KEY_FILE = "security.key"
-_KEY_BYTES = 32
+KEY_BYTES = 32
 _REMEMBERED = 65_536
 """Names whose hash is remembered."""
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
@@ -28,21 +28,33 @@ _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 def key_of(folder: Path) -> bytes:
     """The state folder's own key, made at the first start, readable by its owner only."""
     path = folder / KEY_FILE
+    known = known_key(folder)
+    if known is not None:
+        return known
     try:
-        if path.is_file():
-            key = path.read_bytes()
-            if len(key) == _KEY_BYTES:
-                return key
-            raise StoreError(f"{path}: is not a key of {_KEY_BYTES} bytes; remove it, and senders get new pseudonyms")
         folder.mkdir(parents=True, exist_ok=True)
-        key = os.urandom(_KEY_BYTES)
+        key = os.urandom(KEY_BYTES)
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(key)
             file.flush()
             os.fsync(file.fileno())
         return key
     except OSError as error:
-        raise StoreError(f"{path}: cannot be read or made: {error.strerror}; check its permissions") from error
+        raise StoreError(f"{path}: cannot be made: {error.strerror}; check its permissions") from error
+
+
+def known_key(folder: Path) -> bytes | None:
+    """The state folder's key if it has one; `StoreError` if that is damaged or may not be read."""
+    path = folder / KEY_FILE
+    try:
+        key = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read: {error.strerror}; check its permissions") from error
+    if len(key) != KEY_BYTES:
+        raise StoreError(f"{path}: is not a key of {KEY_BYTES} bytes; remove it, and senders get new pseudonyms")
+    return key
 
 
 class Pseudonyms:
@@ -56,13 +68,20 @@ class Pseudonyms:
     def of_name(self, name: str) -> int:
         """64 bits, never 0."""
         known = self._known.get(name)
-        if known is None:
+        if known is not None:
+            self._known.move_to_end(name)
+        else:
             made = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8, key=self._key).digest()
             known = int.from_bytes(made, "little") or 1
             self._known[name] = known
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         return known
+
+    def names(self, digests: Collection[int]) -> dict[int, str]:
+        """Names that some of the digests belong to, by digest, as far as they are remembered."""
+        wanted = set(digests)
+        return {digest: name for name, digest in self._known.items() if digest in wanted} if wanted else {}
 
     def of_names(self, codes: NDArray[np.int32], names: Sequence[str]) -> DigestArray:
         """Hash of ``names[code]``, 0 for code -1 and empty names ``(n,)``."""
