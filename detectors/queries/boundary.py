@@ -12,6 +12,8 @@ frames, and has been lucky once, not each time. So unless the steps have many sc
 stronger than the share of the reference's rows that are as doubtful as the cluster's median one (`doubt`).
 A search bisects and refines, its steps shrink and grow by orders of magnitude; frames differ by one sensor's noise:
 nearest distances in D dimensions have a logarithm of standard deviation 1.28 / D, and no noise fills fewer than two.
+Where the reference's own nearest distances spread by more (tables of few columns, or of whole numbers) this tells
+nothing and is not used: there one cluster is never sure, and only what its sender does elsewhere can make it so.
 Sees / blind to: Boundary, HopSkipJump, SignOPT and their like; blind to attacks by score that cross at the end only,
 and to margins that are not logged. Indistinguishable from a camera on a doubtful object: a search that adds noise wider
 than its own steps, or one that keeps its steps to one length. Indistinguishable from a search: a doubtful object that
@@ -45,12 +47,14 @@ _FEWEST_STEPS: Final = 16
 class BoundaryFixed(NamedTuple):
     """``flip ()`` and ``low ()`` are the p0 of flips and of low margins (1: unknown, no evidence).
 
-    ``margins (n,)`` are the reference's, rising.
+    ``margins (n,)`` are the reference's, rising; ``spread ()`` is the standard deviation of the logarithm of its rows'
+    distances to their nearest other one.
     """
 
     flip: FloatArray
     low: FloatArray
     margins: SingleArray
+    spread: FloatArray
 
     @property
     def low_margin(self) -> float:
@@ -58,13 +62,16 @@ class BoundaryFixed(NamedTuple):
         return float(np.quantile(self.margins, LOW)) if len(self.margins) else math.nan
 
 
-def calibrate(predicted: CodeArray, margin: SingleArray, neighbour: IntArray) -> BoundaryFixed:
-    """Measure on reference rows, ``(n,)`` each; ``neighbour`` is each one's nearest other row."""
+def calibrate(predicted: CodeArray, margin: SingleArray, neighbour: IntArray, distance: FloatArray) -> BoundaryFixed:
+    """Measure on reference rows, ``(n,)`` each; ``neighbour`` is each one's nearest other row, so far away."""
     known = (predicted >= 0) & (predicted[neighbour] >= 0)
     flips = int((known & (predicted != predicted[neighbour])).sum())
     margins = np.sort(margin[np.isfinite(margin)])
     low = int((margins < np.quantile(margins, LOW)).sum()) if len(margins) else 0
-    return BoundaryFixed(np.asarray(allowed(flips, int(known.sum()))), np.asarray(allowed(low, len(margins))), margins)
+    apart = distance[distance > 0]
+    spread = np.log(apart).std() if len(apart) else np.inf
+    p0 = allowed(flips, int(known.sum())), allowed(low, len(margins))
+    return BoundaryFixed(np.asarray(p0[0]), np.asarray(p0[1]), margins, np.asarray(spread))
 
 
 def allowed(count: int, rows: int) -> float:
@@ -105,9 +112,9 @@ class Bet:
         return math.log(sum(state[:-1]) / len(self.yes) + 1.0 / (state[-1] + 1.0))
 
 
-def many_scales(steps: int, log_sum: float, log_square: float) -> bool:
+def many_scales(fixed: BoundaryFixed, steps: int, log_sum: float, log_square: float) -> bool:
     """Whether ``steps`` distances, by sums of their logarithms and squares of them, are of more than one scale."""
-    if steps < _FEWEST_STEPS:
+    if steps < _FEWEST_STEPS or fixed.spread > _WIDE:
         return False
     return log_square / steps - (log_sum / steps) ** 2 > _WIDE**2
 

@@ -128,9 +128,9 @@ class Cluster:
         """From the first members to the last."""
         return self.late - self.first
 
-    def many_scales(self) -> bool:
+    def many_scales(self, fixed: boundary.BoundaryFixed) -> bool:
         """Whether steps are of more than one scale."""
-        return boundary.many_scales(self.steps, self.log_sum, self.log_square)
+        return boundary.many_scales(fixed, self.steps, self.log_sum, self.log_square)
 
     def typical_margin(self) -> float:
         """Median margin of the sampled members (NaN: unknown)."""

@@ -52,11 +52,15 @@ class ClustersFixed(NamedTuple):
 
 
 def calibrate(
-    queries: Queries, neighbour: IntArray, rates: tuple[float, float, float], rng: np.random.Generator
+    queries: Queries,
+    neighbour: IntArray,
+    distance: FloatArray,
+    rates: tuple[float, float, float],
+    rng: np.random.Generator,
 ) -> ClustersFixed:
-    """Measure on distinct reference queries with a place; ``neighbour`` is each one's nearest other.
+    """Measure on distinct reference queries with a place.
 
-    ``rates`` are that of hits without repeats, with repeats, and the largest cluster's share.
+    ``neighbour`` is each one's nearest other, ``distance`` how far that is. ``rates`` are that of hits without repeats, with repeats, and the largest cluster's share.
     """
     plain, rate, largest = rates
     known = queries.predicted[queries.predicted >= 0]
@@ -65,7 +69,7 @@ def calibrate(
         np.asarray(_ALLOWED * plain if rate <= plain else min(_ALLOWED * rate, max(_ALLOWED * plain, largest))),
         np.asarray(min(_ALLOWED * rate, 1.0)),
         np.minimum(classes, 1.0),
-        boundary.calibrate(queries.predicted, queries.margin, neighbour),
+        boundary.calibrate(queries.predicted, queries.margin, neighbour, distance),
         trend.calibrate(queries.near, queries.confidence, queries.margin, rng),
     )
 
@@ -137,7 +141,11 @@ class Clusters:
             return
         cluster.looks = turn
         found = trend.look(
-            self.fixed.trend, cluster.leads(), cluster.move(), turn=turn, many_scales=cluster.many_scales()
+            self.fixed.trend,
+            cluster.leads(),
+            cluster.move(),
+            turn=turn,
+            many_scales=cluster.many_scales(self.fixed.boundary),
         )
         cluster.trend = found if found.log_p <= cluster.trend.log_p else cluster.trend._replace(noise_log_p=found[2])
 
@@ -170,7 +178,7 @@ class Clusters:
         return found
 
     def _facts(self, one: Cluster) -> dict[str, float]:
-        steered = one.many_scales()
+        steered = one.many_scales(self.fixed.boundary)
         ceiling = 0.0 if steered else boundary.doubt(self.fixed.boundary, one.typical_margin())
         flips = -max(self._flip.log_e(one.flipping), 0.0)
         low = -max(self._margin.log_e(one.doubting), 0.0)

@@ -110,15 +110,20 @@ def distinct(queries: Queries, rng: np.random.Generator) -> IntArray:
     return rng.permutation(usable[np.sort(first)])[:_MOST_ROWS]
 
 
-def calibrate(near: SingleArray, capacity: int) -> tuple[Place, Radius, IntArray]:
+def calibrate(near: SingleArray, capacity: int) -> tuple[Place, Radius, IntArray, FloatArray]:
     """Measure on ``near (n, m)``, distinct benign rows in random order, for a ring of ``capacity`` rows.
 
-    Also the position of each row's nearest other one.
+    Also the position of each row's nearest other one, and how far it is.
     """
     n, width = near.shape
     if n < _FEWEST_ROWS:
         nothing, none = np.zeros(width, np.float32), np.zeros((0, 0, width + 1), np.float32)
-        return Place(nothing, nothing, nothing, none, np.asarray(0.0)), _no(Reason.FEW_ROWS, capacity, n), np.arange(n)
+        return (
+            Place(nothing, nothing, nothing, none, np.asarray(0.0)),
+            _no(Reason.FEW_ROWS, capacity, n),
+            np.arange(n),
+            np.zeros(n),
+        )
     size = min(n // (2 * _GROUPS), _LARGEST_GROUP)
     middle, low, high = _bounds(near)
     place = Place(middle, low, high, np.zeros((0, 0, width + 1), np.float32), np.asarray(np.inf))
@@ -127,9 +132,9 @@ def calibrate(near: SingleArray, capacity: int) -> tuple[Place, Radius, IntArray
     unit = nearest.spread(rows, anchors, own=True)
     widest = np.quantile(unit, _WIDEST)
     unit = np.minimum(unit, widest)
-    other, _ = nearest.nearest_other(rows)
+    other, distance = nearest.nearest_other(rows)
     measured = _measured(rows, unit, capacity)
-    return place._replace(anchors=anchors, widest=np.asarray(widest)), measured, other
+    return place._replace(anchors=anchors, widest=np.asarray(widest)), measured, other, distance
 
 
 def _bounds(rows: SingleArray) -> tuple[SingleArray, SingleArray, SingleArray]:

@@ -62,9 +62,9 @@ def calibrate(queries: Queries, capacity: int, rng: np.random.Generator) -> Near
     """
     kept = radius.distinct(queries, rng)
     known = Queries._make(column[kept] for column in queries)
-    place, measured, neighbour = radius.calibrate(known.near, capacity)
+    place, measured, neighbour, distance = radius.calibrate(known.near, capacity)
     rates = RATE, float(measured.rate), float(measured.largest)
-    return NearFixed(place, measured, clusters.calibrate(known, neighbour, rates, rng))
+    return NearFixed(place, measured, clusters.calibrate(known, neighbour, distance, rates, rng))
 
 
 def refusal(fixed: NearFixed) -> str:

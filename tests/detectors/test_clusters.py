@@ -256,6 +256,16 @@ def test_a_gap_is_as_many_noes() -> None:
     assert one == pytest.approx(other)
 
 
+def test_scales_tell_nothing_where_the_reference_has_as_many() -> None:
+    rng = np.random.default_rng(16)
+    plain = known().clusters.boundary
+    steps = rng.normal(0, 1, 50)
+    sums = 50, float(steps.sum()), float((steps**2).sum())
+    assert boundary.many_scales(plain, *sums)
+    assert not boundary.many_scales(plain, 10, *sums[1:])
+    assert not boundary.many_scales(plain._replace(spread=np.asarray(0.9)), *sums)
+
+
 def test_space_saving_keeps_the_busiest() -> None:
     counts: dict[int, int] = {}
     rng = np.random.default_rng(13)
@@ -280,6 +290,6 @@ def test_p0_is_three_times_the_hit_rate_unless_the_reference_repeats_itself() ->
     rng = np.random.default_rng(15)
     some = asked(honest(500, rng), rng)
     near = np.roll(np.arange(500), 1)
-    assert float(clusters.calibrate(some, near, (0.002, 0.002, 0.01), rng).p0) == pytest.approx(0.006)
-    assert float(clusters.calibrate(some, near, (0.002, 0.1, 0.01), rng).p0) == pytest.approx(0.01)
-    assert float(clusters.calibrate(some, near, (0.002, 0.1, 0.9), rng).p0) == pytest.approx(0.3)
+    assert float(clusters.calibrate(some, near, np.ones(500), (0.002, 0.002, 0.01), rng).p0) == pytest.approx(0.006)
+    assert float(clusters.calibrate(some, near, np.ones(500), (0.002, 0.1, 0.01), rng).p0) == pytest.approx(0.01)
+    assert float(clusters.calibrate(some, near, np.ones(500), (0.002, 0.1, 0.9), rng).p0) == pytest.approx(0.3)
