@@ -1,8 +1,9 @@
 """Suspicions become cases, and cases findings: one a sender or cluster, judged by the fault tree, told to operators.
 
 A case that the tree explains as harmless opens no finding; it is counted. One that it calls an attack opens a finding,
-once, until the subject has been quiet for the hold. At most `MOST_OPEN` are open: an attacker with many names must not
-flood those who read findings; what is beyond is counted.
+once, until the subject has been quiet for the hold; what it did before is no news afterwards, though the evidence of it
+stands. At most `MOST_OPEN` pages and as many tickets are open: an attacker with many names must not flood those who
+read findings, nor keep a page from them by many tickets; what is beyond is counted, and told when there is room.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from monitor.naming import mode_of
 from monitor.report import Culprit, Finding, Recovered
 
 MOST_OPEN = 20
-"""Open cases with findings of their own."""
+"""Open cases with a page, and with no more than a ticket."""
 MOST_CASES = 1_000
 """Cases remembered, with findings or without."""
 MOST_TOLD = 5
@@ -40,15 +41,21 @@ Facts = Mapping[str, bool | float | None]
 
 @dataclass(slots=True)
 class Case:
-    """A sender, cluster or version under suspicion; ``findings``: ids of open ones, ``paged``: one was a page."""
+    """A sender, cluster or version under suspicion; ``findings``: ids of open ones, ``paged``: one was a page.
+
+    ``last`` is the pane in which it did something, ``told`` that in which it was last suspected; ``seen`` how far each
+    suspicion had come then.
+    """
 
     heuristics: frozenset[str] = frozenset()
     rows: int = 0
     last: int = 0
+    told: int = 0
     triage: str = ""
     cause: str = ""
     findings: tuple[str, ...] = ()
     paged: bool = False
+    seen: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,36 +95,34 @@ class Cases:
         found: list[tuple[Finding, Sequence[Suspicion]]] = []
         for key, group in groups.items():
             case = self._case(key)
-            if case is None:
+            if case is None or not self._news(case, group, now.pane):
                 continue
-            case.last = now.pane
-            if not self._news(case, group):
-                continue
-            verdict = self._verdict(group, watching, more.get(key, {}))
-            if verdict.triage == case.triage and verdict.cause == case.cause and case.triage:
-                continue
-            case.triage, case.cause = verdict.triage, verdict.cause
-            of_all = key[0] == "fleet"
-            few = bool(more.get(key, {}).get("concentrated"))
-            elsewhere = few if of_all else verdict.cause in _EVERYBODY  # a sender's case says it, or that of all
-            self._count(group, verdict)
-            if elsewhere or not _tells(verdict) or (not case.findings and self._open() >= MOST_OPEN):
+            facts = more.get(key, {})
+            verdict = self._verdict(group, watching, facts)
+            if (verdict.triage, verdict.cause) != (case.triage, case.cause) or not case.triage:
+                case.triage, case.cause = verdict.triage, verdict.cause
+                self._count(group, verdict)
+            few = bool(facts.get("concentrated"))
+            elsewhere = few if key[0] == "fleet" else verdict.cause in _EVERYBODY  # a sender's case says it, or theirs
+            if elsewhere or not _tells(verdict):
                 continue
             finding = self._finding(group, verdict, now)
-            if case.findings and (case.paged or finding.severity != "page"):
+            page = finding.severity == "page"
+            if (case.paged or not page) if case.findings else self._open(paged=page) >= MOST_OPEN:
                 continue
-            case.findings, case.paged = (*case.findings, finding.id), finding.severity == "page"
+            case.findings, case.paged = (*case.findings, finding.id), page
             found.append((finding, group))
         return found
 
     def ended(self, now: Now) -> list[Recovered]:
-        """Cases whose subject has been quiet for the hold, and those that are in the way of newer ones."""
-        quiet = [key for key, case in self.cases.items() if now.pane - case.last > self.hold]
+        """Findings whose subject has been quiet for the hold; a case is forgotten when its evidence is gone, too."""
         back = []
-        for key in quiet:
-            case = self.cases.pop(key)
-            if case.findings:
+        for key, case in list(self.cases.items()):
+            if case.findings and now.pane - case.last > self.hold:
                 back.append(Recovered(case.findings, (self.called(*key),), now.pane, now.time))
+                case.findings, case.paged, case.triage, case.cause = (), False, "", ""
+            if not case.findings and now.pane - case.told > self.hold:
+                del self.cases[key]
         return back
 
     @property
@@ -134,16 +139,28 @@ class Cases:
         return "all senders" if about == "fleet" else f"{about} {who}"
 
     def _case(self, key: Key) -> Case | None:
+        """The subject's case; where there are too many, the one without findings that was told of longest ago goes."""
         case = self.cases.get(key)
-        if case is None and len(self.cases) < MOST_CASES:
+        if case is None:
+            if len(self.cases) >= MOST_CASES:
+                idle = [(one.told, key) for key, one in self.cases.items() if not one.findings]
+                if not idle:
+                    return None
+                del self.cases[min(idle)[1]]
             case = self.cases[key] = Case()
         return case
 
     @staticmethod
-    def _news(case: Case, group: Sequence[Suspicion]) -> bool:
+    def _news(case: Case, group: Sequence[Suspicion], pane: int) -> bool:
+        """Whether to judge it anew: another heuristic has joined, or many more rows speak for it."""
+        seen = {f"{one.heuristic}/{one.about}/{one.who}": _progress(one) for one in group}
+        moved = {key for key, value in seen.items() if value > case.seen.get(key, -1)}
+        case.seen, case.told = seen, pane
+        case.last = pane if moved else case.last
         heuristics = frozenset(one.heuristic for one in group) | case.heuristics
         rows = max(one.hits for one in group)
-        if heuristics == case.heuristics and rows < _GROWN * case.rows:
+        again = not case.triage and any(np.isnan(one.log_e) for one in group)  # such evidence is new each time
+        if heuristics == case.heuristics and not (moved and (again or rows >= _GROWN * case.rows)):
             return False
         case.heuristics, case.rows = heuristics, rows
         return True
@@ -157,8 +174,8 @@ class Cases:
             key = (heuristic, verdict.triage if _tells(verdict) else _BENIGN)
             self.verdicts[key] = self.verdicts.get(key, 0) + 1
 
-    def _open(self) -> int:
-        return sum(bool(case.findings) for case in self.cases.values())
+    def _open(self, *, paged: bool) -> int:
+        return sum(bool(case.findings) and case.paged == paged for case in self.cases.values())
 
     def _finding(self, group: Sequence[Suspicion], verdict: Verdict, now: Now) -> Finding:
         strongest = sorted(group, key=lambda one: -_strength(one))
@@ -233,6 +250,11 @@ def _tells(verdict: Verdict) -> bool:
 
 _BENIGN = "benign"
 """What suspicions that a harmless cause explains are counted as."""
+
+
+def _progress(one: Suspicion) -> int:
+    """What grows while its subject goes on: evidence that lasts stands still, and so do the rows that speak for it."""
+    return one.until if np.isnan(one.log_e) else one.hits
 
 
 def _promised(group: Sequence[Suspicion]) -> bool:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -23,19 +24,20 @@ from detectors.queries.ring import refusal
 from detectors.queries.suspicion import Hits, Queries, Suspicion
 from detectors.rows import scores
 from detectors.rows.layout import Rows
-from detectors.types import IntArray
 from detectors.versions import Batch, cells_of
 from monitor import arrays as npz
+from monitor import log
 from monitor.config import Model
 from monitor.decode import Decoded
 from monitor.evidence import NO_HISTOGRAMS, pack_evidence
 from monitor.report import Told
 from monitor.security.asking import Asking
-from monitor.security.cases import STREAM, Case, Cases, Facts, Key, Now
+from monitor.security.cases import MOST_TOLD, STREAM, Case, Cases, Facts, Key, Now
 from monitor.security.measured import Measured, flags_of, place_of, queries_of
 from monitor.security.pace import Pace
 from monitor.security.parts import Parts, none, some
 from monitor.security.reader import Reader
+from monitor.security.shown import Shown
 
 SHARE = 0.1
 """Share of the model's budget of false alarms that goes to the guard."""
@@ -45,8 +47,6 @@ LOOK_ROWS = 512
 """Rows after which evidence is looked at."""
 CONCENTRATION_ROWS = 20_000
 """Newest rows among which one sender is told from all."""
-_SHOWN = 20
-"""Rows kept as evidence with a finding."""
 _T = TypeVar("_T")
 
 
@@ -86,6 +86,8 @@ class Guard:
         self._pace = Pace(model.security.rows_per_second)
         self._failures: dict[str, str] = {}
         self._replaced: list[Suspicion] = []
+        hidden = {"client": model.columns.client, "source": model.columns.source}
+        self._shown = Shown(hidden if model.security.client_names == "hashed" else {})
         self.parts = Parts(model, fixed)
         self.cases = Cases(model.name, *names, hold=model.hold)
         self._number = self._looked = 0
@@ -124,22 +126,30 @@ class Guard:
         """
         began = self._timer()
         self._failures = {}
-        rows = self.reader.rows(decoded, version)
+        rows = self._tried("reader", lambda: self.reader.rows(decoded, version), None)
+        told = None if rows is None else self._rows(decoded.batch, rows, now, panes, length)
+        if self._failures:
+            told = Told(STREAM, failures=self._failures) if told is None else replace(told, failures=self._failures)
+        self.tally.seconds += self._timer() - began
+        return told
+
+    def _rows(self, batch: pa.RecordBatch, rows: Rows, now: float, panes: int, length: float) -> Told | None:
         chosen = np.flatnonzero(self._pace.choose(rows.block.rows, rows.client, now))
         self.tally.looked_at += len(chosen)
         self.tally.passed_over += rows.block.rows - len(chosen)
         first = self._number
+        self._shown.add(batch, rows, chosen, first)
         for start in range(0, len(chosen), CHUNK):
-            self._chunk(some(rows, chosen[start : start + CHUNK]))
+            part = some(rows, chosen[start : start + CHUNK])
+            self._tried("guard", partial(self._chunk, part), None)
         if (asking := self.asking) is not None:
             suspects = self.cases.suspects
-            self._tried("active_probes", lambda: asking.offer(decoded.batch, rows, chosen, first, suspects), None)
-        told = None
-        if self._number - self._looked >= LOOK_ROWS or self._failures:
-            self._looked = self._number
-            told = self._look(decoded.batch, rows, chosen, first, now, panes, length)
-        self.tally.seconds += self._timer() - began
-        return told
+            self._tried("active_probes", lambda: asking.offer(batch, rows, chosen, first, suspects), None)
+        if self._number - self._looked < LOOK_ROWS:
+            return None
+        self._looked = self._number
+        moment = float(np.nanmax(rows.time, initial=-np.inf)) if rows.time is not None else now
+        return self._tried("guard", lambda: self._look(moment if np.isfinite(moment) else now, panes, length), None)
 
     def _chunk(self, rows: Rows) -> None:
         """Show some rows to every part."""
@@ -192,20 +202,10 @@ class Guard:
             self._failures[name] = f"{type(fault).__name__}: {fault}"
             return otherwise
 
-    def _look(
-        self,
-        batch: pa.RecordBatch,
-        rows: Rows,
-        chosen: IntArray,
-        first: int,
-        now: float,
-        panes: int,
-        length: float,
-    ) -> Told | None:
-        """Weigh the evidence; ``chosen`` rows of ``rows`` are those numbered from ``first`` on."""
+    def _look(self, now: float, panes: int, length: float) -> Told | None:
+        """Weigh the evidence."""
         level = float(np.log(length / SHARE) + np.log(max(self.parts.born / max(panes, 1), 1.0)))
-        moment = float(np.nanmax(rows.time, initial=-np.inf)) if rows.time is not None else now
-        at = Now(panes, moment if np.isfinite(moment) else now, self._number, level)
+        at = Now(panes, now, self._number, level)
         nobody: list[Suspicion] = []
         told = self._tried("clients", lambda: self.parts.clients.suspicions(level), nobody)
         told = told + self._tried("fleet", lambda: self.parts.fleet.suspicions(level), nobody)
@@ -219,16 +219,25 @@ class Guard:
             told = told + [one for one in asked if -one.log_p >= level]
         told = told + self._tried("version_change", lambda: self._of_versions(level), nobody)
         if self.model.security.client_names == "plain" and told:
-            known = self.reader.names(batch, self.model.columns.client)
-            suspects = {one.who for one in told if one.about == "client"}
-            self.cases.names |= {who: name for who, name in known.items() if who in suspects}
+            suspects = {who for one in told for who, _ in one.clients[:MOST_TOLD]}
+            self.cases.names = self._known() | self.reader.names(suspects)
         self.cases.versions = {number: name or "without a name" for name, number in self.reader.versions.items()}
-        news = self.cases.judge(told, self.watching, self._located(told), at)
-        findings = tuple((finding, self._shown(batch, rows, chosen, first, group)) for finding, group in news)
+        nowhere: dict[Key, Facts] = {}
+        located = self._tried("concentration", lambda: self._located(told), nowhere)
+        news = self.cases.judge(told, self.watching, located, at)
+        findings = tuple((finding, self._evidence(group)) for finding, group in news)
         back = tuple(self.cases.ended(at))
-        if not (findings or back or self._failures):
-            return None
-        return Told(STREAM, findings, back, dict(self._failures))
+        return Told(STREAM, findings, back) if findings or back else None
+
+    def _known(self) -> dict[int, str]:
+        """Names of senders whose cases are open."""
+        names = self.cases.names
+        return {who: names[who] for about, who in self.cases.cases if about == "client" and who in names}
+
+    def _evidence(self, group: Sequence[Suspicion]) -> bytes:
+        """Rows that show it; a finding is told without them rather than not at all."""
+        rows = self._tried("evidence", lambda: self._shown.table(group), pa.table({}))
+        return pack_evidence(NO_HISTOGRAMS, rows)
 
     def _of_versions(self, level: float) -> list[Suspicion]:
         """Versions that answer otherwise, or whose files are others."""
@@ -258,18 +267,6 @@ class Guard:
         found = concentration(flagged, asked, expected=expected)
         return {int(who) for who in client[found.suspects]}, found.verdict
 
-    def _shown(
-        self, batch: pa.RecordBatch, rows: Rows, chosen: IntArray, first: int, told: Sequence[Suspicion]
-    ) -> bytes:
-        """Telling rows of the suspicions that are in this batch, else the newest rows of their senders."""
-        members = np.concatenate([one.members for one in told]) - first
-        mine = chosen[np.unique(members[(members >= 0) & (members < len(chosen))])]
-        if not len(mine) and rows.client is not None:
-            who = np.array([one.who for one in told if one.about == "client"], np.uint64)
-            mine = np.flatnonzero(np.isin(rows.client, who))
-        table = pa.Table.from_batches([batch.take(pa.array(mine[-_SHOWN:]))])
-        return pack_evidence(NO_HISTOGRAMS, table)
-
     def close(self) -> None:
         """End what runs beside."""
         if self.asking is not None:
@@ -280,7 +277,10 @@ class Guard:
         cases = [
             [*key, {**asdict(case), "heuristics": sorted(case.heuristics)}] for key, case in self.cases.cases.items()
         ]
-        text = json.dumps({"cases": cases, "counts": [self._number, self._looked]})
+        names = [[who, name] for who, name in sorted(self._known().items())]
+        versions = list(self.reader.versions)
+        said = {"cases": cases, "counts": [self._number, self._looked], "names": names, "versions": versions}
+        text = json.dumps(said)
         return npz.pack({**self.parts.state(), "text": np.frombuffer(text.encode(), np.uint8)})
 
     def restore(self, blob: bytes) -> None:
@@ -290,10 +290,16 @@ class Guard:
             said = json.loads(arrays["text"].tobytes())
             self.parts.restore(arrays)
             cases = {(about, int(who)): Case(**case) for about, who, case in said["cases"]}
-            self._number, self._looked = said["counts"]
-        except (KeyError, ValueError, IndexError, TypeError):
+            number, looked = (int(one) for one in said["counts"])
+            names = {int(who): str(name) for who, name in said["names"]}
+            versions = {str(name): i for i, name in enumerate(said["versions"])}
+        except Exception as fault:  # noqa: BLE001 - whatever is in it, an agent starts
+            log.get("guard").warning(
+                "the guard's state is of other settings: its evidence starts anew", why=repr(fault)
+            )
             self.parts = Parts(self.model, self.fixed)
             return
         for case in cases.values():
             case.heuristics, case.findings = frozenset(case.heuristics), tuple(case.findings)
-        self.cases.cases = cases
+        self._number, self._looked, self.reader.versions = number, looked, versions
+        self.cases.cases, self.cases.names = cases, names

@@ -5,7 +5,7 @@ A column that the log does not carry leaves its place empty; what needs it is si
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -61,11 +61,9 @@ class Reader:
             model=self._hashed(batch, roles.artefact),
         )
 
-    def names(self, batch: pa.RecordBatch, role: str | None) -> dict[int, str]:
-        """Name of each sender in a batch, by its hash."""
-        if not role or (place := batch.schema.get_field_index(role)) < 0:
-            return {}
-        return {self._pseudonyms.of_name(name): name for name in labels_of(batch.column(place)).values if name}
+    def names(self, senders: Collection[int]) -> dict[int, str]:
+        """Names of senders by their hashes, as far as they are remembered."""
+        return self._pseudonyms.names(senders)
 
     def _hashed(self, batch: pa.RecordBatch, role: str | None) -> DigestArray | None:
         if not role or (place := batch.schema.get_field_index(role)) < 0:
