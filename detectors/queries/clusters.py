@@ -60,7 +60,8 @@ def calibrate(
 ) -> ClustersFixed:
     """Measure on distinct reference queries with a place.
 
-    ``neighbour`` is each one's nearest other, ``distance`` how far that is. ``rates`` are that of hits without repeats, with repeats, and the largest cluster's share.
+    ``neighbour`` is each one's nearest other, ``distance`` how far that is. ``rates`` are that of hits
+    without repeats, with repeats, and the largest cluster's share.
     """
     plain, rate, largest = rates
     known = queries.predicted[queries.predicted >= 0]

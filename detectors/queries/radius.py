@@ -49,6 +49,7 @@ _WIDEST: Final = 0.9
 _Z: Final = 1.645
 _TIE: Final = 1 - 1e-5
 _LEVEL: Final = 0.99
+_FURTHEST_OUT: Final = np.float32(1e15)
 _LEAST_SIZE: Final = 1_000
 _SURE: Final = 0.95
 
@@ -68,7 +69,7 @@ class Place(NamedTuple):
 
     def put(self, near: SingleArray) -> SingleArray:
         """Centre and bound ``near (n, m)``: no row is so far out that float32 loses its neighbours. NaN stays."""
-        placed = np.clip(near - self.centre, self.low, self.high)
+        placed = np.clip(bounded(near) - self.centre, self.low, self.high)
         return np.asarray(placed, np.float32)
 
     def unit(self, placed: SingleArray) -> FloatArray:
@@ -103,9 +104,14 @@ class _Near(NamedTuple):
     relative: FloatArray
 
 
+def bounded(near: SingleArray) -> SingleArray:
+    """Cut off where squares would overflow; what is infinite has no place, like NaN."""
+    return np.where(np.isfinite(near), np.clip(near, -_FURTHEST_OUT, _FURTHEST_OUT), np.float32(np.nan))
+
+
 def distinct(queries: Queries, rng: np.random.Generator) -> IntArray:
     """Positions of at most 10,000 queries that have a place and are no exact repeats, in random order."""
-    usable = np.flatnonzero(np.isfinite(queries.near).all(axis=1))
+    usable = np.flatnonzero(np.isfinite(queries.near).all(axis=1) & (queries.near.shape[1] > 0))
     _, first = np.unique(queries.digest[usable], return_index=True)
     return rng.permutation(usable[np.sort(first)])[:_MOST_ROWS]
 

@@ -62,6 +62,7 @@ def calibrate(queries: Queries, capacity: int, rng: np.random.Generator) -> Near
     """
     kept = radius.distinct(queries, rng)
     known = Queries._make(column[kept] for column in queries)
+    known = known._replace(near=radius.bounded(known.near))
     place, measured, neighbour, distance = radius.calibrate(known.near, capacity)
     rates = RATE, float(measured.rate), float(measured.largest)
     return NearFixed(place, measured, clusters.calibrate(known, neighbour, distance, rates, rng))

@@ -35,14 +35,15 @@ _TAIL: Final = 1_024
 _RIDGE: Final = 1e-4
 _LEAST: Final = 0.05
 _SURE: Final = 20.0
+_FEWEST_ROWS: Final = 200
 
 
 class TrendFixed(NamedTuple):
     """Covariance and moves of the reference.
 
-    ``inverse (m, m)`` of its covariance, ``tail (t,)`` the greatest likenesses to noise, rising, of ``pairs ()`` moves
-    between its rows (empty where noise itself is no greater), ``least ()`` the change of the lead that counts (inf:
-    unknown).
+    ``inverse (m, m)`` of its covariance over its mean eigenvalue, ``tail (t,)`` the greatest likenesses to noise,
+    rising, of ``pairs ()`` moves between its rows (empty where noise itself is no greater), ``least ()`` the change of
+    the lead that counts (inf: unknown).
     """
 
     inverse: SingleArray
@@ -63,10 +64,15 @@ NOTHING: Final = Look(0.0, math.nan, 0.0)
 
 
 def calibrate(near: SingleArray, confidence: SingleArray, margin: SingleArray, rng: np.random.Generator) -> TrendFixed:
-    """Measure on reference rows, ``near (n, m)`` with a place, n >= 2; ``(n,)`` the others."""
-    covariance = np.atleast_2d(np.cov(near.astype(np.float64), rowvar=False))
-    ridge = _RIDGE * max(float(np.trace(covariance)) / len(covariance), 1e-300)
-    inverse = linalg.inv(covariance + ridge * np.eye(len(covariance)))
+    """Measure on reference rows, ``near (n, m)`` with a place; ``(n,)`` the others. Below 200 there is none."""
+    width = near.shape[1]
+    covariance = np.zeros((width, width))
+    if len(near) >= _FEWEST_ROWS and width > 0:
+        covariance = np.atleast_2d(np.cov(near.astype(np.float64), rowvar=False))
+    scale = float(np.trace(covariance)) / max(width, 1)
+    if scale <= 0:
+        return TrendFixed(np.zeros((width, width), np.float32), np.zeros(0), np.asarray(0.0), np.asarray(np.inf))
+    inverse = linalg.inv(covariance / scale + _RIDGE * np.eye(width))
     likeness = np.sort(np.concatenate([_moves(near, inverse.astype(np.float32), rng) for _ in range(_TURNS)]))
     tells = len(likeness) > _TAIL and float(np.trace(inverse)) / len(inverse) > likeness[-1]
     tail = likeness[-_TAIL:] if tells else np.zeros(0)

@@ -237,3 +237,16 @@ def test_expected_miss_steps_wider_than_the_radius() -> None:
     base = rng.standard_normal((1, 8))
     wide = base + rng.standard_normal((60, 8))
     assert Ring(fixed(), 1000).add(queries(wide)).hit.mean() < 0.1
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("shape", [(0, 0), (0, 5), (1, 5), (300, 0), (300, 1), (300, 30)])
+@pytest.mark.parametrize("fill", [0.0, 1.0, np.nan, 3e37])
+def test_any_reference_can_be_measured(shape: tuple[int, int], fill: float) -> None:
+    rng = np.random.default_rng(15)
+    near = rng.standard_normal(shape).astype(np.float32) * np.float32(fill)
+    known = calibrate(queries(near), 2000, rng)
+    ring = Ring(known, 2000)
+    ring.add(queries(near[:50]))
+    assert ring.suspicions(11.5) == []
+    Ring(known, 2000).restore(ring.state())
