@@ -39,7 +39,9 @@ TELEMETRY: Final[dict[str, Telemetry]] = {
     "time": Telemetry("columns.time", "the time of each row"),
     "request_digest": Telemetry("columns.digest", "a keyed hash of each input, unless the inputs are logged"),
     "model_digest": Telemetry("columns.artefact", "a digest of the model's files"),
-    "golden_set": Telemetry("columns.prediction", "reference rows with the answers to them, asked again of each version"),
+    "golden_set": Telemetry(
+        "columns.prediction", "reference rows with the answers to them, asked again of each version"
+    ),
     "training_digest": Telemetry("security.training", "whether the reference is what the model was trained on"),
     "latency": Telemetry("columns.latency", "how long each answer took"),
     "endpoint": Telemetry("security.probes", "where the model can be asked, with leave to ask it"),

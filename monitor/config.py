@@ -107,6 +107,11 @@ class Model(Strict):
         return any(told) if self.security.enabled is None else self.security.enabled
 
     @property
+    def scored(self) -> bool | None:
+        """Whether the rows' scores are a joint view; None: where the log carries vectors."""
+        return self.security.row_scores if self.guarded else False
+
+    @property
     def hold(self) -> int:
         """Panes of quiet after an alarm."""
         return self.alarms.hold if self.alarms.hold is not None else self.window.panes

@@ -14,6 +14,7 @@ import numpy as np
 from detectors.compare import Baseline, Comparison
 from detectors.heuristics import HEURISTICS, SUPPORTS, Heuristic, absences
 from detectors.registry import JOINT, SEQUENTIAL, WINDOWED, WITNESS, Tolerances
+from detectors.rows.encoder import VIEW
 from detectors.taxonomy import MODES, TELEMETRY, Mode
 from detectors.types import Detector, Reason, Reference, Window
 from monitor import artefact
@@ -203,7 +204,9 @@ def _views(model: Model, fitted: Fitted | None) -> tuple[str, ...]:
     if fitted is not None:
         return tuple(view.name for view in fitted.reference.views)
     scores = ("scores",) if model.columns.score or model.columns.prediction else ()
-    return ("columns", *scores, *model.columns.embeddings)
+    vectors = roles_of(model).vectors
+    rows = (VIEW,) if model.scored or (model.scored is None and vectors) else ()
+    return ("columns", *scores, *vectors, *rows)
 
 
 def _given(model: Model, fitted: Fitted | None) -> set[str]:

@@ -113,14 +113,14 @@ def measure(tables: Tables, model: Model, progress: Progress | None = None) -> F
         if progress is not None:
             progress(name, rows, total)
 
-    return fit(tables.batches, roles_of(model), season=model.season, progress=tell)
+    return fit(tables.batches, roles_of(model), season=model.season, scored=model.scored, progress=tell)
 
 
 def measure_batches(batches: list[pa.RecordBatch], model: Model) -> Fitted:
     """Measure rows in memory: the first traffic of a model without a stored reference."""
     from monitor.reference import fit
 
-    return fit(lambda: iter(batches), roles_of(model), season=model.season)
+    return fit(lambda: iter(batches), roles_of(model), season=model.season, scored=model.scored)
 
 
 def _kept(tables: Tables, model: Model, cache: Path) -> Path:
@@ -129,8 +129,10 @@ def _kept(tables: Tables, model: Model, cache: Path) -> Path:
 
 
 def _fingerprint(tables: Tables, model: Model) -> str:
-    """Changes with names, sizes and times of the files, with the roles and with the season."""
-    digest = hashlib.sha256((model.columns.model_dump_json() + model.season.model_dump_json()).encode())
+    """Changes with names, sizes and times of the files, with the roles, the season and the security section."""
+    digest = hashlib.sha256(
+        "".join([*(one.model_dump_json() for one in (model.columns, model.season, model.security))]).encode()
+    )
     for name in tables.names:
         file = Path(name)
         stat = file.stat() if file.exists() else None

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from detectors.grid import BINS, CELLS, SLOTS, Grid, bins_of_cells, centre_and_scale
 from detectors.parts import count_cells, merge, summarise, zero
+from detectors.rows.encoder import VIEW
 from detectors.sequential.dependence import MOST_BATCHES, autocorrelation_time, base_rows
 from detectors.strata import Strata
 from detectors.types import Block, FloatArray, IntArray, Reference, Summary
@@ -30,6 +31,7 @@ from monitor.parted_reference import parted
 from monitor.passes import Batches, decoded, taken, together
 from monitor.schema import ColumnPlan, Kind, Plan, Roles, build, check_roles
 from monitor.sections import Season
+from monitor.security.layout import layout_of
 from monitor.strata import plan_of, tally
 from monitor.survey import Progress, Survey, Vocabulary, WiderSchema
 
@@ -46,12 +48,14 @@ def fit(
     roles: Roles,
     *,
     season: Season | None = None,
+    scored: bool | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Fitted:
     """Measure the reference whose rows every call of ``batches_factory`` gives again, from the first.
 
+    ``scored``: whether the rows' scores are a joint view; unless given, where the log carries vectors.
     Raises `ConfigError` if the roles or the season do not fit its columns, `ReferenceError_` if there are no rows.
     """
     tell = progress or (lambda _name, _rows: None)
@@ -90,13 +94,15 @@ def fit(
     tau, tau_missing = _dependence(first, full, summary, strata)
     whole = first.rows == summary.rows and (fits or not full.vectors)
     views, remarks = views_of(
-        Measured(plan, full, summary, rows, tau, tau_missing),
+        Measured(plan, full, summary, rows, tau, tau_missing, layout_of(plan, full), scored),
         first if whole else None,
         batches_factory,
         whole_reader,
         np.random.default_rng(seed),
     )
-    if full.vectors and views:  # rows that axes were fitted to look drifted and are no traffic
+    if views and (
+        full.vectors or any(view.name == VIEW for view in views)
+    ):  # rows that axes were fitted to look drifted and are no traffic
         numbers = np.argsort(places)[survey.sample.numbers] if whole else survey.sample.numbers
         sample = sample.take(pa.array(np.flatnonzero(~for_axes(numbers, views[0].run))))
     plan, notes = _remarks(plan, full, summary)

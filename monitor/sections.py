@@ -175,6 +175,7 @@ class Security(Strict):
         default=None,
         description="test the rows' scores together as a joint view; unless given, where the log carries vectors",
     )
+    prada: bool = Field(default=False, description="run PRADA as well, as evidence beside others of a stolen model")
     training: bool = Field(
         default=False, description="the reference is what the model was trained on: tell who asks about its rows"
     )

@@ -86,6 +86,7 @@ class Guard:
         self._pace = Pace(model.security.rows_per_second)
         self._failures: dict[str, str] = {}
         self._replaced: list[Suspicion] = []
+        self._beside: dict[int, Suspicion] = {}
         hidden = {"client": model.columns.client, "source": model.columns.source}
         self._shown = Shown(hidden if model.security.client_names == "hashed" else {})
         self.parts = Parts(model, fixed)
@@ -101,8 +102,8 @@ class Guard:
             *(name for name, one in HEURISTICS.items() if one.does not in (ALARMS, SUPPORTS)),
             *(() if self.fixed.feedback else (name for name, one in HEURISTICS.items() if one.about == LABEL)),
         }
-        if self.asking is None:
-            gone.add("active_probes")
+        gone |= set() if self.asking else {"active_probes"}
+        gone |= set() if self.model.security.prada else {"prada"}
         if self.model.security.queries < 2 or refusal(self.fixed.held.near):
             gone |= {name for name, one in HEURISTICS.items() if one.about == QUERY}
         return frozenset(HEURISTICS) - gone
@@ -164,6 +165,8 @@ class Guard:
         if found is None:
             return
         self._tried("clients", lambda: self.parts.clients.add(queries, hits, found.flags, found.odd, found.asked), None)
+        if (prada := self.parts.prada) is not None:
+            self._tried("prada", lambda: prada.add(queries, hits), None)
         self._tried("fleet", lambda: self.parts.fleet.add(found.flags, found.asked & ~hits.exact[:, None]), None)
         self._tried("label_disagreement", lambda: self._labelled(rows), None)
         self._tried("version_change", lambda: self._versions(rows, queries), None)
@@ -218,6 +221,7 @@ class Guard:
             asked = self._tried("active_probes", lambda: asking.take(golden, layout), nobody)
             told = told + [one for one in asked if -one.log_p >= level]
         told = told + self._tried("version_change", lambda: self._of_versions(level), nobody)
+        told = told + self._tried("prada", lambda: self._of_prada(told), nobody)
         if self.model.security.client_names == "plain" and told:
             suspects = {who for one in told for who, _ in one.clients[:MOST_TOLD]}
             self.cases.names = self._known() | self.reader.names(suspects)
@@ -238,6 +242,14 @@ class Guard:
         """Rows that show it; a finding is told without them rather than not at all."""
         rows = self._tried("evidence", lambda: self._shown.table(group), pa.table({}))
         return pack_evidence(NO_HISTOGRAMS, rows)
+
+    def _of_prada(self, told: Sequence[Suspicion]) -> list[Suspicion]:
+        """What PRADA says of those whom something else speaks against: alone it is no evidence."""
+        if self.parts.prada is None:
+            return []
+        self._beside |= {one.who: one for one in self.parts.prada.suspicions()}
+        suspects = {one.who for one in told if one.about == "client"}
+        return [one for who, one in self._beside.items() if who in suspects]
 
     def _of_versions(self, level: float) -> list[Suspicion]:
         """Versions that answer otherwise, or whose files are others."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from detectors import golden, versions
 from detectors.poisoning import feedback
-from detectors.queries import clients, ring, senders
+from detectors.queries import clients, prada, ring, senders
 from detectors.queries.suspicion import Queries
 from detectors.rows import confidence, integrity, outputs, scores, spaces
 from detectors.rows.layout import Layout, Rows
@@ -59,6 +59,7 @@ class Held(NamedTuple):
     near: ring.NearFixed
     clients: senders.ClientsFixed
     cells: SingleArray
+    prada: prada.PradaFixed
 
 
 class Measured(NamedTuple):
@@ -99,7 +100,7 @@ def measure(fitted: Fitted, settings: Security, seed: int = 0) -> dict[str, Any]
     )
     near = ring.calibrate(queries, max(settings.queries, 2), rng)
     known = _senders(single, rows, queries, len(reader.classes), rng, training=False)
-    held = Held(single, near, known, versions.centres(queries.near, rng))
+    held = Held(single, near, known, versions.centres(queries.near, rng), prada.calibrate(queries, rng))
     trusted = _labels(scored, rows, len(reader.classes), rng)
     return flat({"held": held, **({} if trusted is None else {"feedback": trusted})})
 

@@ -16,6 +16,7 @@ from detectors.poisoning.feedback import Feedback
 from detectors.queries import membership
 from detectors.queries.clients import Clients
 from detectors.queries.fleet import Fleet
+from detectors.queries.prada import Prada
 from detectors.queries.ring import Ring
 from detectors.queries.suspicion import Hits
 from detectors.rows.layout import Rows
@@ -47,7 +48,7 @@ class Part(Protocol):
 
 
 class Parts:
-    """The moving parts of one guard; ``ring`` and ``feedback`` are None where they are switched off."""
+    """The moving parts of one guard; ``ring``, ``feedback`` and ``prada`` are None where they are switched off."""
 
     def __init__(self, model: Model, fixed: Measured) -> None:
         """Begin from nothing."""
@@ -60,6 +61,7 @@ class Parts:
         self.fleet = Fleet(known, *rates, _smallest(known, model.alarms))
         self.outputs = Outputs(single.outputs, single.layout)
         self.feedback = None if fixed.feedback is None else Feedback(fixed.feedback, MOST_SOURCES)
+        self.prada = Prada(fixed.held.prada, len(fixed.held.near.place.centre)) if settings.prada else None
         self.versions = Versions(tolerated, len(fixed.held.cells))
         self.golden = Golden(fixed.golden, tolerated)
 

@@ -162,7 +162,7 @@ def test_an_embedding_named_like_a_view_is_told_apart() -> None:
     rng = np.random.default_rng(4)
     table = columns(2_000) | {"scores": rng.standard_normal((2_000, 3)).tolist(), "still": [[1.0, 2.0]] * 2_000}
     fitted = measure(table, Roles(time="ts", embeddings=("scores", "still")))
-    assert [one.name for one in fitted.reference.views] == ["columns", "scores (embedding)"]
+    assert [one.name for one in fitted.reference.views] == ["columns", "scores (embedding)", "row scores"]
     assert "scores" in fitted.sample.schema.names
 
 
