@@ -139,7 +139,7 @@ def test_configuration_alone_names_what_would_run() -> None:
     found = table(configured(columns={"score": "s", "embeddings": ["e"]}, streaming=["adwin"]))[SHIFT]
     assert {"e_ks", "e_witness", "joint_min_p", "adwin", "relevant_drift"} <= names(found)
     by = {one.detector: one for one in found.watchers}
-    assert by["e_witness"].views == ("columns", "scores", "e")
+    assert by["e_witness"].views == ("columns", "scores", "e", "row scores")
     assert (by["e_ks"].columns, by["e_ks"].does, by["adwin"].does) == (None, "pages", "notes")
 
 
