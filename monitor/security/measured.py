@@ -30,7 +30,7 @@ ODD_RATE = 0.005
 """Share of reference rows that a heuristic for single rows may call odd."""
 DISAGREEING_RATE = 0.05
 """The same where neighbours' labels are counted: of ten neighbours all disagree about one good row in fifty."""
-_RATES = {"near_duplicates": ring.RATE} | dict.fromkeys(scores.HEURISTICS, ODD_RATE)
+_RATES = dict.fromkeys(scores.HEURISTICS, ODD_RATE)
 _RATES["neighbour_disagreement"] = DISAGREEING_RATE
 LOW_MARGIN = 0.01
 """Share of reference rows whose margin counts as low."""
@@ -99,7 +99,7 @@ def measure(fitted: Fitted, settings: Security, seed: int = 0) -> dict[str, Any]
         np.array(np.quantile(margin, LOW_MARGIN) if len(margin) else np.nan, np.float64),
     )
     near = ring.calibrate(queries, max(settings.queries, 2), rng)
-    known = _senders(single, rows, queries, len(reader.classes), rng, training=False)
+    known = _senders(single, near, rows, len(reader.classes), rng, training=False)
     held = Held(single, near, known, versions.centres(queries.near, rng), prada.calibrate(queries, rng))
     trusted = _labels(scored, rows, len(reader.classes), rng)
     return flat({"held": held, **({} if trusted is None else {"feedback": trusted})})
@@ -115,8 +115,7 @@ def measured(fitted: Fitted, reader: Reader, settings: Security, seed: int = 0) 
     rows = _sample(fitted, reader)
     rng = np.random.default_rng(seed)
     if settings.training:
-        queries = queries_of(held.single.scores.spaces, rows)
-        known = _senders(held.single, rows, queries, len(reader.classes), rng, training=True)
+        known = _senders(held.single, held.near, rows, len(reader.classes), rng, training=True)
         held = held._replace(clients=known)
     probes = golden.fit(held.single.layout, rows, rng)
     if not trusted:
@@ -170,8 +169,8 @@ def flags_of(fixed: Single, rows: Rows, queries: Queries, hit: NDArray[np.bool_]
 
 def _senders(
     fixed: Single,
+    near: ring.NearFixed,
     rows: Rows,
-    queries: Queries,
     classes: int,
     rng: np.random.Generator,
     *,
@@ -179,6 +178,7 @@ def _senders(
 ) -> senders.ClientsFixed:
     """What senders are held against, on every other piece of the sample."""
     n = rows.block.rows
+    queries = queries_of(fixed.scores.spaces, rows)
     wrong = outputs.Outputs(fixed.outputs, fixed.layout).add(rows, rows.latency).kinds != 0
     known = flags_of(fixed, rows, queries, np.zeros(n, bool), wrong)
     held = np.flatnonzero((np.arange(n) // _PIECE) % 2 == 1)
@@ -194,7 +194,8 @@ def _senders(
         training=clients.Known(queries.digest[others], queries.near[others]) if training else None,
     )
     flagged = found.flagged.copy()
-    for kind, rate in _RATES.items():
+    rates = {"near_duplicates": max(ring.RATE, float(near.radius.rate)), **_RATES}
+    for kind, rate in rates.items():
         if kind in known.kinds:  # these rates hold by construction: on rows that were fitted to, few are odd
             place = known.kinds.index(kind)
             flagged[place] = rate * found.asked[place]
