@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from detectors.queries.suspicion import Suspicion
+from detectors.types import SingleArray
 from monitor.config import Model
 from monitor.decode import Decoder
 from monitor.fitted import Fitted
@@ -34,7 +35,8 @@ LENGTH = 10_000.0
 class Known:
     """A task's configuration and its measured reference, for many guards."""
 
-    def __init__(self, task: Task, *, training: bool = False) -> None:
+    def __init__(self, task: Task, *, training: bool = False, answers: SingleArray | None = None) -> None:
+        """``answers`` are the reference's probabilities where another model than the task's is watched."""
         self.task = task
         image = {"image": "image", "image_shape": [*task.image, 1]} if task.image[0] else {}
         roles = {
@@ -50,6 +52,7 @@ class Known:
         self.model = Model.model_validate(document)
         rng = np.random.default_rng(0)
         rows = traces.traffic(task.reference, task.answer, rng)
+        rows = rows if answers is None else rows._replace(probabilities=answers)
         reference = table(task, rows).append_column("truth", pa.array(task.reference_labels.astype(str)))
         self.fitted: Fitted = measure_batches([batch_of(reference)], self.model)
 

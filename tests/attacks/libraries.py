@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -70,8 +71,8 @@ def foolbox() -> dict[str, Attack]:
             model = library.models.NumPyModel(_asker(oracle), bounds=(0.0, 1.0))
             source, start = (row[None].astype(np.float32) for row in (goal.source, goal.start))
             criterion = library.criteria.Misclassification(np.array([goal.label]))
-            found = make().run(model, source, criterion, starting_points=start)
-            yield np.asarray(found, np.float64).reshape(-1)
+            with suppress(AssertionError):  # it gives up where noise has turned an answer back
+                yield np.asarray(make().run(model, source, criterion, starting_points=start), np.float64).reshape(-1)
 
         return attack
 
