@@ -33,7 +33,7 @@ from monitor.evidence import NO_HISTOGRAMS, pack_evidence
 from monitor.report import Told
 from monitor.security.asking import Asking
 from monitor.security.cases import MOST_TOLD, STREAM, Case, Cases, Facts, Key, Now
-from monitor.security.measured import Measured, flags_of, place_of, queries_of
+from monitor.security.measured import Measured, answered, flags_of, place_of, queries_of
 from monitor.security.pace import Pace
 from monitor.security.parts import Parts, none, some
 from monitor.security.reader import Reader
@@ -140,9 +140,10 @@ class Guard:
         self.tally.passed_over += rows.block.rows - len(chosen)
         first = self._number
         self._shown.add(batch, rows, chosen, first)
-        for start in range(0, len(chosen), CHUNK):
-            part = some(rows, chosen[start : start + CHUNK])
-            self._tried("guard", partial(self._chunk, part), None)
+        with np.errstate(over="ignore", invalid="ignore"):  # of numbers that only an enemy sends
+            for start in range(0, len(chosen), CHUNK):
+                part = some(rows, chosen[start : start + CHUNK])
+                self._tried("guard", partial(self._chunk, part), None)
         if (asking := self.asking) is not None:
             suspects = self.cases.suspects
             self._tried("active_probes", lambda: asking.offer(batch, rows, chosen, first, suspects), None)
@@ -174,7 +175,9 @@ class Guard:
             self.tally.flags[kind] = self.tally.flags.get(kind, 0) + number
 
     def _wrong(self, rows: Rows) -> NDArray[np.bool_]:
-        """Answers that no sound model gives."""
+        """Answers that no sound model gives; a log that lost the column of answers says nothing of them."""
+        if not answered(self.fixed.held.single.layout, rows):
+            return np.zeros(rows.block.rows, bool)
         wrong: NDArray[np.bool_] = self.parts.outputs.add(rows, rows.latency).kinds != 0
         return wrong
 

@@ -160,11 +160,17 @@ def flags_of(fixed: Single, rows: Rows, queries: Queries, hit: NDArray[np.bool_]
         "near_duplicates": (hit, np.isfinite(queries.near).all(axis=1) & (queries.near.shape[1] > 0)),
         "low_margin": (low, np.isfinite(queries.margin)),
         "integrity": (np.asarray(integrity.check(fixed.integrity, rows.block).score > 0), every),
-        "output_integrity": (answers, every),
+        "output_integrity": (answers, every if answered(fixed.layout, rows) else ~every),
         **{name: (odd[_RATES[name]][:, i], every) for i, name in enumerate(names)},
     }
     flags, asked = (np.stack([pair[i] for pair in found.values()], axis=1) for i in range(2))
     return Flags(tuple(found), flags, asked, scored.t2)
+
+
+def answered(layout: Layout, rows: Rows) -> bool:
+    """Whether the rows come with the columns of answers that the reference has: without them no answer is wrong."""
+    logged = ((layout.probabilities, rows.probabilities), (layout.logits, rows.logits))
+    return all(values is not None for place, values in logged if int(place) >= 0)
 
 
 def _senders(

@@ -100,7 +100,11 @@ class Pseudonyms:
         codes = block.codes[:, features[features >= p] - p]
         words += [codes.astype(np.int64).view(np.uint64)] if codes.size else []
         words += [_words(block.vectors[i]) for i in vectors]
-        total = np.zeros(block.rows, np.uint64)
+        return self.of_words(words, block.rows)
+
+    def of_words(self, words: Sequence[DigestArray], rows: int) -> DigestArray:
+        """Hash of each row's words ``(n, k)`` of 64 bits, of which there may be several arrays."""
+        total = np.zeros(rows, np.uint64)
         for place, part in enumerate(words):
             total = _mixed(
                 total + (_mixed(part) * self._multipliers(place, part.shape[1])).sum(axis=1, dtype=np.uint64)

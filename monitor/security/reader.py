@@ -9,12 +9,14 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from detectors.rows.layout import DigestArray, Rows
-from detectors.types import Block, CodeArray, FloatArray, SingleArray
+from detectors.types import MISSING_CODE, Block, CodeArray, FloatArray, SingleArray
 from monitor import columns
 from monitor.decode import Decoded, labels_of
 from monitor.fitted import Fitted
+from monitor.schema import is_vector
 from monitor.security.layout import classes, layout_of
 from monitor.security.pseudonyms import Pseudonyms
 
@@ -45,7 +47,8 @@ class Reader:
     def rows(self, decoded: Decoded, version: str = "") -> Rows:
         """All rows of a batch; ``version`` is the sender's word for rows without one."""
         block, batch, roles = decoded.block, decoded.batch, self._roles
-        probabilities = self._probabilities(block)
+        probabilities = self._probabilities(decoded)
+        logits = self._vector(decoded, int(self._layout.logits), roles.logits)
         return Rows(
             block=block,
             digest=self._digest(block, batch),
@@ -53,7 +56,7 @@ class Reader:
             predicted=self._predicted(block, probabilities),
             label=self._label(batch),
             probabilities=probabilities,
-            logits=block.vectors[int(self._layout.logits)] if int(self._layout.logits) >= 0 else None,
+            logits=logits,
             time=block.time,
             version=self._version(decoded, version),
             source=self._hashed(batch, roles.source),
@@ -72,16 +75,42 @@ class Reader:
         return self._pseudonyms.of_names(labels.codes, labels.values)
 
     def _digest(self, block: Block, batch: pa.RecordBatch) -> DigestArray:
-        """The sender's digest of each input, where it gives one, else ours of the features as they were decoded."""
+        """The sender's digest of each input, where it gives one, else ours of the features as they were decoded.
+
+        Inputs that the log has lost are not the same input: such rows differ where their answers or times do.
+        """
         own = self._pseudonyms.of_inputs(block, self._layout.features, self._inputs)
+        if (lost := self._lost(block)).any():
+            known = [np.ascontiguousarray(part, np.float64).view(np.uint64) for part in self._beside(block)]
+            own = np.where(lost, self._pseudonyms.of_words(known, block.rows), own)
         given = self._hashed(batch, self._roles.digest)
         return own if given is None else np.where(given == 0, own, given)
 
-    def _probabilities(self, block: Block) -> SingleArray | None:
+    def _lost(self, block: Block) -> NDArray[np.bool_]:
+        """Rows of which no input is known."""
+        features, p = self._layout.features, self._p
+        gone = [np.isnan(block.numeric[:, features[features < p]]).all(axis=1)]
+        gone.append((block.codes[:, features[features >= p] - p] == MISSING_CODE).all(axis=1))
+        gone += [np.isnan(block.vectors[place]).all(axis=1) for place in self._inputs]
+        lost: NDArray[np.bool_] = np.logical_and.reduce(gone)
+        return lost
+
+    def _beside(self, block: Block) -> list[FloatArray]:
+        """What is known of rows but for their inputs."""
+        time = np.zeros(block.rows) if block.time is None else block.time
+        return [time[:, None], block.codes.astype(np.float64), *(one.astype(np.float64) for one in block.vectors)]
+
+    @staticmethod
+    def _vector(decoded: Decoded, place: int, role: str | None) -> SingleArray | None:
+        """A vector column, None where the batch has no such column; a row that is missing is NaN."""
+        at = decoded.batch.schema.get_field_index(role) if role and place >= 0 else -1
+        return decoded.block.vectors[place] if at >= 0 and is_vector(decoded.batch.schema.types[at]) else None
+
+    def _probabilities(self, decoded: Decoded) -> SingleArray | None:
         """As logged, or of two classes from the score of the last; a row that is missing is NaN."""
-        layout = self._layout
+        layout, block = self._layout, decoded.block
         if int(layout.probabilities) >= 0:
-            return block.vectors[int(layout.probabilities)]
+            return self._vector(decoded, int(layout.probabilities), self._roles.probabilities)
         if int(layout.score) < 0 or len(self.classes) > 2:
             return None
         score = block.numeric[:, int(layout.score)]

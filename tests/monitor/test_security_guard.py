@@ -91,10 +91,11 @@ def test_names_are_told_where_the_configuration_says_so(stream: pa.RecordBatch) 
 
 
 @pytest.mark.parametrize("look", [lookalikes.video, lookalikes.retries])
-def test_honest_traffic_that_looks_alike_becomes_no_finding(look: lookalikes.LookAlike) -> None:
+def test_honest_traffic_that_looks_alike_is_no_attack(look: lookalikes.LookAlike) -> None:
     rows = traces.mix(honest(look, 1200), benign(1200, 2, each=0.02))
     one = guard()
-    assert not findings(run(one, batch(rows)))
+    found = findings(run(one, batch(rows)))
+    assert not [each for each in found if each.triage == "attack" or each.severity == "page"]
     assert one.parts.ring is not None
     assert one.tally.flags["near_duplicates"] + one.parts.ring.repeats > 100
 
