@@ -29,6 +29,7 @@ def settings_for(endpoint: Endpoint, **changes: Any) -> Settings:
         rows_per_second=1e6,
         share=1.0,
         timeout=0.5,
+        slow=1e6,  # a loaded machine slows answers down as well
         key=b"k" * 32,
     )
     return dataclasses.replace(plain, **changes)

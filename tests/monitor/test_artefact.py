@@ -98,7 +98,9 @@ def _equal(a: object, b: object) -> bool:
 def test_views_and_strata_come_back_bit_for_bit(tmp_path: Path, joint: Fitted) -> None:
     artefact.write(joint, tmp_path / "a")
     got = artefact.load(tmp_path / "a")
-    assert [view.name for view in joint.reference.views] == ["columns", "scores", "emb", "columns (embedding)"]
+    assert [view.name for view in joint.reference.views] == [
+        "columns", "scores", "emb", "columns (embedding)", "row scores",
+    ]  # fmt: skip
     assert joint.reference.strata is not None
     assert len(joint.reference.strata.parts) == 4 * 49
     assert joint.reference.summary.mix.sum() == 3_000

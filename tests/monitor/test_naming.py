@@ -150,8 +150,13 @@ def test_a_verdict_names_the_modes_with_its_support(
             "common corruption or fault of the pipeline",
         ),
         (
-            {"shift_established": True, "row_scores": True, "concentrated": True},
-            {"distributional_shift": "high", "perturbation_attack": "medium"},
+            {
+                "shift_established": True,
+                "row_scores": True,
+                "concentrated": True,
+                "neighbour_disagreement": True,
+            },
+            {"distributional_shift": "high", "perturbation_attack": "high"},
             "intent suspected",
         ),
         ({}, {"distributional_shift": "high"}, "exposure"),
