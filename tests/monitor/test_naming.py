@@ -156,7 +156,7 @@ def test_a_verdict_names_the_modes_with_its_support(
                 "concentrated": True,
                 "neighbour_disagreement": True,
             },
-            {"distributional_shift": "high", "perturbation_attack": "high"},
+            {"distributional_shift": "high", "perturbation_attack": "medium"},
             "intent suspected",
         ),
         ({}, {"distributional_shift": "high"}, "exposure"),
