@@ -37,15 +37,25 @@ class Asking:
     """Feeds one model's prober."""
 
     def __init__(
-        self, prober: Prober, roles: Roles, sample: pa.RecordBatch, golden: GoldenFixed, classes: Mapping[str, int]
+        self,
+        prober: Prober,
+        roles: Roles,
+        sample: pa.RecordBatch,
+        golden: GoldenFixed,
+        classes: Mapping[str, int],
+        rng: np.random.Generator,
     ) -> None:
-        """``sample`` are the reference rows among which the golden ones are."""
-        self._prober, self._roles, self._sample = prober, roles, sample
+        """``sample`` are the reference rows among which the golden ones are; ``rng`` draws the random rows."""
+        self._prober, self._roles, self._sample, self._rng = prober, roles, sample, rng
         self._golden, self._classes = golden, classes
         self._results: deque[Result] = deque(maxlen=KEPT)
         self._versions: set[int] = set()
         self._digests = dict(zip(golden.row.tolist(), golden.digest.tolist(), strict=True))
         self._carry = 0.0
+
+    def knows(self, versions: Collection[int]) -> None:
+        """Versions that were there before a restart: one that came meanwhile is asked about the golden rows."""
+        self._versions |= set(versions)
 
     def without_own(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch without rows that are the prober's own requests."""
@@ -68,8 +78,8 @@ class Asking:
         self._carry += RANDOM_SHARE * len(chosen)
         number = min(int(self._carry), len(chosen))
         self._carry -= number
-        spread = np.linspace(0, len(chosen) - 1, number).astype(np.int64) if number else np.zeros(0, np.int64)
-        candidates += [self._candidate(batch, rows, chosen, first, int(i), RANDOM) for i in spread]
+        drawn = np.sort(self._rng.choice(len(chosen), number, replace=False)) if number else np.zeros(0, np.int64)
+        candidates += [self._candidate(batch, rows, chosen, first, int(i), RANDOM) for i in drawn]
         if rows.client is not None and suspects:
             theirs = np.flatnonzero(np.isin(rows.client[chosen], np.array(list(suspects), np.uint64)))
             candidates += [self._candidate(batch, rows, chosen, first, int(i), _SUSPECT) for i in theirs[-_AT_A_TIME:]]
@@ -90,7 +100,8 @@ class Asking:
         if not fresh or len(self._versions) == len(fresh):  # the first one is the one that the agent met
             return []
         return [
-            Candidate(self._sample.slice(int(row), 1).to_pylist()[0], int(row), why=GOLDEN) for row in self._golden.row
+            Candidate(self._sample.slice(int(row), 1).to_pylist()[0], int(row), why=GOLDEN)
+            for row in self._golden.row[:MOST_GOLDEN]  # in the order of their hashes, which is none
         ]
 
     def take(self, golden: Golden, layout: Layout) -> list[Suspicion]:

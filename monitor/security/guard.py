@@ -318,3 +318,5 @@ class Guard:
             case.heuristics, case.findings = frozenset(case.heuristics), tuple(case.findings)
         self._number, self._looked, self.reader.versions = number, looked, versions
         self.cases.cases, self.cases.names = cases, names
+        if self.asking is not None:
+            self.asking.knows(versions.values())

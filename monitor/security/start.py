@@ -51,4 +51,4 @@ def _asking(model: Model, fitted: Fitted, fixed: Measured, reader: Reader, key: 
     scales = dict(zip(grid.numeric_names, grid.scale.tolist(), strict=True))
     settings = section.settings(scales, roles.image or "", roles.image_shape, key)
     prober = Prober(settings, clock, np.random.default_rng())
-    return Asking(prober, roles, fitted.sample, fixed.golden, reader.classes)
+    return Asking(prober, roles, fitted.sample, fixed.golden, reader.classes, np.random.default_rng())
