@@ -10,8 +10,8 @@ from collections.abc import Collection
 from typing import Final, NamedTuple
 
 ROW, QUERY, CLIENT, LABEL, VERSION = "row", "query", "client", "label", "version"
-ALARMS, SUPPORTS, AUDITS, NOT_BUILT = "alarms", "supports", "audits", "not built"
-"""Alarms on the log, support of others, in `driftwarden audit` alone, or known by name and no more."""
+ALARMS, SUPPORTS, AUDITS = "alarms", "supports", "audits"
+"""Alarms on the log, support of others, or in `driftwarden audit` alone."""
 
 
 class Heuristic(NamedTuple):
@@ -21,7 +21,7 @@ class Heuristic(NamedTuple):
     ``claim`` is what its alarm says, ``question`` what it asks. Of each group in ``needs`` (keys of
     `detectors.taxonomy.TELEMETRY`) one at least must be logged; ``helps`` is what makes it see more. ``modes`` are the
     failure modes that it speaks of, ``does`` is `ALARMS`,
-    `SUPPORTS`, `AUDITS` or `NOT_BUILT`.
+    `SUPPORTS` or `AUDITS`.
     """
 
     name: str
@@ -36,8 +36,8 @@ class Heuristic(NamedTuple):
     does: str = ALARMS
 
     def met(self, given: Collection[str]) -> bool:
-        """Whether it is built, and the telemetry that is ``given`` is enough."""
-        return self.does != NOT_BUILT and not unmet(self, given)
+        """Whether the telemetry that is ``given`` is enough."""
+        return not unmet(self, given)
 
 
 def unmet(heuristic: Heuristic, given: Collection[str]) -> tuple[tuple[str, ...], ...]:
@@ -119,8 +119,8 @@ _QUERIES = (
         "queries share most of their fingerprints",
         "Do queries share most of their hashed windows with an earlier one?",
         (_INPUTS,), ("client",), (_EVASION,),
-        "noise of 0.02 on each query",
-        does=NOT_BUILT,
+        "noise of 0.02 on each query; video and pages look alike",
+        does=SUPPORTS,
     ),
     Heuristic(
         "boundary_walk", "H10", QUERY,
@@ -290,7 +290,7 @@ def absences(given: Collection[str]) -> dict[tuple[str, ...], tuple[Heuristic, .
     A heuristic that lacks several things stands under the first.
     """
     off: dict[tuple[str, ...], tuple[Heuristic, ...]] = {}
-    for one in (one for one in HEURISTICS.values() if one.does != NOT_BUILT):
+    for one in HEURISTICS.values():
         for group in unmet(one, given)[:1]:
             off[group] = (*off.get(group, ()), one)
     return off

@@ -176,6 +176,10 @@ class Security(Strict):
         description="test the rows' scores together as a joint view; unless given, where the log carries vectors",
     )
     prada: bool = Field(default=False, description="run PRADA as well, as evidence beside others of a stolen model")
+    fingerprints: bool = Field(
+        default=False, description="compare hashed windows of inputs as well, as evidence beside near-duplicates"
+    )
+    releases: Names = Field(default=(), description="versions of the model that were announced; others are news")
     training: bool = Field(
         default=False, description="the reference is what the model was trained on: tell who asks about its rows"
     )

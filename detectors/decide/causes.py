@@ -40,7 +40,7 @@ FACTS: Final[dict[str, Fact]] = {name: Fact(one.claim, "yes", name) for name, on
     "flips": Fact("changes of the answer between near-duplicates", "flips", "boundary_walk"),
     "flips_log_p": Fact("so many changes of the answer between near-duplicates by chance", "log_p", "boundary_walk"),
     "low_margin_log_p": Fact("so many near-duplicates between two answers by chance", "log_p", "boundary_walk"),
-    "same_version_flips_log_p": Fact("so many changes within one version by chance", "log_p", "versions of repeats"),
+    "same_version_flips_log_p": Fact("so many changes within a version by chance", "log_p", "versions of repeats"),
     "confidence_trend": Fact("rank correlation of confidence and order", "", "confidence_ascent"),
     "confidence_log_p": Fact("such a trend of confidence by chance", "log_p", "confidence_ascent"),
     "target_log_p": Fact("one class so often by chance", "log_p", "target_class"),
@@ -49,8 +49,8 @@ FACTS: Final[dict[str, Fact]] = {name: Fact(one.claim, "yes", name) for name, on
     "rising_confidence": Fact("rank correlation of confidence and order in a sender's window", "", "confidence_ascent"),
     "frames_regular": Fact("they come at one steady interval", "yes", "near_duplicates"),
     "steps_smooth": Fact("each goes on the way of the one before", "yes", "noise_like_updates"),
-    "pagination": Fact("they step through one column and keep all others", "yes", "a look at single columns"),
-    "ab_replay": Fact("the same inputs are answered by another version too", "yes", "versions of repeats"),
+    "pagination": Fact("they step through one column and keep all others", "yes", "columns of near-duplicates"),
+    "ab_replay": Fact("the same inputs are answered by another version too", "yes", "versions of near-duplicates"),
     "load_test": Fact("few inputs come again and again at a steady pace", "yes", "flooding"),
     "reprogramming_like": Fact("foreign rows, few classes and many changes of the answer", "yes", "client_shift"),
     # of single rows, counted by sender
@@ -65,7 +65,7 @@ FACTS: Final[dict[str, Fact]] = {name: Fact(one.claim, "yes", name) for name, on
     "one_source": Fact("one source, or a few, give the odd labels", "yes", _SOURCES),
     "every_source": Fact("all sources give more odd labels, and none stands out", "yes", _SOURCES),
     # of the model
-    "release_known": Fact("a new version was announced", "yes", "news of releases"),
+    "release_known": Fact("a new version was announced", "yes", "the list security.releases"),
     "replaced": Fact("changes of the model's files under the same version", "times", "version_change"),
     "answers_differ": Fact("the same input and version are answered otherwise", "yes", "output_integrity"),
 }  # fmt: skip

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from detectors.decide import causes
 from detectors.decide.concentration import Verdict, concentration
 from detectors.heuristics import ALARMS, HEURISTICS, LABEL, QUERY, SUPPORTS
-from detectors.queries import membership
+from detectors.queries import fingerprints, membership
 from detectors.queries.ring import refusal
 from detectors.queries.suspicion import Hits, Queries, Suspicion
-from detectors.rows import scores
+from detectors.rows import scores, spaces
 from detectors.rows.layout import Rows
 from detectors.versions import Batch, cells_of
 from monitor import arrays as npz
@@ -33,10 +33,10 @@ from monitor.evidence import NO_HISTOGRAMS, pack_evidence
 from monitor.report import Told
 from monitor.security.asking import Asking
 from monitor.security.cases import MOST_TOLD, STREAM, Case, Cases, Facts, Key, Now
-from monitor.security.measured import Measured, answered, flags_of, place_of, queries_of
+from monitor.security.measured import Measured, answered, columns_of, flags_of, place_of, queries_of
 from monitor.security.pace import Pace
 from monitor.security.parts import Parts, none, some
-from monitor.security.reader import Reader
+from monitor.security.reader import MOST_VERSIONS, Reader
 from monitor.security.shown import Shown
 
 SHARE = 0.1
@@ -104,6 +104,8 @@ class Guard:
         }
         gone |= set() if self.asking else {"active_probes"}
         gone |= set() if self.model.security.prada else {"prada"}
+        marked = self.fixed.fingerprints
+        gone |= {"fingerprints"} if marked is None or fingerprints.refusal(marked) else set()
         if self.model.security.queries < 2 or refusal(self.fixed.held.near):
             gone |= {name for name, one in HEURISTICS.items() if one.about == QUERY}
         return frozenset(HEURISTICS) - gone
@@ -160,6 +162,7 @@ class Guard:
         queries = queries_of(self.fixed.held.single.scores.spaces, rows)
         hits = self._tried("near_duplicates", lambda: self._hits(queries), none(n))
         wrong = self._tried("output_integrity", lambda: self._wrong(rows), np.zeros(n, bool))
+        self._tried("near_duplicates", lambda: self._compared(rows, queries, hits), None)
         found = self._tried(
             "row_scores", lambda: flags_of(self.fixed.held.single, rows, queries, hits.hit, wrong), None
         )
@@ -173,6 +176,17 @@ class Guard:
         self._tried("version_change", lambda: self._versions(rows, queries), None)
         for kind, number in zip(found.kinds, (found.flags & found.asked).sum(axis=0).tolist(), strict=True):
             self.tally.flags[kind] = self.tally.flags.get(kind, 0) + number
+
+    def _compared(self, rows: Rows, queries: Queries, hits: Hits) -> None:
+        """Near-duplicates beside what they resemble, and fingerprints."""
+        if self.parts.ring is None:
+            return
+        known, n = self.fixed.held.single, len(queries.digest)
+        self.parts.pairs.add(
+            columns_of(known.layout, rows.block), queries, hits, rows.version, self.parts.ring.rows - n
+        )
+        if self.parts.fingerprints is not None:
+            self.parts.fingerprints.add(spaces.inputs(known.scores.spaces, rows.block), queries, hits)
 
     def _wrong(self, rows: Rows) -> NDArray[np.bool_]:
         """Answers that no sound model gives; a log that lost the column of answers says nothing of them."""
@@ -225,6 +239,8 @@ class Guard:
             told = told + [one for one in asked if -one.log_p >= level]
         told = told + self._tried("version_change", lambda: self._of_versions(level), nobody)
         told = told + self._tried("prada", lambda: self._of_prada(told), nobody)
+        told = told + self._tried("fingerprints", lambda: self._of_fingerprints(told), nobody)
+        told = [self.parts.pairs.beside(one) for one in told]
         if self.model.security.client_names == "plain" and told:
             suspects = {who for one in told for who, _ in one.clients[:MOST_TOLD]}
             self.cases.names = self._known() | self.reader.names(suspects)
@@ -254,11 +270,26 @@ class Guard:
         suspects = {one.who for one in told if one.about == "client"}
         return [one for who, one in self._beside.items() if who in suspects]
 
+    def _of_fingerprints(self, told: Sequence[Suspicion]) -> list[Suspicion]:
+        """The same of fingerprints; clusters, too."""
+        if self.parts.fingerprints is None:
+            return []
+        suspects = {(one.about, one.who): one.clients for one in told}
+        found = [one for one in self.parts.fingerprints.suspicions() if (one.about, one.who) in suspects]
+        return [one._replace(clients=suspects[one.about, one.who]) for one in found]
+
     def _of_versions(self, level: float) -> list[Suspicion]:
         """Versions that answer otherwise, or whose files are others."""
         found = [*self._replaced, *self.parts.versions.suspicions(), *self.parts.golden.suspicions()]
         self._replaced = []
-        return [one._replace(about="version") for one in found if -one.log_p >= level]
+        return [self._of_version(one) for one in found if -one.log_p >= level]
+
+    def _of_version(self, one: Suspicion) -> Suspicion:
+        """It is about a version, and says whether that was announced, where the configuration lists those that were."""
+        announced = self.model.security.releases
+        names = {number: name for name, number in self.reader.versions.items() if number < MOST_VERSIONS - 1}
+        known = {"release_known": float(names[one.who] in announced)} if announced and one.who in names else {}
+        return one._replace(about="version", facts={**one.facts, **known})
 
     def _located(self, told: list[Suspicion]) -> dict[Key, Facts]:
         """Whether one sender stands out in what is flagged, or everybody is flagged more often, by subject."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from detectors import golden, versions
 from detectors.poisoning import feedback
-from detectors.queries import clients, prada, ring, senders
+from detectors.queries import clients, fingerprints, prada, ring, senders
 from detectors.queries.suspicion import Queries
 from detectors.rows import confidence, integrity, outputs, scores, spaces
 from detectors.rows.layout import Layout, Rows
@@ -63,11 +63,17 @@ class Held(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """All that was measured; ``feedback`` is None where the reference has too few labels."""
+    """All that was measured.
+
+    ``feedback`` is None where the reference has too few labels, ``fingerprints`` where nobody asked for them.
+    ``columns`` are how many numbers, and columns at all, make an input: (0, 0) of images.
+    """
 
     held: Held
     feedback: feedback.FeedbackFixed | None
     golden: golden.GoldenFixed
+    fingerprints: fingerprints.FingerprintsFixed | None
+    columns: tuple[int, int]
 
 
 class Flags(NamedTuple):
@@ -118,11 +124,39 @@ def measured(fitted: Fitted, reader: Reader, settings: Security, seed: int = 0) 
         known = _senders(held.single, held.near, rows, len(reader.classes), rng, training=True)
         held = held._replace(clients=known)
     probes = golden.fit(held.single.layout, rows, rng)
+    marked = _marked(held.single.scores.spaces, rows, reader, settings)
+    found = Measured(held, None, probes, marked, _columns(held.single.layout, len(fitted.reference.grid.numeric_names)))
     if not trusted:
-        return Measured(held, None, probes)
+        return found
     digest, times = np.unique(rows.digest, return_counts=True)
     heard = rebuilt(feedback.FeedbackFixed, trusted)._replace(digest=digest, times=times.astype(np.int64))
-    return Measured(held, heard, probes)
+    return found._replace(feedback=heard)
+
+
+def _marked(
+    known: spaces.Spaces, rows: Rows, reader: Reader, settings: Security
+) -> fingerprints.FingerprintsFixed | None:
+    """Fingerprints with the reader's secret, where they are asked for."""
+    if not settings.fingerprints:
+        return None
+    secret, pixels = reader.secret("fingerprints"), len(known.layout.image) > 0
+    return fingerprints.calibrate(
+        spaces.inputs(known, rows.block), rows.digest, settings.queries, secret, pixels=pixels
+    )
+
+
+def _columns(layout: Layout, p: int) -> tuple[int, int]:
+    """How many numbers, and columns at all, `columns_of` gives."""
+    return (0, 0) if len(layout.image) else (int((layout.features < p).sum()), len(layout.features))
+
+
+def columns_of(layout: Layout, block: Block) -> FloatArray:
+    """What the model got, column by column as logged ``(n, f)``, numbers first; no columns where it got an image."""
+    p, wanted = block.numeric.shape[1], layout.features
+    if len(layout.image):
+        return np.zeros((block.rows, 0))
+    codes = block.codes[:, wanted[wanted >= p] - p].astype(np.float64)
+    return np.concatenate([block.numeric[:, wanted[wanted < p]], codes], axis=1)
 
 
 def _sample(fitted: Fitted, reader: Reader) -> Rows:

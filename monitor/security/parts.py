@@ -15,7 +15,9 @@ from detectors.golden import Golden
 from detectors.poisoning.feedback import Feedback
 from detectors.queries import membership
 from detectors.queries.clients import Clients
+from detectors.queries.fingerprints import Fingerprints, refusal
 from detectors.queries.fleet import Fleet
+from detectors.queries.pairs import Pairs
 from detectors.queries.prada import Prada
 from detectors.queries.ring import Ring
 from detectors.queries.suspicion import Hits
@@ -48,7 +50,7 @@ class Part(Protocol):
 
 
 class Parts:
-    """The moving parts of one guard; ``ring``, ``feedback`` and ``prada`` are None where they are switched off."""
+    """The moving parts of one guard; those that are switched off are None."""
 
     def __init__(self, model: Model, fixed: Measured) -> None:
         """Begin from nothing."""
@@ -57,11 +59,14 @@ class Parts:
         rates = (fixed.held.clients.flagged[: len(known)], fixed.held.clients.asked[: len(known)])
         tolerated = model.alarms.smallest_shift
         self.ring = Ring(fixed.held.near, settings.queries) if settings.queries >= 2 else None
+        self.pairs = Pairs(fixed.held.near.clusters.boundary, *fixed.columns)
         self.clients = Clients(fixed.held.clients, settings.clients)
         self.fleet = Fleet(known, *rates, _smallest(known, model.alarms))
         self.outputs = Outputs(single.outputs, single.layout)
         self.feedback = None if fixed.feedback is None else Feedback(fixed.feedback, MOST_SOURCES)
         self.prada = Prada(fixed.held.prada, len(fixed.held.near.place.centre)) if settings.prada else None
+        marked = fixed.fingerprints if self.ring is not None else None
+        self.fingerprints = None if marked is None or refusal(marked) else Fingerprints(marked, settings.queries)
         self.versions = Versions(tolerated, len(fixed.held.cells))
         self.golden = Golden(fixed.golden, tolerated)
 

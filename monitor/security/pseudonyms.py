@@ -78,6 +78,11 @@ class Pseudonyms:
                 self._known.popitem(last=False)
         return known
 
+    def secret(self, purpose: str) -> int:
+        """64 bits for one purpose, and for no name."""
+        made = hashlib.blake2b(purpose.encode(), digest_size=8, key=self._key, person=b"secret").digest()
+        return int.from_bytes(made, "little")
+
     def names(self, digests: Collection[int]) -> dict[int, str]:
         """Names that some of the digests belong to, by digest, as far as they are remembered."""
         wanted = set(digests)

@@ -64,6 +64,10 @@ class Reader:
             model=self._hashed(batch, roles.artefact),
         )
 
+    def secret(self, purpose: str) -> int:
+        """A number that nobody without the key can tell, and no name's hash."""
+        return self._pseudonyms.secret(purpose)
+
     def names(self, senders: Collection[int]) -> dict[int, str]:
         """Names of senders by their hashes, as far as they are remembered."""
         return self._pseudonyms.names(senders)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from detectors.queries import fingerprints
 from detectors.queries.ring import refusal
 from monitor import log
 from monitor.clock import Clock
@@ -35,6 +36,8 @@ def guard_of(
     fixed = measured(fitted, reader, model.security)
     if why := refusal(fixed.held.near):
         log.get("guard").warning(f"near-duplicates are not looked for: {why}", model=model.name)
+    if fixed.fingerprints is not None and (why := fingerprints.refusal(fixed.fingerprints)):
+        log.get("guard").warning(f"fingerprints are not looked at: {why}", model=model.name)
     silent = frozenset(name for absence in off for name in absence.heuristics)
     asking = None if clock is None else _asking(model, fitted, fixed, reader, key, clock)
     names = (config_id, fitted.reference.grid.id)

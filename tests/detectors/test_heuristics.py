@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from detectors.heuristics import CLIENT, HEURISTICS, LABEL, NOT_BUILT, QUERY, ROW, VERSION, absences, unmet
+from detectors.heuristics import CLIENT, HEURISTICS, LABEL, QUERY, ROW, VERSION, absences, unmet
 from detectors.taxonomy import MODES, TELEMETRY
 
 
@@ -43,17 +43,18 @@ def test_a_need_is_met_by_any_of_its_group_and_not_by_what_only_helps() -> None:
 
 def test_without_a_name_of_the_sender_exactly_those_about_clients_are_off() -> None:
     given = set(TELEMETRY) - {"client"}
-    assert {name for name, one in HEURISTICS.items() if not one.met(given)} - {"fingerprints"} == {
+    assert {name for name, one in HEURISTICS.items() if not one.met(given)} == {
         name for name, one in HEURISTICS.items() if one.about == CLIENT
     }
 
 
 def test_without_inputs_embeddings_still_serve_what_compares_queries() -> None:
     given = set(TELEMETRY) - {"inputs", "image"}
-    assert {name for name, one in HEURISTICS.items() if not one.met(given)} - {"fingerprints"} == {
+    assert {name for name, one in HEURISTICS.items() if not one.met(given)} == {
         "integrity",
         "tail_energy",
         "image_statistics",
+        "fingerprints",
         "active_probes",
     }
 
@@ -64,17 +65,12 @@ def test_bare_inputs_leave_the_integrity_of_rows_and_near_duplicates() -> None:
         "row_scores",
         "tail_energy",
         "near_duplicates",
+        "fingerprints",
         "noise_like_updates",
     }
 
 
-def test_what_is_not_built_is_never_said_to_run() -> None:
-    unbuilt = {name for name, one in HEURISTICS.items() if one.does == NOT_BUILT}
-    assert not any(HEURISTICS[name].met(TELEMETRY) for name in unbuilt)
-    assert not unbuilt & {one.name for ones in absences(()).values() for one in ones}
-
-
 def test_each_that_is_off_is_off_for_one_reason() -> None:
     off = [one.name for ones in absences(()).values() for one in ones]
-    assert sorted(off) == sorted({*HEURISTICS} - {"fingerprints"})
+    assert sorted(off) == sorted(HEURISTICS)
     assert absences(TELEMETRY) == {}
