@@ -34,12 +34,21 @@ class Arbiter:
         self._axes: dict[int, robust_share.RobustFixed] = {}
 
     def report(self, report: Report, engine: Engine, panes: tuple[Pane, ...]) -> Report:
-        """A pane's report with the verdicts on its findings; ``panes`` are those of the window."""
+        """A pane's report with the verdicts on its findings; ``panes`` are those of the window.
+
+        A finding that cannot be judged is told without a verdict rather than not at all.
+        """
         if not report.findings:
             return report
         views, columns = engine.reference.views, len(engine.names)
-        judged = (self.judge(one, views, columns, lambda view: engine.sample(panes, view)) for one in report.findings)
-        return dataclasses.replace(report, findings=tuple(judged))
+        judged, failures = [], dict(report.failures)
+        for one in report.findings:
+            try:
+                judged.append(self.judge(one, views, columns, lambda view: engine.sample(panes, view)))
+            except Exception as fault:  # noqa: BLE001 - whatever it is, the finding stands
+                judged.append(one)
+                failures[FAULT_TREE] = f"{type(fault).__name__}: {fault}"
+        return dataclasses.replace(report, findings=tuple(judged), failures=failures)
 
     def judge(
         self, finding: Finding, views: tuple[View, ...], columns: int, sample: Callable[[int], Sample]
