@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from detectors.types import SingleArray
 from tests.attacks import tasks, traces
@@ -187,18 +188,25 @@ def recorded() -> None:
     trace = query_log()
     with np.load(data.ROOT / "mnist_shift" / "mnist_t10k.npz") as stored:
         answers = stored["probs"][stored["split"] == 1].astype(np.float32)
-    watch, found = Guarded(Known(tasks.mnist(), answers=answers)), dict[tuple[int, str], tuple[int, str]]()
+    watch, found = Guarded(Known(tasks.mnist(), answers=answers)), dict[tuple[int, str], int]()
     for row in range(0, trace.rows, STEP):
         for alarm in watch.see(trace.take(slice(row, row + STEP))):
-            for client, _ in alarm.rows:
-                found.setdefault((client, alarm.verdict), (alarm.row, alarm.heuristic))
-    lines = []
-    for client in np.unique(trace.client):
+            said = "/".join(filter(None, (alarm.verdict, alarm.cause)))
+            for client in (0,) if alarm.about == "fleet" else (client for client, _ in alarm.rows):
+                found.setdefault((client, said), alarm.row)
+    lines = [("all senders", trace.rows, _said(found, 0, np.ones(trace.rows, np.bool_)))]
+    for client in np.unique(trace.client).tolist():
         mine = trace.client == client
-        told = [f"{v}: after {int(mine[:r].sum())} ({h})" for (c, v), (r, h) in found.items() if c == client]
-        if trace.is_attack[mine].any() or told or trace.kind[mine][0] != "benign":
-            lines.append((trace.kind[mine][0], int(mine.sum()), "; ".join(told) or "-"))
+        told = _said(found, client, mine)
+        if told != "-" or trace.kind[mine][0] != "benign":
+            lines.append((str(trace.kind[mine][0]), int(mine.sum()), told))
     table("The recorded day: what was said of whom", ("kind", "queries", "verdicts"), lines)
+
+
+def _said(found: Mapping[tuple[int, str], int], client: int, mine: NDArray[np.bool_]) -> str:
+    """Verdicts on one sender, each after how many of its queries."""
+    told = [f"{said} after {int(mine[:row].sum())}" for (who, said), row in found.items() if who == client]
+    return "; ".join(told) or "-"
 
 
 def query_log() -> Trace:
