@@ -207,10 +207,10 @@ class Ring:
         return self.clusters.suspicions(least, self.repeats, self.rows)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """All that moves."""
+        """All that moves; of places only those that hold a query."""
         return {
             "counts": np.array([self.rows, self.repeats, self._stored]),
-            "near": self._near.rows.copy(),
+            "near": self._near.rows[: self.capacity][self._number >= 0],
             "number": self._number.copy(),
             "digest": self._digest.copy(),
             "predicted": self._predicted.copy(),
@@ -221,10 +221,14 @@ class Ring:
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from a `state` of a ring of the same capacity and width."""
-        if arrays["near"].shape != self._near.rows.shape:
-            raise ValueError(f"state of shape {arrays['near'].shape}, not {self._near.rows.shape}")
+        held = arrays["number"] >= 0
+        wanted = (int(held.sum()), self._near.rows.shape[1])
+        if len(held) != self.capacity or arrays["near"].shape != wanted:
+            raise ValueError(
+                f"state of {len(held)} places and shape {arrays['near'].shape}, not {self.capacity}, {wanted}"
+            )
         self.rows, self.repeats, self._stored = (int(count) for count in arrays["counts"])
-        self._near.rows[:] = arrays["near"]
+        self._near.rows[: self.capacity][held] = arrays["near"]
         self._number[:] = arrays["number"]
         self._digest[:] = arrays["digest"]
         self._predicted[:] = arrays["predicted"]

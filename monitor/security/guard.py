@@ -44,7 +44,9 @@ SHARE = 0.1
 CHUNK = 256
 """Rows at a time."""
 LOOK_ROWS = 512
-"""Rows after which evidence is looked at."""
+"""Rows after which evidence is looked at, if no pane has been closed meanwhile."""
+LEAST_ROWS = 64
+"""Rows that a look is worth, when a pane has been closed."""
 CONCENTRATION_ROWS = 20_000
 """Newest rows among which one sender is told from all."""
 _T = TypeVar("_T")
@@ -91,7 +93,7 @@ class Guard:
         self._shown = Shown(hidden if model.security.client_names == "hashed" else {})
         self.parts = Parts(model, fixed)
         self.cases = Cases(model.name, *names, hold=model.hold)
-        self._number = self._looked = 0
+        self._number = self._looked = self._panes = 0
 
     def _watching(self, silent: frozenset[str]) -> frozenset[str]:
         """Heuristics that look at this log: built, with the columns that they need, on a reference that allows them."""
@@ -149,9 +151,10 @@ class Guard:
         if (asking := self.asking) is not None:
             suspects = self.cases.suspects
             self._tried("active_probes", lambda: asking.offer(batch, rows, chosen, first, suspects), None)
-        if self._number - self._looked < LOOK_ROWS:
+        fresh = self._number - self._looked
+        if fresh < LOOK_ROWS and not (panes > self._panes and fresh >= LEAST_ROWS):
             return None
-        self._looked = self._number
+        self._looked, self._panes = self._number, panes
         moment = float(np.nanmax(rows.time, initial=-np.inf)) if rows.time is not None else now
         return self._tried("guard", lambda: self._look(moment if np.isfinite(moment) else now, panes, length), None)
 
@@ -325,7 +328,12 @@ class Guard:
         ]
         names = [[who, name] for who, name in sorted(self._known().items())]
         versions = list(self.reader.versions)
-        said = {"cases": cases, "counts": [self._number, self._looked], "names": names, "versions": versions}
+        said = {
+            "cases": cases,
+            "counts": [self._number, self._looked, self._panes],
+            "names": names,
+            "versions": versions,
+        }
         text = json.dumps(said)
         return npz.pack({**self.parts.state(), "text": np.frombuffer(text.encode(), np.uint8)})
 
@@ -336,7 +344,7 @@ class Guard:
             said = json.loads(arrays["text"].tobytes())
             self.parts.restore(arrays)
             cases = {(about, int(who)): Case(**case) for about, who, case in said["cases"]}
-            number, looked = (int(one) for one in said["counts"])
+            number, looked, panes = (int(one) for one in said["counts"])
             names = {int(who): str(name) for who, name in said["names"]}
             versions = {str(name): i for i, name in enumerate(said["versions"])}
         except Exception as fault:  # noqa: BLE001 - whatever is in it, an agent starts
@@ -347,7 +355,8 @@ class Guard:
             return
         for case in cases.values():
             case.heuristics, case.findings = frozenset(case.heuristics), tuple(case.findings)
-        self._number, self._looked, self.reader.versions = number, looked, versions
+        self._number, self._looked, self._panes = number, looked, panes
+        self.reader.versions = versions
         self.cases.cases, self.cases.names = cases, names
         if self.asking is not None:
             self.asking.knows(versions.values())
