@@ -23,7 +23,7 @@ from monitor.clock import Clock
 from monitor.config import Config, Model
 from monitor.envelope import Delivery, batches
 from monitor.errors import ConfigError, StoreError
-from monitor.evidence import histograms, pack_evidence
+from monitor.evidence import NO_HISTOGRAMS, histograms, pack_evidence
 from monitor.intake import Intake
 from monitor.limits import Limits
 from monitor.logbook import Logbook
@@ -32,7 +32,7 @@ from monitor.report import Report, Told
 from monitor.states import pack_pane
 from monitor.store import Checkpoint, PaneRow, Store
 from monitor.streams import Fed
-from monitor.watched import Act, References, Watched, rows_beside
+from monitor.watched import Act, References, Watched, rows_beside, trusted_beside
 
 FINDINGS_FILE = "findings.jsonl"
 CHECK_PANES = 10
@@ -258,8 +258,8 @@ class Agent:
         watched.tally.heard(told)
         for name, why in told.failures.items():
             self._log.error("heuristic failed", model=watched.model.name, heuristic=name, error=why)
-        for finding, tables in told.findings:
-            self.findings.opened(finding, tables)
+        for finding, rows in told.findings:
+            self.findings.opened(finding, pack_evidence(NO_HISTOGRAMS, rows, trusted_beside(watched, finding, rows)))
         for back in told.recovered:
             self.findings.recovered(back, watched.model.name, told.stream)
 

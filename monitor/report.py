@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from detectors.compare import Comparison
 from detectors.types import Evidence, FloatArray, Questions
@@ -225,10 +226,10 @@ class Recovered:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """Findings that no pane gave, with the rows that show each of them as archives, and what has ended."""
+    """Findings that no pane gave, each with the rows that show it, and what has ended."""
 
     stream: str
-    findings: tuple[tuple[Finding, bytes], ...] = ()
+    findings: tuple[tuple[Finding, pa.Table], ...] = ()
     recovered: tuple[Recovered, ...] = ()
     failures: Mapping[str, str] = field(default_factory=dict)
 

@@ -21,7 +21,9 @@ from monitor import artefact, log, memory
 from monitor.calibration.selfcheck import Selfcheck
 from monitor.clock import Clock
 from monitor.config import Config, Model, fingerprint
+from monitor.decode import Decoder
 from monitor.errors import StoreError
+from monitor.exemplars import explained
 from monitor.fitted import Fitted
 from monitor.learning import Learner
 from monitor.loading import fitted_of
@@ -252,6 +254,19 @@ def rows_beside(watched: Watched, stream: str, finding: Finding) -> tuple[pa.Tab
     except Exception as fault:  # noqa: BLE001 - evidence must not end the engine
         log.get("references").error("telling rows failed", model=finding.model, finding=finding.id, error=repr(fault))
         return rows, {}
+
+
+def trusted_beside(watched: Watched, finding: Finding, rows: pa.Table) -> dict[str, pa.Table]:
+    """The nearest trusted rows to some that show a finding; the finding is told without them rather than not at all."""
+    if watched.streams is None:
+        return {}
+    fitted = watched.streams.fitted
+    try:
+        decoder = Decoder(fitted.plan, fitted.reference.grid, fitted.vocabularies)
+        return explained(fitted, decoder, {"window": rows})
+    except Exception as fault:  # noqa: BLE001 - evidence must not end the engine
+        log.get("references").error("trusted rows failed", model=finding.model, finding=finding.id, error=repr(fault))
+        return {}
 
 
 Ask = Callable[[Act], None]

@@ -29,7 +29,6 @@ from monitor import arrays as npz
 from monitor import log
 from monitor.config import Model
 from monitor.decode import Decoded
-from monitor.evidence import NO_HISTOGRAMS, pack_evidence
 from monitor.report import Told
 from monitor.security.asking import Asking
 from monitor.security.cases import MOST_TOLD, STREAM, Case, Cases, Facts, Key, Now
@@ -260,10 +259,9 @@ class Guard:
         names = self.cases.names
         return {who: names[who] for about, who in self.cases.cases if about == "client" and who in names}
 
-    def _evidence(self, group: Sequence[Suspicion]) -> bytes:
+    def _evidence(self, group: Sequence[Suspicion]) -> pa.Table:
         """Rows that show it; a finding is told without them rather than not at all."""
-        rows = self._tried("evidence", lambda: self._shown.table(group), pa.table({}))
-        return pack_evidence(NO_HISTOGRAMS, rows)
+        return self._tried("evidence", lambda: self._shown.table(group), pa.table({}))
 
     def _of_prada(self, told: Sequence[Suspicion]) -> list[Suspicion]:
         """What PRADA says of those whom something else speaks against: alone it is no evidence."""

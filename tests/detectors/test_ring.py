@@ -108,7 +108,7 @@ def test_it_goes_on_from_its_state() -> None:
 
 
 def test_a_state_of_another_capacity_is_refused() -> None:
-    with pytest.raises(ValueError, match="state of shape"):
+    with pytest.raises(ValueError, match="state of 400 places"):
         Ring(fixed(), 500).restore(Ring(fixed(), 400).state())
 
 
