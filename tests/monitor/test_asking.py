@@ -203,6 +203,21 @@ def test_a_batch_without_own_rows_is_the_same_batch(names: list[str | None]) -> 
     assert asking(FakeProber()).without_own(given) is given
 
 
+def test_names_that_cannot_be_read_are_nobodys_and_cost_no_row() -> None:
+    given = marked(batch(benign(10, 1)))
+    names = [name.encode() for name in given.column("who").to_pylist()]
+    names[1] = b"\xff\xfe"
+    joined, ends = b"".join(names), np.cumsum([0, *map(len, names)]).astype(np.int32)
+    spoiled = pa.StringArray.from_buffers(10, pa.py_buffer(ends.tobytes()), pa.py_buffer(joined))
+    place = given.schema.get_field_index("who")
+    left = asking(FakeProber()).without_own(given.set_column(place, "who", spoiled))
+    assert left.num_rows == 8
+    assert left.column("at").to_pylist()[0] == given.column("at").to_pylist()[1]
+    ends[5] = 10_000
+    spoiled = pa.StringArray.from_buffers(10, pa.py_buffer(ends.tobytes()), pa.py_buffer(joined))
+    assert asking(FakeProber()).without_own(given.set_column(place, "who", spoiled)).num_rows == 10
+
+
 def test_own_rows_count_as_processed_and_are_seen_by_nobody() -> None:
     one = guard()
     one.asking = asking(FakeProber())
