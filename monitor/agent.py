@@ -28,10 +28,11 @@ from monitor.intake import Intake
 from monitor.limits import Limits
 from monitor.logbook import Logbook
 from monitor.metrics import Histogram, histogram
-from monitor.report import Report, Told
+from monitor.report import Report
 from monitor.states import pack_pane
 from monitor.store import Checkpoint, PaneRow, Store
 from monitor.streams import Fed
+from monitor.told import Told
 from monitor.watched import Act, References, Watched, rows_beside, trusted_beside
 
 FINDINGS_FILE = "findings.jsonl"

@@ -15,10 +15,11 @@ from monitor.config import Config, Model, fingerprint
 from monitor.errors import ConfigError, DriftwardenError
 from monitor.loading import Progress, fitted_of, measure_batches
 from monitor.reader import Tables
-from monitor.report import Report, Told
+from monitor.report import Report
 from monitor.security.pseudonyms import KEY_BYTES, known_key
 from monitor.security.start import guard_of
 from monitor.streams import Fed, ModelStreams
+from monitor.told import Told
 
 Line = dict[str, Any]
 

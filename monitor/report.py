@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from detectors.compare import Comparison
 from detectors.types import Evidence, FloatArray, Questions
@@ -222,16 +221,6 @@ class Recovered:
             "units": list(self.units),
             "findings": list(self.ids),
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """Findings that no pane gave, each with the rows that show it, and what has ended."""
-
-    stream: str
-    findings: tuple[tuple[Finding, pa.Table], ...] = ()
-    recovered: tuple[Recovered, ...] = ()
-    failures: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

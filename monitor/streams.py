@@ -26,9 +26,10 @@ from monitor.evidence import most_telling
 from monitor.exemplars import explained
 from monitor.fitted import Fitted
 from monitor.moving import Moving
-from monitor.report import Finding, Report, Told
+from monitor.report import Finding, Report
 from monitor.samples import RowSample
 from monitor.security.guard import SHARE, Guard
+from monitor.told import Told
 from monitor.windows import PaneRule, Panes, rows_of
 
 MOST_VERSIONS = 8
@@ -92,10 +93,7 @@ class ModelStreams:
         timed: bool = True,
         guard: Guard | None = None,
     ) -> None:
-        """Measure nothing yet: streams begin with their first row. ``timed`` says that times of rows mean seconds.
-
-        ``guard`` looks at rows one by one and at their senders; it has its own share of the budget.
-        """
+        """Measure nothing yet: streams begin with their first row; ``timed``: times of rows mean seconds."""
         self.model, self.fitted, self.guard = model, fitted, guard
         reference = fitted.reference
         if not model.joint.enabled:

@@ -29,7 +29,6 @@ from monitor import arrays as npz
 from monitor import log
 from monitor.config import Model
 from monitor.decode import Decoded
-from monitor.report import Told
 from monitor.security.asking import Asking
 from monitor.security.cases import MOST_TOLD, STREAM, Case, Cases, Facts, Key, Now
 from monitor.security.measured import Measured, answered, columns_of, flags_of, place_of, queries_of
@@ -37,6 +36,7 @@ from monitor.security.pace import Pace
 from monitor.security.parts import Parts, none, some
 from monitor.security.reader import MOST_VERSIONS, Reader
 from monitor.security.shown import Shown
+from monitor.told import Told
 
 SHARE = 0.1
 """Share of the model's budget of false alarms that goes to the guard."""

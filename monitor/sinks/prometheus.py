@@ -17,9 +17,10 @@ from detectors.registry import SEQUENTIAL
 from detectors.types import FloatArray
 from monitor.figures import Figures
 from monitor.metrics import Histogram, Snapshot, Value, histogram
-from monitor.report import Report, Told
+from monitor.report import Report
 from monitor.security.guard import Guard
 from monitor.streams import Fed, ModelStreams, Stream
+from monitor.told import Told
 
 MEASURES: dict[str, str] = {
     "ks_distance": "relevant_drift",

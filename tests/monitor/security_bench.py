@@ -14,10 +14,11 @@ from monitor.config import Model
 from monitor.decode import Decoder
 from monitor.fitted import Fitted
 from monitor.loading import measure_batches
-from monitor.report import Finding, Told
+from monitor.report import Finding
 from monitor.security.guard import Guard
 from monitor.security.pseudonyms import Pseudonyms
 from monitor.security.start import guard_of
+from monitor.told import Told
 from tests.attacks import guarded, tasks, traces
 from tests.attacks.campaign import campaign
 from tests.attacks.lookalikes import LookAlike

@@ -9,11 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from monitor.evidence import unpack_evidence
-from monitor.report import Told
 from monitor.security import cases
 from monitor.security.cases import MOST_OPEN, Cases, Now
 from monitor.security.guard import SHARE, Guard
+from monitor.told import Told
 from tests.attacks import lookalikes, traces
 from tests.monitor.security_bench import (
     EVE,
@@ -68,8 +67,7 @@ def test_the_finding_carries_its_tree_its_suspicions_and_its_modes(told: list[To
 
 
 def test_the_evidence_shows_rows_of_the_sender_under_its_pseudonym(told: list[Told]) -> None:
-    ((_, blob),) = told[0].findings
-    rows = unpack_evidence(blob)["rows"]
+    ((_, rows),) = told[0].findings
     assert set(rows["who"].to_pylist()) == {pseudonym().removeprefix("client ")}
     assert 0 < rows.num_rows <= 20
 
@@ -77,14 +75,14 @@ def test_the_evidence_shows_rows_of_the_sender_under_its_pseudonym(told: list[To
 @pytest.mark.parametrize("size", [20, 1000])
 def test_there_are_rows_to_show_whatever_the_size_of_batches(stream: pa.RecordBatch, size: int) -> None:
     first = run(guard(), stream.slice(0, 1000), size=size)[0]
-    assert unpack_evidence(first.findings[0][1])["rows"].num_rows == 20
+    assert first.findings[0][1].num_rows == 20
 
 
 def test_names_are_told_where_the_configuration_says_so(stream: pa.RecordBatch) -> None:
     one = guard(client_names="plain")
     told = run(one, stream.slice(0, 700), size=10)
     assert findings(told)[0].units[0].unit == f"client {EVE}"
-    assert unpack_evidence(told[0].findings[0][1])["rows"]["who"].to_pylist()[0] == EVE
+    assert told[0].findings[0][1]["who"].to_pylist()[0] == EVE
     again = guard(client_names="plain")
     again.restore(one.state())
     assert again.cases.called("client", next(iter(one.cases.suspects))) == f"client {EVE}"
