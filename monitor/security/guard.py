@@ -7,8 +7,9 @@ the others go on. It answers nobody: what it finds goes where findings go, and n
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -48,6 +49,7 @@ LEAST_ROWS = 64
 """Rows that a look is worth, when a pane has been closed."""
 CONCENTRATION_ROWS = 20_000
 """Newest rows among which one sender is told from all."""
+_NEWS = ("findings", "recovered")
 _T = TypeVar("_T")
 
 
@@ -74,17 +76,18 @@ class Guard:
         silent: frozenset[str],
         timer: Callable[[], float],
         asking: Asking | None = None,
+        paced: bool = True,
     ) -> None:
         """``names`` are the ids of configuration and grid, for findings; ``silent`` heuristics lack a column.
 
-        ``asking`` has the model itself asked.
+        ``asking`` has the model itself asked. Without ``paced`` all rows are looked at, however fast they come.
         """
         self.asking = asking
         self.model, self.fixed, self.reader, self.tally = model, fixed, reader, Tally()
         self.kinds = tuple(str(kind) for kind in fixed.held.clients.kinds)
         self.watching = self._watching(silent)
         self._names, self._timer = names, timer
-        self._pace = Pace(model.security.rows_per_second)
+        self._pace = Pace(model.security.rows_per_second if paced else math.inf)
         self._failures: dict[str, str] = {}
         self._replaced: list[Suspicion] = []
         self._beside: dict[int, Suspicion] = {}
@@ -131,31 +134,40 @@ class Guard:
         began = self._timer()
         self._failures = {}
         rows = self._tried("reader", lambda: self.reader.rows(decoded, version), None)
-        told = None if rows is None else self._rows(decoded.batch, rows, now, panes, length)
-        if self._failures:
-            told = Told(STREAM, failures=self._failures) if told is None else replace(told, failures=self._failures)
+        looks = [] if rows is None else self._rows(decoded.batch, rows, now, panes, length)
         self.tally.seconds += self._timer() - began
-        return told
+        findings, back = (tuple(one for look in looks for one in getattr(look, part)) for part in _NEWS)
+        if not (findings or back or self._failures):
+            return None
+        return Told(STREAM, findings, back, dict(self._failures))
 
-    def _rows(self, batch: pa.RecordBatch, rows: Rows, now: float, panes: int, length: float) -> Told | None:
+    def _rows(self, batch: pa.RecordBatch, rows: Rows, now: float, panes: int, length: float) -> list[Told]:
+        """Take the rows; what each look gave, of which there are several in a long batch."""
         chosen = np.flatnonzero(self._pace.choose(rows.block.rows, rows.client, now))
         self.tally.looked_at += len(chosen)
         self.tally.passed_over += rows.block.rows - len(chosen)
         first = self._number
         self._shown.add(batch, rows, chosen, first)
+        if (asking := self.asking) is not None:
+            suspects = self.cases.suspects
+            self._tried("active_probes", lambda: asking.offer(batch, rows, chosen, first, suspects), None)
+        told = []
         with np.errstate(over="ignore", invalid="ignore"):  # of numbers that only an enemy sends
             for start in range(0, len(chosen), CHUNK):
                 part = some(rows, chosen[start : start + CHUNK])
                 self._tried("guard", partial(self._chunk, part), None)
-        if (asking := self.asking) is not None:
-            suspects = self.cases.suspects
-            self._tried("active_probes", lambda: asking.offer(batch, rows, chosen, first, suspects), None)
+                if self._due(panes):
+                    moment = _latest(part, now)
+                    told.append(self._tried("guard", partial(self._look, moment, panes, length), None))
+        return [one for one in told if one is not None]
+
+    def _due(self, panes: int) -> bool:
+        """Whether it is time for a look."""
         fresh = self._number - self._looked
         if fresh < LOOK_ROWS and not (panes > self._panes and fresh >= LEAST_ROWS):
-            return None
+            return False
         self._looked, self._panes = self._number, panes
-        moment = float(np.nanmax(rows.time, initial=-np.inf)) if rows.time is not None else now
-        return self._tried("guard", lambda: self._look(moment if np.isfinite(moment) else now, panes, length), None)
+        return True
 
     def _chunk(self, rows: Rows) -> None:
         """Show some rows to every part."""
@@ -358,3 +370,9 @@ class Guard:
         self.cases.cases, self.cases.names = cases, names
         if self.asking is not None:
             self.asking.knows(versions.values())
+
+
+def _latest(rows: Rows, now: float) -> float:
+    """Time of the latest of some rows; ``now`` where none has any."""
+    latest = -np.inf if rows.time is None else float(np.nanmax(rows.time, initial=-np.inf))
+    return latest if np.isfinite(latest) else now

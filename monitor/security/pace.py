@@ -22,7 +22,7 @@ _TURN = 3600.0
 class Pace:
     """The rate of one model's rows, and the choice that follows from it."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: float) -> None:
         """``most``: rows a second that may be looked at."""
         self._most = float(most)
         self._rate = 0.0

@@ -25,7 +25,8 @@ def guard_of(
 ) -> Guard | None:
     """The model's guard, None where it is switched off; one line in the log for each column that it misses.
 
-    With a ``clock`` the model itself is asked, if the configuration says so; a replay has none.
+    With a ``clock`` rows beyond ``rows_per_second`` are passed over, and the model itself is asked, if the
+    configuration says so; a replay has none.
     """
     if not model.guarded:
         return None
@@ -41,7 +42,7 @@ def guard_of(
     silent = frozenset(name for absence in off for name in absence.heuristics)
     asking = None if clock is None else _asking(model, fitted, fixed, reader, key, clock)
     names = (config_id, fitted.reference.grid.id)
-    return Guard(model, fixed, reader, names=names, silent=silent, timer=timer, asking=asking)
+    return Guard(model, fixed, reader, names=names, silent=silent, timer=timer, asking=asking, paced=clock is not None)
 
 
 def _asking(model: Model, fitted: Fitted, fixed: Measured, reader: Reader, key: bytes, clock: Clock) -> Asking | None:

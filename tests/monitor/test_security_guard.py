@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from monitor.clock import ManualClock
 from monitor.security import cases
 from monitor.security.cases import MOST_OPEN, Cases, Now
 from monitor.security.guard import SHARE, Guard
@@ -196,13 +197,24 @@ def _broken(*_: object, **__: object) -> None:
 
 def test_more_rows_than_there_is_time_for_are_sampled_by_whole_senders() -> None:
     rows = batch(benign(4_000, 4))
-    one = guard(rows_per_second=100)
+    one = guard(ManualClock(0.0), rows_per_second=100)
     for start in range(0, 4_000, 200):
         feed(one, rows.slice(start, 200), start, now=start / 2_000)
     assert one.tally.looked_at + one.tally.passed_over == 4_000
     assert 0 < one.tally.looked_at < 3_000
     seen = one.parts.clients.counts("integrity", one.tally.looked_at - 200)[0]
     assert 0 < len(seen) < len(set(rows.slice(2_000)["who"].to_pylist())) / 2
+
+
+def test_a_replay_looks_at_all_rows_and_often_though_they_come_in_one_batch() -> None:
+    rows = batch(traces.mix(hop_skip_jump(ATTACK), benign(8_000, 1)))
+    one = guard(rows_per_second=100)
+    found = findings(run(one, rows, size=rows.num_rows))
+    assert one.tally.looked_at == rows.num_rows
+    assert found[0].units[0].unit == pseudonym()
+    assert "near_duplicates" in {unit.detector for unit in found[0].units}
+    assert found[0].rows < 1_500
+    assert found[0].time < 1_500
 
 
 def test_the_bar_rises_with_the_number_of_senders(stream: pa.RecordBatch) -> None:
