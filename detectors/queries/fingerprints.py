@@ -207,18 +207,23 @@ class Fingerprints:
         )  # fmt: skip
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Everything that moves."""
-        moving = {"seen": np.array(self._seen), "mark": self._table.mark.copy(), "number": self._table.number.copy()}
+        """Everything that moves; of the table what is filled."""
+        mark, number = self._table.mark, self._table.number
+        filled = np.flatnonzero(number >= 0)
+        moving = {"seen": np.array(self._seen), "size": np.array(number.size), "filled": filled.astype(np.int32)}
+        moving |= {"mark": mark.ravel()[filled], "number": number.ravel()[filled]}
         return moving | {f"subjects/{name}": array for name, array in self._known.state().items()}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from a `state`; ValueError where its table has another size."""
-        if arrays["mark"].shape != self._table.mark.shape:
-            raise ValueError(f"marks in {len(arrays['mark'])} places, not {len(self._table.mark)}")
+        mark, number = self._table.mark, self._table.number
+        if int(arrays["size"]) != number.size:
+            raise ValueError(f"a table of {int(arrays['size'])} places, not {number.size}")
         prefix = "subjects/"
         self._known.restore({name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)})
         self._seen = int(arrays["seen"])
-        self._table.mark[:], self._table.number[:] = arrays["mark"], arrays["number"]
+        mark[:], number[:] = 0, -1
+        mark.ravel()[arrays["filled"]], number.ravel()[arrays["filled"]] = arrays["mark"], arrays["number"]
 
 
 def _scale(rows: SingleArray, *, pixels: bool) -> tuple[SingleArray, SingleArray]:

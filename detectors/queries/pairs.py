@@ -13,7 +13,7 @@ Null law: flips within a version by `boundary.Bet` at the reference's rate, vali
 object's margin, as the cluster's own are: it excludes an excuse, and accuses nobody.
 Sees / blind to: pairs within the rows that are remembered. Numbers that step while another column moves as well are no
 pages. A search along one column of one direction looks like pages, and is told by its flips.
-Cost: 15 us a near-duplicate. Memory: numbers of the last 20,000 rows, of fewer where their columns take more than 8 MB
+Cost: 15 us a near-duplicate. Memory: numbers of the last 20,000 rows, of fewer where their columns take more than 2 MB
 (512 at least), 1,024 subjects, 4,096 clusters' last answers by version. Batches may be cut anywhere.
 Source: failures.md 3.0 and 3.3 (H8, H10: repetitive traffic).
 """
@@ -36,7 +36,7 @@ from detectors.types import CodeArray, FloatArray
 MOST: Final = 1_024
 """Subjects remembered."""
 ROWS: Final = 20_000
-_NUMBERS: Final = 2**20
+_NUMBERS: Final = 2**18
 _CHUNK: Final = 256
 _CLUSTERS: Final = 4_096
 _VERSIONS: Final = 64
@@ -44,6 +44,7 @@ _FEWEST: Final = 8
 _PAGES: Final = 0.75
 _CERTAIN: Final = math.log(1e-4)
 _COMPARED, _PAGED, _PAIRS, _CROSSED, _BET = range(5)
+_KEPT: Final = ("rows", "digest", "version", "column", "way")
 _NONE: Final = -1
 _LISTED: Final = 2
 """Added to a step's direction once it is known to be on a list."""
@@ -152,22 +153,22 @@ class Pairs:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything that moves."""
-        kept = {"rows": self._rows, "digest": self._digest, "version": self._version}
-        kept |= {"column": self._column, "way": self._way}
+        filled = min(self._seen, len(self._rows))
         parts = {"subjects": self._subjects, "answers": self._answers}
         return (
             {"seen": np.array(self._seen)}
-            | {name: array.copy() for name, array in kept.items()}
+            | {name: getattr(self, f"_{name}")[:filled].copy() for name in _KEPT}
             | {f"{part}/{name}": array for part, one in parts.items() for name, array in one.state().items()}
         )
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Go on from a `state`; ValueError where it is of other columns."""
-        if arrays["rows"].shape != self._rows.shape:
-            raise ValueError(f"rows of {arrays['rows'].shape}, not {self._rows.shape}")
+        filled = min(int(arrays["seen"]), len(self._rows))
+        if arrays["rows"].shape != (filled, self._rows.shape[1]):
+            raise ValueError(f"rows of {arrays['rows'].shape}, not {filled} of {self._rows.shape[1]} columns")
         self._seen = int(arrays["seen"])
-        for name in ("rows", "digest", "version", "column", "way"):
-            getattr(self, f"_{name}")[:] = arrays[name]
+        for name in _KEPT:
+            getattr(self, f"_{name}")[:filled] = arrays[name]
         for prefix, one in (("subjects/", self._subjects), ("answers/", self._answers)):
             one.restore({name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)})
 
