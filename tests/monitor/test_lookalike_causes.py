@@ -113,10 +113,10 @@ def test_a_search_under_the_name_of_a_reader_is_told() -> None:
     assert case(made, 77).findings
 
 
-def replayed(first: Trace, *, other: int = 88) -> tuple[Trace, list[str]]:
-    """Each row again from the replayer to v2, a little darker."""
+def replayed(first: Trace, *, other: int = 88, light: float = 0.99) -> tuple[Trace, list[str]]:
+    """Each row again from the replayer to v2, a little darker, or as it is."""
     one = task("glyphs")
-    again = one.natural(first.inputs * np.float32(0.99))
+    again = first.inputs if light == 1 else one.natural(first.inputs * np.float32(light))
     second = first._replace(
         inputs=again,
         probabilities=one.answer(again),
@@ -144,10 +144,18 @@ def test_without_versions_the_same_traffic_is_repetitive() -> None:
 
 
 @pytest.mark.parametrize("how", ["replayed", "alternating"])
-def test_a_search_is_an_attack_whichever_versions_answer(how: str) -> None:
+def test_a_search_is_a_search_whichever_versions_answer(how: str) -> None:
     found = campaign(task("glyphs"), "HopSkipJump", np.random.default_rng(5), most=400).trace
-    both, versions = replayed(found) if how == "replayed" else (found, ["v1", "v2"] * 200)
-    assert case(watched("glyphs", both, versions), int(found.client[0])).triage == "attack"
+    both, versions = replayed(found, light=1) if how == "replayed" else (found, ["v1", "v2"] * 200)
+    mine = case(watched("glyphs", both, versions), int(found.client[0]))
+    assert (mine.triage, mine.findings != ()) == ("attack", True)
+
+
+def test_expected_miss_a_search_of_which_each_query_comes_twice_a_little_darker() -> None:
+    """The second ones give all steps one length: no search to be told, and no replay that excuses it either."""
+    found = campaign(task("glyphs"), "HopSkipJump", np.random.default_rng(5), most=400).trace
+    made = watched("glyphs", *replayed(found))
+    assert not {"search", "ab_replay"} & {one.cause for one in made.cases.cases.values()}
 
 
 @pytest.mark.parametrize(
