@@ -48,8 +48,10 @@ def logged(task: Task, trace: Trace) -> pa.Table:
 
 def configured(make_agent: Callable[..., Agent], task: Task, folder: Path) -> Agent:
     reference = folder / "glyphs.parquet"
-    rows = traces.traffic(task.reference, task.answer, np.random.default_rng(0))
-    pq.write_table(logged(task, rows).append_column("truth", pa.array(task.reference_labels.astype(str))), reference)
+    rows = traces.traffic(task.reference[:2500], task.answer, np.random.default_rng(0))
+    pq.write_table(
+        logged(task, rows).append_column("truth", pa.array(task.reference_labels[:2500].astype(str))), reference
+    )
     columns = {
         "client": "who", "time": "at", "prediction": "answer", "probabilities": "chance", "label": "truth",
         "image": "image", "image_shape": [*task.image, 1],
@@ -155,10 +157,10 @@ def test_endpoints_that_senders_reach_say_nothing_of_verdicts(
     """The attacker's own body, refused or accepted, is answered like anybody's."""
     agent = configured(make_agent, task, tmp_path)
     agent.start()
-    attack = campaign(task, "HopSkipJump", np.random.default_rng(5), most=1_200, each=600).trace
+    attack = campaign(task, "HopSkipJump", np.random.default_rng(5), most=600).trace
     rows = logged(task, attack)
     first, *_, last = post(agent, rows)
-    agent.settled(1_200)
+    agent.settled(600)
     agent.wait(lambda: bool(attacks(agent)))
     assert (first.status_code, first.json()) == (last.status_code, last.json())
     volatile = {"date", "content-length"}
