@@ -108,7 +108,7 @@ class Cases:
                 continue
             finding = self._finding(group, verdict, now)
             page = finding.severity == "page"
-            if (case.paged or not page) if case.findings else self._open(paged=page) >= MOST_OPEN:
+            if (case.findings and (case.paged or not page)) or self._open(paged=page) >= MOST_OPEN:
                 continue
             case.findings, case.paged = (*case.findings, finding.id), page
             found.append((finding, group))

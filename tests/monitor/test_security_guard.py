@@ -262,6 +262,15 @@ def test_many_tickets_keep_no_page_away(monkeypatch: pytest.MonkeyPatch) -> None
     assert page.severity == "page"
 
 
+def test_tickets_that_become_pages_are_no_way_round_their_number() -> None:
+    one, pages = empty(), 0
+    for who in range(1, 3 * MOST_OPEN):
+        one.judge([ticket(who)], WATCHING, {}, now())
+        pages += len(one.judge([ticket(who), suspicion(who)], WATCHING, {}, now(1)))
+    assert pages == MOST_OPEN
+    assert sum(case.paged for case in one.cases.values()) == MOST_OPEN
+
+
 def test_a_ticket_becomes_a_page_when_a_search_shows() -> None:
     one = empty()
     odd = suspicion(7, heuristic="neighbour_disagreement", facts={}, hits=20)
