@@ -29,6 +29,7 @@ from monitor.limits import Limits
 from monitor.logbook import Logbook
 from monitor.metrics import Histogram, histogram
 from monitor.report import Report
+from monitor.security.cases import STREAM
 from monitor.states import pack_pane
 from monitor.store import Checkpoint, PaneRow, Store
 from monitor.streams import Fed
@@ -103,6 +104,7 @@ class Agent:
             if watched.learner is not None:
                 watched.learner.restore(0 if saved is None else saved.sequence)
         if saved is None:
+            self._forget_senders()
             self.intake.recover(0)
             return
         self.progress.sequence = self.progress.settled = saved.sequence
@@ -110,6 +112,7 @@ class Agent:
         self.intake.ledger.restore(saved.ledger)
         for watched in self.models.values():
             self._restore_model(watched, saved)
+        self._forget_senders()
         rows = self.intake.recover(saved.sequence)
         self._log.info("restored", sequence=saved.sequence, recovered_rows=rows, open_findings=len(self.findings.open))
 
@@ -121,6 +124,15 @@ class Agent:
             self._log.warning("the reference or its tolerances changed: evidence starts anew", model=watched.model.name)
             return
         watched.streams.restore(saved.streams, lambda name: [row.blob for row in self.store.panes(name)])
+
+    def _forget_senders(self) -> None:
+        """End findings about senders of which no guard knows any more: its settings, or its reference, are others."""
+        guards = (one.streams.guard for one in self.models.values() if one.streams is not None)
+        known = {
+            of for guard in guards if guard is not None for case in guard.cases.cases.values() for of in case.findings
+        }
+        for row in [row for row in self.findings.open.values() if row.stream == STREAM and row.id not in known]:
+            self.findings.closed(row.id, self.clock.now(), "reloaded")
 
     def halt(self) -> None:
         """End the loop after the delivery at hand, whatever else waits."""

@@ -193,7 +193,8 @@ class Finding:
         """What a tired person reads first."""
         first = self.units[0]
         what = "change of the traffic's mix" if self.subject == "mix" else self.failure_mode.replace("_", " ")
-        more = f" and {len(self.units) - 1} more columns" if len(self.units) > 1 else ""
+        beside = len(self.units) - 1
+        more = f" and {beside} more columns" if beside and self.subject != "sender" else ""
         size = f"{first.effect_name} {first.effect:.3g}"
         return (
             f"{self.severity}: {what} in {first.unit}{more} "

@@ -248,9 +248,11 @@ def rows_beside(watched: Watched, stream: str, finding: Finding) -> tuple[pa.Tab
     """Sampled rows of the stream, and the most telling ones; a finding is told without these rather than not at all."""
     if watched.streams is None:
         return pa.table({}), {}
-    rows = watched.streams.streams[stream].sample.table()
+    rows = pa.table({})
     try:
-        return rows, watched.streams.telling(stream, finding)
+        rows = _hidden(watched, watched.streams.streams[stream].sample.table())
+        telling = watched.streams.telling(stream, finding)
+        return rows, {name: _hidden(watched, table) for name, table in telling.items()}
     except Exception as fault:  # noqa: BLE001 - evidence must not end the engine
         log.get("references").error("telling rows failed", model=finding.model, finding=finding.id, error=repr(fault))
         return rows, {}
@@ -263,10 +265,19 @@ def trusted_beside(watched: Watched, finding: Finding, rows: pa.Table) -> dict[s
     fitted = watched.streams.fitted
     try:
         decoder = Decoder(fitted.plan, fitted.reference.grid, fitted.vocabularies)
-        return explained(fitted, decoder, {"window": rows})
+        beside = explained(fitted, decoder, {"window": rows})
+        return {name: _hidden(watched, table) for name, table in beside.items()}
     except Exception as fault:  # noqa: BLE001 - evidence must not end the engine
         log.get("references").error("trusted rows failed", model=finding.model, finding=finding.id, error=repr(fault))
         return {}
+
+
+def _hidden(watched: Watched, rows: pa.Table) -> pa.Table:
+    """Rows as they are kept: without names of senders, unless the configuration wants them."""
+    guard = None if watched.streams is None else watched.streams.guard
+    if guard is None or watched.model.security.client_names == "plain":
+        return rows
+    return guard.reader.hidden(rows)
 
 
 Ask = Callable[[Act], None]

@@ -34,6 +34,8 @@ _RATES = dict.fromkeys(scores.HEURISTICS, ODD_RATE)
 _RATES["neighbour_disagreement"] = DISAGREEING_RATE
 LOW_MARGIN = 0.01
 """Share of reference rows whose margin counts as low."""
+_OF_REPEATS = ("near_duplicates", "output_integrity")
+"""Kinds that near-duplicates are asked about, too: rows that repeat each other are one piece of evidence to others."""
 _NO_KEY = bytes(32)
 _PIECE = 32
 """Neighbouring rows that stay together when the sample is parted."""
@@ -182,7 +184,10 @@ def _labels(
 
 
 def flags_of(fixed: Single, rows: Rows, queries: Queries, hit: NDArray[np.bool_], answers: NDArray[np.bool_]) -> Flags:
-    """Every kind of flag; ``hit (n,)`` are near-duplicates, ``answers (n,)`` answers that cannot be."""
+    """Every kind of flag; ``hit (n,)`` are near-duplicates, ``answers (n,)`` answers that cannot be.
+
+    A camera on one odd scene sends no second odd row: what is wrong with near-duplicates is told by their clusters.
+    """
     n = rows.block.rows
     scored = scores.score(fixed.scores, rows.block)
     names, _ = scores.flags(scored, ODD_RATE)
@@ -198,7 +203,8 @@ def flags_of(fixed: Single, rows: Rows, queries: Queries, hit: NDArray[np.bool_]
         **{name: (odd[_RATES[name]][:, i], every) for i, name in enumerate(names)},
     }
     flags, asked = (np.stack([pair[i] for pair in found.values()], axis=1) for i in range(2))
-    return Flags(tuple(found), flags, asked, scored.t2)
+    anew = np.isin(tuple(found), _OF_REPEATS) | ~hit[:, None]
+    return Flags(tuple(found), flags, asked & anew, scored.t2)
 
 
 def answered(layout: Layout, rows: Rows) -> bool:

@@ -72,6 +72,17 @@ class Reader:
         """Names of senders by their hashes, as far as they are remembered."""
         return self._pseudonyms.names(senders)
 
+    def hidden(self, table: pa.Table) -> pa.Table:
+        """The table with names of senders and of sources of labels replaced by their hashes."""
+        named = {name for name in (self._roles.client, self._roles.source) if name}
+        for place, column in enumerate(table.schema.names):
+            if column in named or column.partition(" (")[0] in named:
+                labels = labels_of(table.column(place).combine_chunks())
+                hashes = self._pseudonyms.of_names(labels.codes, labels.values)
+                told = pa.array([f"{one:016x}" if one else None for one in hashes.tolist()], pa.string())
+                table = table.set_column(place, column, told)
+        return table
+
     def _hashed(self, batch: pa.RecordBatch, role: str | None) -> DigestArray | None:
         if not role or (place := batch.schema.get_field_index(role)) < 0:
             return None

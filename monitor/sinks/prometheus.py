@@ -115,6 +115,8 @@ def of_model(streams: ModelStreams, tally: ModelTally, open_findings: Mapping[st
     for detector in streams.detectors:
         made.put("driftwarden_detector_runs_total", tally.runs.get(detector, 0), detector)
         made.put("driftwarden_detector_failures_total", tally.failures.get(detector, 0), detector)
+    for name in sorted(set(tally.failures) - set(streams.detectors)):  # heuristics, and the fault tree
+        made.put("driftwarden_detector_failures_total", tally.failures[name], name)
     for (severity, triage), number in tally.findings.items():
         made.put("driftwarden_findings_total", number, severity, triage)
     if streams.guard is not None:

@@ -158,3 +158,13 @@ def test_versions_are_numbered_and_capped(fitted: Fitted) -> None:
     decoded = Decoder(fitted.plan, grid, fitted.vocabularies).decode(table(2).to_batches()[0])
     numbers = [reader.rows(decoded, f"v{i}").version for i in range(100)]
     assert {int(one[0]) for one in numbers if one is not None} == set(range(64))
+
+
+def test_rows_that_are_kept_hold_no_names(fitted: Fitted) -> None:
+    given = table(5).rename_columns(["x", "kind", "who", "answer", "chance", "truth", "pixels"])
+    both = given.append_column("who (reference)", given["who"])
+    hidden = Reader(fitted, Pseudonyms(KEY)).hidden(both)
+    assert hidden.schema.names == both.schema.names
+    assert hidden["who"].to_pylist() == hidden["who (reference)"].to_pylist()
+    assert not set(hidden["who"].to_pylist()) & {"ann", "bob", "eve"}
+    assert hidden["truth"].to_pylist() == given["truth"].to_pylist()
