@@ -26,12 +26,12 @@ _OVERRIDES = (ATTACK, DATA_FAULT)
 
 
 class Arbiter:
-    """Judges the findings of one model; what it measures on a view is measured with the first finding on it."""
+    """Judges the findings of one model; a view is measured with its first finding, and again when it has moved."""
 
     def __init__(self, guard: Guard | None) -> None:
         """``guard`` knows the senders; None where nobody looks at them."""
         self._guard = guard
-        self._axes: dict[int, robust_share.RobustFixed] = {}
+        self._axes: dict[int, tuple[View, robust_share.RobustFixed]] = {}
 
     def report(self, report: Report, engine: Engine, panes: tuple[Pane, ...]) -> Report:
         """A pane's report with the verdicts on its findings; ``panes`` are those of the window.
@@ -72,9 +72,9 @@ class Arbiter:
         return dataclasses.replace(finding, triage=triage, evidence={**finding.evidence, **evidence})
 
     def _share(self, place: int, view: View, sample: Sample) -> robust_share.RobustShare:
-        if place not in self._axes:
-            self._axes[place] = robust_share.fit(view)
-        return robust_share.robust_share(self._axes[place], view, sample)
+        if place not in self._axes or self._axes[place][0] is not view:
+            self._axes[place] = view, robust_share.fit(view)
+        return robust_share.robust_share(self._axes[place][1], view, sample)
 
     @staticmethod
     def _drift(finding: Finding) -> dict[str, bool | float | None]:

@@ -118,6 +118,15 @@ def test_a_joint_finding_says_in_which_directions_it_moved(view: View, axis: int
     assert DIRECTIONS not in other.evidence
 
 
+def test_a_reference_that_has_moved_has_directions_of_its_own(view: View) -> None:
+    one, moved = finding(units=(culprit("columns", COLUMNS),)), view_of(points(1_500, 3)[:, ::-1].copy(), run=8)
+    arbiter = Arbiter(None)
+    before, after = (points(800, seed, 0, 0.6) for seed in (1, 5))
+    for known, some in ((view, before), (moved, after[:, ::-1].copy())):
+        judged = arbiter.judge(one, (known,), COLUMNS, lambda _, some=some: sample_of(some, run=8))  # type: ignore[misc]
+        assert judged.evidence[DIRECTIONS]["character"] == "natural"
+
+
 def test_directions_that_are_not_established_have_no_numbers(view: View) -> None:
     one = finding(units=(culprit("columns", COLUMNS),))
     after = Arbiter(None).judge(one, (view,), COLUMNS, lambda _: sample_of(points(200, 1), run=8))
