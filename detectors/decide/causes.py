@@ -78,6 +78,8 @@ def _sure(fact: str) -> Check:
 
 _SEARCH = (_sure("flips_log_p"), _sure("low_margin_log_p"), _sure("confidence_log_p"))
 """What nearly equal queries show when they look for something."""
+_STEERED = (Check("many_scales"), Check("noise_like_updates"), _sure("noise_like_log_p"), Check("row_scores"))
+"""What a sensor that drifts, and whose confidence rises by chance meanwhile, does not show."""
 _AIMED = (*_SEARCH, Check("confidence_ascent"))
 _NEAR = ("near_duplicates", "fingerprints")
 _DAMAGE = tuple(Check(name) for name in ("integrity", "tail_energy", "image_statistics"))
@@ -143,8 +145,9 @@ _INTENT = Cause(
             parts=(
                 Check("near_duplicates"),
                 Cause("ascent", "Confidence climbs", (
-                    Cause("rise", "It rises over a sender's window", least=ALL,
-                          parts=(Check("confidence_ascent"), Check("rising_confidence", RISE))),
+                    Cause("rise", "It rises over a sender's window, and leaves what honest rows are like", least=ALL,
+                          parts=(Check("confidence_ascent"), Check("rising_confidence", RISE),
+                                 Cause("leaves", "It goes where honest rows do not go", _STEERED))),
                     Cause("trend", "It climbs from query to query", least=ALL,
                           parts=(_sure("confidence_log_p"), Check("confidence_trend", CLIMB))),
                 )),

@@ -11,6 +11,7 @@ alone this is repetitive traffic. What an attack does besides is in the facts of
 suspicions "boundary_walk", "confidence_ascent" and "target_class" of clusters that have grown.
 Facts: ``flips_log_p``, ``low_margin_log_p`` (`detectors.queries.boundary`), ``confidence_log_p`` (`trend`),
 ``target_log_p``: one class among the answers of flips, against its share of the reference, 0 for the cluster's first.
+A doubtful object lies between two classes, and all its flips get the other one: `boundary.doubt` bounds this p, too.
 Sees / blind to: a cluster that takes more than p0 of the traffic, under any number of names; blind to a search whose
 steps are wider than the radius, to one spread over so many things that each takes less, to one slower than the ring.
 Cost: some 20 us a hit. At most ``most`` clusters of 1.6 kB and 12 bytes a coordinate; the dead go first, then the
@@ -183,13 +184,14 @@ class Clusters:
         ceiling = 0.0 if steered else boundary.doubt(self.fixed.boundary, one.typical_margin())
         flips = -max(self._flip.log_e(one.flipping), 0.0)
         low = -max(self._margin.log_e(one.doubting), 0.0)
+        target = self._target(one)
         return one.facts() | {
             "flips_log_p": flips if steered else max(flips, ceiling),
             "low_margin_log_p": low if steered else max(low, ceiling),
             "confidence_log_p": one.trend.log_p,
             "confidence_trend": one.trend.correlation,
             "noise_like_log_p": one.trend.noise_log_p,
-            "target_log_p": self._target(one),
+            "target_log_p": target if steered else max(target, ceiling),
             "many_scales": float(steered),
         }
 

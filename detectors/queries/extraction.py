@@ -6,12 +6,14 @@ less what as many from all others' cells do, standardised, centred and scaled by
 classes and margins as in `detectors.queries.client_shift`. Two of the three must be unlike: 2 p_(2).
 Coverage growth alone is one-sided (more cells than the fleet). Confidence ascent: correlation with the order of rows of
 confidence and of oddness, both rising by more than 0.5: model inversion climbs away from the data.
-Null law: Student's with as many degrees of freedom as peers for coverage; Fisher's z for correlations, the larger p of
-the two. Both are taken once a window.
+Null law: Student's with as many degrees of freedom as peers for coverage; for the correlation of confidence
+Student's, too, with those of so many independent rows as tell as much, and none where it may be a random walk: what a
+sensor sees wanders, and wandering looks like a trend (autocorrelation from von Neumann's ratio). Once a window.
 Sees / blind to: synthetic, foreign and uncertainty-led queries; blind to natural queries in the fleet's proportions, to
 an attacker whose windows are half ordinary, and to names with fewer rows than a window.
 Cost: 256 powers and logarithms of gammas a peer when a window is full. Source: failures.md 3.4 (H16 e),
-3.3 (H13); Orekondy et al. 2019; Benjamini and Heller 2008; Hurlbert 1971.
+3.3 (H13); Orekondy et al. 2019; Benjamini and Heller 2008; Hurlbert 1971; Bartlett 1935, Dickey and Fuller
+1979 (wandering).
 """
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ _LEAST_RISE = 0.5
 _RAREFIED = 256.0
 """Rows at which coverage is compared: clients differ the more, the more rows they have."""
 _LEAST_TREND = 30
+_LEAST_DEGREES = 0.5
+_WANDERS = 29.5
+"""Below this n (1 - autocorrelation about the trend) may be a random walk's (Dickey and Fuller 1979, trend, 1 %)."""
 _FLOOR = 1e-300
 ODD, EFFECTIVE, FLIPS = 0.5, 2.0, 0.2
 """Reprogramming-like: over half of the rows among the oddest sixteenth, two effective classes, a fifth of flips."""
@@ -86,7 +91,7 @@ def _rarefied(cells: FloatArray, n: FloatArray, size: FloatArray) -> FloatArray:
     return visited
 
 
-def _student(z: FloatArray, degrees: int) -> FloatArray:
+def _student(z: FloatArray, degrees: int | FloatArray) -> FloatArray:
     tail: FloatArray = np.log(np.maximum(special.stdtr(degrees, z), _FLOOR))
     return tail
 
@@ -99,18 +104,21 @@ def two_of_three(log_p: FloatArray) -> FloatArray:
 
 
 def ascent(trend: FloatArray, rows: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Correlations ``(c, 2)`` of confidence and oddness with the order, and log p ``(c,)`` of both rising.
+    """Correlations with the order ``(c, 2)`` of confidence and oddness; log p ``(c,)`` of confidence's, if both rise.
 
-    ``trend (c, 2, 4)`` are the sums of `profile.Profiles`, ``rows (c,)`` all rows of the window.
+    ``trend (c, 2, 6)`` are the `profile.SUMS`, ``rows (c,)`` all rows of the window.
     """
-    total, square, product, known = np.moveaxis(trend, 2, 0)
+    total, square, product, known, _, steps = np.moveaxis(trend, 2, 0)
     n = np.maximum(rows.astype(np.float64), 2.0)[:, None]
     whole = (known == rows[:, None]) & (n >= _LEAST_TREND)
     slope = product / n - total / n * (n - 1) / 2
-    spread = np.sqrt(np.maximum(square / n - (total / n) ** 2, 0.0) * (n**2 - 1) / 12)
+    variance = np.maximum(square / n - (total / n) ** 2, 0.0)
+    spread = np.sqrt(variance * (n**2 - 1) / 12)
     r = np.divide(slope, spread, out=np.zeros_like(slope), where=whole & (spread > 1e-9))
-    z = np.arctanh(np.clip(r, -1 + 1e-9, 1 - 1e-9)) * np.sqrt(np.maximum(n - 3, 1.0))
-    log_p: FloatArray = special.log_ndtr(-z).max(axis=1)
+    r = np.clip(r, -1 + 1e-9, 1 - 1e-9)
+    follows = np.clip(1 - steps / np.maximum(2 * n * variance * (1 - r**2), 1e-300), 0.0, 1.0)
+    degrees = np.maximum(n * (1 - follows) / (1 + follows) - 2, _LEAST_DEGREES)
+    log_p = np.where(n * (1 - follows) < _WANDERS, 0.0, _student(-r * np.sqrt(degrees / (1 - r**2)), degrees))[:, 0]
     rising = whole.all(axis=1) & (r >= _LEAST_RISE).all(axis=1)
     return np.where(whole, r, np.nan), np.where(rising, log_p, np.where(whole.all(axis=1), 0.0, np.nan))
 

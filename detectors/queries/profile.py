@@ -29,7 +29,10 @@ FIRST_WINDOW, LONGEST_WINDOW = 128, 4096
 _FIT_ROWS = 8192
 _SWEEPS = 8
 _FAR = 1e100
+_LAST = 4
 TALLIES = ("rows", "near", "flips", "odd")
+SUMS = ("value", "square", "product with the order", "known", "last value", "squared step")
+"""What is kept of how confidence and oddness run; all but the last value are sums."""
 
 
 class ProfileFixed(NamedTuple):
@@ -93,7 +96,7 @@ class Profiles:
         self._fixed = fixed
         self.counts = np.zeros((slots, int(fixed.blocks[-1])), np.uint32)
         self.tally = np.zeros((slots, len(TALLIES)), np.int64)
-        self.trend = np.zeros((slots, 2, 4))
+        self.trend = np.zeros((slots, 2, len(SUMS)))
         self.past = np.zeros_like(self.counts)
         self.answers = np.zeros((slots, int(fixed.blocks[1])), np.uint32)
         self.looks = np.zeros(slots, np.int64)
@@ -111,14 +114,31 @@ class Profiles:
         np.add.at(self.tally, slot, told)
 
     def _follow(self, slot: IntArray, confidence: SingleArray, odd: FloatArray) -> None:
-        """Sums of value, its square, and its product with the order, and how many; oddness is squashed to +-1."""
+        """Sums of value, its square, its product with the order and so on; oddness is squashed to +-1."""
         middle, spread = self._fixed.odd_scale
         z = (np.where(np.isfinite(odd), np.clip(odd, -_FAR, _FAR), np.nan) - middle) / spread
         values = np.column_stack([np.clip(confidence, 0.0, 1.0).astype(np.float64), z / (1 + np.abs(z))])
         order = self.tally[slot, 0] + _earlier(slot)
         known = np.isfinite(values)
         u = np.where(known, values, 0.0)
-        np.add.at(self.trend, slot, np.stack([u, u * u, u * order[:, None], known], axis=2))
+        before = self._before(slot, u)
+        self.trend[slot, :, _LAST] = 0.0
+        np.add.at(
+            self.trend,
+            slot,
+            np.stack([u, u * u, u * order[:, None], known, _newest(slot, u), (u - before) ** 2], axis=2),
+        )
+
+    def _before(self, slot: IntArray, values: FloatArray) -> FloatArray:
+        """The same sender's value before each ``(n, 2)``; of a window's first row the value itself."""
+        order = np.argsort(slot, kind="stable")
+        first = np.diff(slot[order], prepend=-1) != 0
+        begun = self.tally[slot[order], 0] > 0
+        shifted = np.roll(values[order], 1, axis=0)
+        kept = np.where(begun[:, None], self.trend[slot[order], :, _LAST], values[order])
+        before = np.empty_like(values)
+        before[order] = np.where(first[:, None], kept, shifted)
+        return before
 
     def due(self, slots: IntArray) -> NDArray[np.bool_]:
         """Whose window is full, of ``slots (c,)``."""
@@ -184,6 +204,12 @@ def _earlier(slot: IntArray) -> IntArray:
     found = np.empty(len(slot), np.int64)
     found[order] = rank
     return found
+
+
+def _newest(slot: IntArray, values: FloatArray) -> FloatArray:
+    """Values of each sender's last row, 0 elsewhere."""
+    behind = _earlier(slot[::-1])[::-1]
+    return np.where((behind == 0)[:, None], values, 0.0)
 
 
 def _nearest(centres: SingleArray, rows: SingleArray) -> IntArray:

@@ -114,6 +114,21 @@ def test_inversion_needs_rising_confidence_and_rising_oddness(world: World) -> N
     assert climb(world, 1.0, 0.0) == []
 
 
+def test_wandering_is_no_ascent() -> None:
+    """A sensor's walk to and fro: correlated with the order by chance, and no more likely to be told for it."""
+    rng, found = np.random.default_rng(5), []
+    rows = np.full(500, 200)
+    for _ in range(500):
+        walk = np.cumsum(rng.normal(size=(200, 2)), axis=0)
+        order = np.arange(200.0)[:, None]
+        steps = np.diff(walk, axis=0, prepend=walk[:1])
+        sums = (walk, walk**2, walk * order, np.ones_like(walk), walk, steps**2)
+        found.append(np.stack([one.sum(axis=0) for one in sums], axis=1))
+    r, log_p = extraction.ascent(np.stack(found), rows)
+    assert (r >= 0.5).all(axis=1).mean() > 0.08
+    assert log_p.min() > -8
+
+
 def test_expected_miss_inversion_whose_confidence_does_not_climb(world: World) -> None:
     assert climb(world, 0.0, 1.0) == []
 
