@@ -87,6 +87,9 @@ class Columns(Strict):
                 if first != role and (first, role) not in _TOGETHER:
                     yield (role,), f'column "{name}" is named under {first} already; keep one of the two'
 
+        classes = raw.get("classes")
+        if isinstance(classes, (list, tuple)) and len({str(one) for one in classes}) < len(classes):
+            yield ("classes",), "a class is named twice; name each once, in the order of the probabilities"
         shape = raw.get("image_shape")
         if shape and not (
             isinstance(shape, (list, tuple)) and len(shape) == 3 and all(_positive(one) for one in shape)

@@ -12,7 +12,7 @@ from monitor.schema import Plan
 
 
 def layout_of(plan: Plan, grid: Grid) -> Layout:
-    """Places of the columns; `ConfigError` if the image's shape does not fit its vectors."""
+    """Places of the columns; `ConfigError` if the image's shape, or the number of classes, does not fit its vectors."""
     roles, p = plan.roles, len(grid.numeric_names)
     units = {name: i for i, name in enumerate(grid.names)}
     features = [units[c.name] for c in plan.columns if c.name in units and c.role in ("feature", "segment")]
@@ -23,6 +23,11 @@ def layout_of(plan: Plan, grid: Grid) -> Layout:
     places = vectors.get(roles.probabilities or "", -1), vectors.get(roles.logits or "", -1)
     names = grid.labels[prediction - p] if prediction >= 0 else ()
     length = max((grid.vectors[place][1] for place in places if place >= 0), default=0)
+    if roles.classes and length not in (0, len(roles.classes)):
+        message = (
+            f"columns.classes: {len(roles.classes)} names for vectors of {length}; name each class, in their order"
+        )
+        raise ConfigError([message])
     return Layout(
         features=np.array(features, np.int64),
         image=_image(plan, grid, vectors),

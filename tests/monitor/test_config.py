@@ -46,6 +46,11 @@ def write(folder: Path, text: str) -> Path:
     return file
 
 
+def test_a_class_is_named_once() -> None:
+    (fault,) = faults(model={"columns": {"probabilities": "p", "classes": ["a", "b", "a"]}, "pane": {"rows": 200}})
+    assert "columns.classes: a class is named twice" in fault
+
+
 def test_the_documented_sample_is_understood(tmp_path: Path) -> None:
     config = load(write(tmp_path, SAMPLE))
     model = config.models[0]

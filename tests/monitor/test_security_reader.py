@@ -142,6 +142,11 @@ def test_an_image_of_another_size_is_refused() -> None:
         fit(lambda: iter(table(100).to_batches()), roles)
 
 
+def test_classes_that_are_not_those_of_the_probabilities_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"columns.classes: 2 names for vectors of 3"):
+        fit(lambda: iter(table(100).to_batches()), Roles(probabilities="chance", classes=("ant", "bee")))
+
+
 def test_the_key_is_made_once_and_kept_from_others(tmp_path: Path) -> None:
     key = key_of(tmp_path / "state")
     file = tmp_path / "state" / "security.key"
