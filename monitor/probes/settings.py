@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ FLOATS: Final = ("FP16", "FP32", "FP64", "BF16")
 DATATYPES: Final = (
     "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", *FLOATS, "BYTES",
 )  # fmt: skip
+
+_HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,8 @@ def _place(settings: Settings) -> list[str]:
         faults.append("url: the token would be sent in clear text to another machine; use https")
     if settings.model not in settings.allowed:
         faults.append(f'model: "{settings.model}" is not in `allowed`; name the models there that may be asked')
+    if not _HEADER.fullmatch(settings.client_header):
+        faults.append("client_header: must be the name of an HTTP header")
     return faults
 
 
@@ -129,6 +134,8 @@ def _shape(settings: Settings) -> list[str]:
     unknown = sorted({tensor.datatype for tensor in settings.inputs} - set(DATATYPES))
     if unknown:
         faults.append(f"inputs: unknown datatype {', '.join(unknown)}; known: {', '.join(DATATYPES)}")
+    if any(size < 1 for tensor in settings.inputs for size in tensor.shape):
+        faults.append("inputs: a shape has a size below 1; give that of one row, without the batch")
     columns = {column for tensor in settings.inputs for column in tensor.columns}
     if settings.image and (settings.image not in columns or min(settings.image_shape) < 1):
         faults.append("image: must be a column of an input, with height, width and channels of at least 1")
@@ -147,8 +154,10 @@ def _limits(settings: Settings) -> list[str]:
         faults.append("share, alpha: must not be greater than 1")
     if settings.rows_per_day < settings.cost:
         faults.append(f"rows_per_day: one probe takes {settings.cost} rows; raise it or ask for fewer draws")
-    if min(settings.rows_per_call, settings.most_bytes) < 1 or min(settings.draws, settings.choosing) < 0:
+    if min(settings.rows_per_call, settings.most_bytes) < 1:
         faults.append("rows_per_call, most_bytes: must be at least 1")
+    if min(settings.draws, settings.choosing, settings.counting) < 0:
+        faults.append("draws, choosing, counting: must not be negative")
     if (settings.choosing > 0) != (settings.counting > 0):
         faults.append("choosing, counting: a radius needs both, or neither")
     return faults

@@ -284,6 +284,11 @@ def test_stopping_in_the_middle_of_a_probe_is_no_failure_of_the_endpoint(endpoin
         ({"share": 2}, "share"),
         ({"rows_per_day": 5}, "rows_per_day"),
         ({"choosing": 10}, "radius"),
+        ({"choosing": -1, "counting": -5}, "negative"),
+        ({"draws": -1}, "negative"),
+        ({"client_header": "X-Who\r\nX-More"}, "client_header"),
+        ({"client_header": ""}, "client_header"),
+        ({"inputs": (Tensor("x", ("age",), shape=(-1, 1)),)}, "below 1"),
         ({"timeout": 0}, "timeout"),
     ],
 )
