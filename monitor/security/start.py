@@ -12,6 +12,7 @@ from monitor import log
 from monitor.clock import Clock
 from monitor.config import Model
 from monitor.coverage import switched_off
+from monitor.errors import ConfigError
 from monitor.fitted import Fitted
 from monitor.security.asking import Asking
 from monitor.security.guard import Guard
@@ -49,6 +50,10 @@ def _asking(model: Model, fitted: Fitted, fixed: Measured, reader: Reader, key: 
     section, roles = model.security.probes, fitted.plan.roles
     if section is None:
         return None
+    known = fitted.sample.schema.names
+    if missing := sorted({column for one in section.inputs for column in one.columns} - set(known)):
+        told = f"the reference has no column {', '.join(missing)}; there are: {', '.join(known[:12])}"
+        raise ConfigError([f"models.{model.name}.security.probes.inputs: {told}"])
     from monitor.probes.prober import Prober
 
     grid = fitted.reference.grid

@@ -11,7 +11,9 @@ import pytest
 from detectors.golden import Golden, GoldenFixed
 from detectors.queries.suspicion import Suspicion
 from detectors.rows.layout import Rows
+from monitor.clock import ManualClock
 from monitor.decode import Decoder
+from monitor.errors import ConfigError
 from monitor.probes.client import ID_PREFIX
 from monitor.probes.prober import Candidate
 from monitor.probes.results import GOLDEN, RANDOM, Result
@@ -252,3 +254,12 @@ def test_closing_ends_the_prober() -> None:
     assert prober.running
     one.close()
     assert not prober.running
+
+
+def test_inputs_of_the_model_that_no_column_holds_are_refused() -> None:
+    known = {"name": "pixels", "columns": ["image"], "shape": [20, 20]}
+    probes = {"url": "http://127.0.0.1:9", "model": "glyphs"}
+    assert guard(ManualClock(), probes=probes | {"inputs": [known]}).asking is not None
+    inputs = [known, {"name": "more", "columns": ["imgae", "who"]}]
+    with pytest.raises(ConfigError, match=r"models.glyphs.security.probes.inputs: the reference has no column imgae;"):
+        guard(ManualClock(), probes=probes | {"inputs": inputs})
