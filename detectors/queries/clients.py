@@ -5,7 +5,8 @@ Statistic: an e-process for each client and kind of flag, from the client's firs
 beside it windows of rows compared with the fleet's (`detectors.queries.looks`), volume (`detectors.queries.flooding`),
 and the same for names that appeared together (`detectors.queries.cohorts`).
 Null law: anytime-valid per client, all kinds together: log E given out holds a weight of 1 / kinds. It needs one key of
-the budget for each client or cohort ever admitted (`Clients.born`). Log p holds the spending over looks and questions.
+the budget for each client or cohort ever admitted (`Clients.born`), half of it for flags and half for the rest. Log p
+holds the spending over looks and questions.
 Exact repeats (retries) are no new evidence and are not asked about.
 Nothing that a client sends moves its own bar: p0 is the reference's for ever. Its rate over its first 1,000 rows is
 told beside the evidence (``baseline_rate``, then ``rate_since``), frozen, for people and arbitration: a client that was
@@ -130,7 +131,7 @@ class Clients:
         return one.table.key[used], eprocess.log_e(one.bets, state) - np.log(max(len(one.kinds), 1))
 
     def suspicions(self, least: float) -> list[Suspicion]:
-        """Those with a log E of at least ``least``, or a log p of at most -``least``; call it once a pane.
+        """Those with a log E of at least ``least``, or a log p of at most -``least``, halves counted; once a pane.
 
         Windows that are full are judged and begun anew, and volume is counted from here on: this is the look. Each
         sort has its strongest 64: clients and cohorts by flags, by windows, by volume.

@@ -23,6 +23,8 @@ _PEERS = 500
 _DUE = 256
 """Full windows judged at a time; the others wait for the next look."""
 _NOTABLE = float(np.log(20.0))
+HALVES = float(np.log(2.0))
+"""A sender is one key of the budget, asked twice: half its level is for flags, half for windows and volume."""
 _NAN = float("nan")
 
 
@@ -60,8 +62,8 @@ class Telling:
     """Made anew for each look, with the evidence ``log_e (c, k)`` of the clients in use."""
 
     def __init__(self, senders: Senders, log_e: FloatArray, least: float) -> None:
-        """Suspect whoever has evidence of at least ``least``."""
-        self._all, self._log_e, self._least = senders, log_e, least
+        """Suspect whoever has evidence of at least ``least`` and `HALVES`."""
+        self._all, self._log_e, self._least = senders, log_e, least + HALVES
 
     def told(self) -> list[Suspicion]:
         """All suspicions of this look; windows that were full and all volumes begin anew."""

@@ -64,6 +64,14 @@ def test_expected_miss_names_prepared_long_before_the_attack_are_no_cohort(world
     assert not any(one.about == "fleet" for one in clients.suspicions(LEAST))
 
 
+def test_flags_and_windows_share_the_level_of_a_sender(world: World) -> None:
+    clients = Clients(world.fixed)
+    world.feed(clients, between(64, world.rng), np.full(64, 5, np.uint64), np.full(64, np.nan))
+    evidence = float(clients.log_e()[1].max())
+    assert not clients.suspicions(evidence - np.log(2) + 0.01)
+    assert clients.suspicions(evidence - np.log(2) - 0.01)
+
+
 def test_early_rows_are_a_fact_that_lowers_no_evidence(world: World) -> None:
     clients = Clients(world.fixed)
     for _ in range(8):
