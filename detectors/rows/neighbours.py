@@ -7,7 +7,7 @@ them, else its answers.
 Calibration: ranks among held-out reference rows (`detectors.rows.fusion`). H7 is made only if the neighbours' most
 frequent label is the model's answer on 90 % of held-out rows: elsewhere the space does not know the classes.
 Sees / blind to: H2c: inputs far from all others. H7: attacks that change the answer but not the picture; it ignores
-noise. Blind to inputs that truly lie between classes, and to changes of both picture and answer.
+noise. Blind to inputs that truly lie between classes, to changes of both picture and answer, and to foreign rows.
 Cost: 2,048 d multiplications a row, for H7 2,048 m. Memory: 2,048 (d + m) numbers.
 Source: Sun, Ming, Zhu and Li 2022 (H2c); Papernot and McDaniel 2018, in one space (H7); failures.md 3.1, 3.2.
 """
@@ -26,21 +26,28 @@ K = 10
 MOST_ROWS = 2048
 GATE = 0.9
 """Share of held-out rows on which the neighbours' most frequent label must be the answer."""
+_NEAR = 0.95
+"""Share of reference rows that are near enough to others to be asked about them."""
+_ROUNDING = 1e-5
 _TILE = 64
 _GROUPS = 64
 
 
 class NeighboursFixed(NamedTuple):
-    """Reference rows ``(r, d)``, half their squared lengths ``(r,)``, and their classes ``(r,)``; r = 0 for none."""
+    """Reference rows ``(r, d)``, half their squared lengths ``(r,)``, and their classes ``(r,)``; r = 0 for none.
+
+    ``reach ()`` is the distance to the tenth nearest that is still near.
+    """
 
     rows: SingleArray
     half: SingleArray
     classes: CodeArray
+    reach: FloatArray
 
 
 def none() -> NeighboursFixed:
     """Nobody to compare with."""
-    return NeighboursFixed(np.zeros((0, 0), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
+    return NeighboursFixed(np.zeros((0, 0), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros(()))
 
 
 def fit(rows: SingleArray, classes: CodeArray, rng: np.random.Generator) -> NeighboursFixed:
@@ -51,7 +58,8 @@ def fit(rows: SingleArray, classes: CodeArray, rng: np.random.Generator) -> Neig
         return none()
     kept = np.ascontiguousarray(rows[mine])
     half = (np.square(kept, dtype=np.float64).sum(axis=1) / 2).astype(np.float32)
-    return NeighboursFixed(kept, half, classes[mine])
+    fixed = NeighboursFixed(kept, half, classes[mine], np.zeros(()))
+    return fixed._replace(reach=np.asarray(np.quantile(distance(fixed, kept), _NEAR)))
 
 
 def unit(rows: SingleArray) -> SingleArray:
@@ -76,14 +84,23 @@ def distance(fixed: NeighboursFixed, rows: SingleArray) -> FloatArray:
 
 
 def disagreement(fixed: NeighboursFixed, rows: SingleArray, predicted: CodeArray) -> FloatArray:
-    """Share ``(n,)`` of the ten nearest reference rows of another class; NaN where a row or its class is unknown."""
+    """Share ``(n,)`` of the ten nearest reference rows of another class.
+
+    NaN where a row or its class is unknown, or the row is far from them.
+    """
     out = np.full(len(rows), np.nan)
     if not len(fixed.rows) or rows.shape[1] != fixed.rows.shape[1]:
         return out
+    square = np.square(rows, dtype=np.float64).sum(axis=1)
     for start in range(0, len(rows), _TILE):
-        near = _nearest(fixed, rows[start : start + _TILE])
-        other = fixed.classes != predicted[start : start + len(near), None]
-        out[start : start + len(near)] = (near & other).sum(axis=1) / np.maximum(near.sum(axis=1), 1)
+        some = slice(start, start + _TILE)
+        close = _closeness(fixed, rows[some])
+        tenth = _tenth(close)
+        near, other = close >= tenth[:, None], fixed.classes != predicted[some, None]
+        share = (near & other).sum(axis=1) / np.maximum(near.sum(axis=1), 1)
+        with np.errstate(invalid="ignore"):
+            close_by = square[some] - 2 * tenth <= fixed.reach**2 + _ROUNDING * square[some]
+            out[some] = np.where(close_by, share, np.nan)
     out[(predicted < 0) | ~np.isfinite(rows).all(axis=1)] = np.nan
     return out
 

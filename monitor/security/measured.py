@@ -202,6 +202,9 @@ def flags_of(fixed: Single, rows: Rows, queries: Queries, hit: NDArray[np.bool_]
         "output_integrity": (answers, every if answered(fixed.layout, rows) else ~every),
         **{name: (odd[_RATES[name]][:, i], every) for i, name in enumerate(names)},
     }
+    if (kind := "neighbour_disagreement") in found:  # of rows that are far from all trusted ones, they say nothing
+        known = np.isfinite(scored.scores[:, scored.names.index(kind)])
+        found[kind] = (found[kind][0] & known, known)
     flags, asked = (np.stack([pair[i] for pair in found.values()], axis=1) for i in range(2))
     anew = np.isin(tuple(found), _OF_REPEATS) | ~hit[:, None]
     return Flags(tuple(found), flags, asked & anew, scored.t2)

@@ -302,7 +302,11 @@ def test_neighbours_are_the_true_ones(r: int) -> None:
     np.testing.assert_allclose(neighbours.distance(known, asked), np.sort(apart, axis=1)[:, 9], rtol=1e-3)
     nearest = known.classes[np.argsort(apart, axis=1)[:, :10]]
     predicted = np.zeros(70, np.int32)
-    np.testing.assert_allclose(neighbours.disagreement(known, asked, predicted), (nearest != 0).mean(axis=1))
+    far = np.sort(apart, axis=1)[:, 9] > known.reach
+    wanted = np.where(far, np.nan, (nearest != 0).mean(axis=1))
+    np.testing.assert_allclose(neighbours.disagreement(known, asked, predicted), wanted)
+    foreign = neighbours.disagreement(known, asked + np.float32(20), predicted)
+    assert np.isnan(foreign).all()
     votes = np.stack([(nearest == c).sum(axis=1) for c in range(3)], axis=1)
     assert (neighbours.voted(known, asked) == votes.argmax(axis=1)).all()
 
