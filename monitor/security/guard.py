@@ -31,7 +31,7 @@ from monitor import log
 from monitor.config import Model
 from monitor.decode import Decoded
 from monitor.security.asking import Asking
-from monitor.security.cases import MOST_TOLD, STREAM, Case, Cases, Facts, Key, Now
+from monitor.security.cases import MOST_CASES, MOST_TOLD, STREAM, Case, Cases, Facts, Key, Now
 from monitor.security.measured import Measured, answered, columns_of, flags_of, place_of, queries_of
 from monitor.security.pace import Pace
 from monitor.security.parts import Parts, none, some
@@ -279,7 +279,11 @@ class Guard:
         """What PRADA says of those whom something else speaks against: alone it is no evidence."""
         if self.parts.prada is None:
             return []
-        self._beside |= {one.who: one for one in self.parts.prada.suspicions()}
+        for one in self.parts.prada.suspicions():
+            self._beside.pop(one.who, None)
+            self._beside[one.who] = one
+        for who in list(self._beside)[:-MOST_CASES]:  # told longest ago
+            del self._beside[who]
         suspects = {one.who for one in told if one.about == "client"}
         return [one for who, one in self._beside.items() if who in suspects]
 

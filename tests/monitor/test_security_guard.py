@@ -320,6 +320,17 @@ def test_open_findings_make_way_for_others_when_they_end() -> None:
     assert len(one.judge([late], WATCHING, {}, now(11))) == 1
 
 
+def test_senders_that_prada_once_told_of_are_not_remembered_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = guard(prada=True)
+    assert one.parts.prada is not None
+    names = iter(range(1, 10_000))
+    monkeypatch.setattr(one.parts.prada, "suspicions", lambda: [suspicion(next(names)) for _ in range(700)])
+    for _ in range(4):
+        found = one._of_prada([suspicion(2_800), suspicion(2_000), suspicion(1)])
+    assert [each.who for each in found] == [2_000, 2_800]
+    assert len(one._beside) == cases.MOST_CASES
+
+
 def test_a_cluster_that_is_mostly_one_senders_is_the_senders_case() -> None:
     one = empty()
     of_cluster = suspicion(3, about="cluster", clients=((42, 300), (43, 100)))
