@@ -22,6 +22,8 @@ KEY_FILE = "security.key"
 KEY_BYTES = 32
 _REMEMBERED = 65_536
 """Names whose hash is remembered."""
+_LONGEST = 256
+"""A longer name is hashed each time and not remembered: strangers choose names, and memory is bounded."""
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
@@ -73,7 +75,8 @@ class Pseudonyms:
         else:
             made = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8, key=self._key).digest()
             known = int.from_bytes(made, "little") or 1
-            self._known[name] = known
+            if len(name) <= _LONGEST:
+                self._known[name] = known
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         return known

@@ -157,6 +157,14 @@ def test_the_key_is_made_once_and_kept_from_others(tmp_path: Path) -> None:
         key_of(tmp_path / "state")
 
 
+def test_names_of_any_length_are_told_apart_and_long_ones_not_remembered() -> None:
+    one, long = Pseudonyms(KEY), "x" * 60_000
+    digests = [one.of_name(name) for name in ("ann", long, long + "y")]
+    assert len(set(digests)) == 3
+    assert one.of_name(long) == digests[1]
+    assert one.names(digests) == {digests[0]: "ann"}
+
+
 def test_versions_are_numbered_and_capped(fitted: Fitted) -> None:
     grid = fitted.reference.grid
     reader = Reader(fitted, Pseudonyms(KEY))
