@@ -162,10 +162,9 @@ _INTENT = Cause(
             "stealing", "A sender copies the model", mode="model_stealing", least=ALL,
             parts=(
                 Check("extraction"),
-                Cause("manner", "Its queries are chosen to learn from",
-                      (Check("coverage_growth"), Check("low_margin"), Check("prada"), Check("near_duplicates"))),
+                Cause("manner", "Its queries are chosen to learn from", (Check("coverage_growth"), Check("prada"))),
             ),
-            beside=(Check("flooding"), Check("client_shift")),
+            beside=(Check("flooding"), Check("client_shift"), Check("low_margin"), Check("near_duplicates")),
         ),
         Cause(
             "reprogramming", "A sender uses the model for another task", mode="reprogramming", least=ALL,

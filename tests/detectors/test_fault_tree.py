@@ -81,6 +81,7 @@ def states(verdict: Verdict) -> dict[str, str]:
         ({"membership_probing": True}, ATTACK, "membership"),
         ({"extraction": True, "coverage_growth": True}, ATTACK, "stealing"),
         ({"extraction": True, "coverage_growth": False}, SHIFT, "newcomer"),
+        ({"extraction": True, "low_margin": True, "near_duplicates": True}, SHIFT, "newcomer"),
         ({"client_shift": True}, SHIFT, "newcomer"),
         ({"client_shift": True, "reprogramming_like": 1.0}, ATTACK, "reprogramming"),
         ({"client_shift": True, "reprogramming_like": 0.0}, SHIFT, "newcomer"),
