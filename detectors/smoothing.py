@@ -9,7 +9,7 @@ within sigma Phi^-1(p_A) (L2, in units of the columns' scales where sigma is one
 Sees / blind to: inputs at a boundary (AUROC .78-.86 over six attacks, TPR .29-.50 at 5 % FPR for the six small moves);
 blind to attacks made robust to these very moves, and to everything about the model as it is served: see `CERTIFIES`.
 Cost: 6 to 8 answers an input for the moves; a radius of .5, 1, 1.5, 2, 2.5 sigma takes 19, 40, 100, 301, 1,109 draws.
-Source: Cohen, Rosenfeld and Kolter 2019 (algorithms 1 and 2); Xu, Evans and Qi 2018 (squeezing); failures.md section 5.
+Source: Cohen, Rosenfeld and Kolter 2019 (algorithm 2); Xu, Evans and Qi 2018 (squeezing); failures.md section 5.
 """
 
 from __future__ import annotations
@@ -91,21 +91,6 @@ def certify(choosing: IntArray, counting: IntArray, sigma: float, alpha: float =
     low = float(binomial.lower(hits, draws, alpha))
     sure = low > 0.5
     return Certificate(top, hits, draws, low, sigma * float(special.ndtri(low)) if sure else 0.0, not sure)
-
-
-def answer(counts: IntArray, alpha: float = 0.001) -> int:
-    """The smoothed model's class, -1 if it abstains: both-sided test of the first against the second (algorithm 1)."""
-    if len(counts) < 2:
-        return 0 if counts.sum() else -1
-    second, first = np.argsort(counts, kind="stable")[-2:]
-    both = int(counts[first] + counts[second])
-    p = min(2.0 * float(np.exp(binomial.log_tail(int(counts[first]), both, 0.5))), 1.0)
-    return int(first) if p <= alpha else -1
-
-
-def draws_for(radius: float, alpha: float = 0.001) -> int:
-    """Draws that certify a ``radius`` in sigmas if all of them agree."""
-    return math.ceil(math.log(alpha) / math.log(float(special.ndtr(radius))))
 
 
 def _turned(images: SingleArray, angle: float) -> SingleArray:

@@ -40,16 +40,12 @@ _LONGEST_NAP = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A row that may be probed: its ``values`` by column, number in the stream, sender's hash, and why.
-
-    ``replay`` is false where the log says that the row must not be sent again: it never is.
-    """
+    """A row that may be probed: its ``values`` by column, number in the stream, sender's hash, and why."""
 
     values: Mapping[str, Any]
     number: int
     client: int = 0
     why: str = RANDOM
-    replay: bool = True
 
 
 class Counts(NamedTuple):
@@ -97,7 +93,7 @@ class Prober:
             for one in candidates:
                 queue = self._queues["suspect" if one.why not in self._queues else one.why]
                 self._counter["offered"] += 1
-                if one.replay and len(queue) < WAITING:
+                if len(queue) < WAITING:
                     queue.append(one)
                 else:
                     self._counter["left_out"] += 1

@@ -124,13 +124,6 @@ def test_a_row_that_cannot_be_sent_is_not(endpoint: Endpoint, value: Any) -> Non
     assert (prober.counts().unfit, endpoint.bodies) == (1, [])
 
 
-def test_a_row_that_must_not_be_sent_again_never_is(endpoint: Endpoint) -> None:
-    prober = prober_for(endpoint)
-    prober.offer([Candidate(ROW, 1, replay=False)], 10_000)
-    prober.step()
-    assert (prober.counts().left_out, endpoint.paths) == (1, [])
-
-
 # How much it asks.
 
 
