@@ -34,6 +34,8 @@ RATE: Final = radius.RATE
 
 
 _ROWS_A_CLUSTER: Final = 8
+_SAME_SCENE: Final = 0.5
+"""Rows nearer than this, in units of how far trusted rows are, show one thing: a noisy camera's frames are no hits."""
 _FEWEST: Final = 64
 
 
@@ -201,6 +203,14 @@ class Ring:
             member = new.member(k, new.first + k, placed[k], (int(where.predicted[j]), float(hits.distance[i])))
             seed = where.member(j, new.first + k - 1, beside[k], (-1, math.nan))
             self.clusters.join(int(where.cluster[j]), seed, member, oldest=member.place - self.capacity)
+
+    def apart(self, queries: Queries, hits: Hits) -> NDArray[np.bool_]:
+        """Whether each of some queries shows something new, and not what an earlier one shows; ``hits`` are theirs."""
+        if not len(self.fixed.place.anchors):
+            return np.asarray(~hits.exact & ~hits.hit)
+        unit = self.fixed.place.unit(self.fixed.place.put(queries.near))
+        with np.errstate(invalid="ignore"):
+            return np.asarray(~(hits.distance < _SAME_SCENE * unit) & ~hits.exact & ~hits.hit)
 
     def suspicions(self, least: float) -> list[Suspicion]:
         """Clusters, and the fleet, whose evidence is a log E of at least ``least`` for near-duplicates."""

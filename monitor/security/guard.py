@@ -32,7 +32,7 @@ from monitor.config import Model
 from monitor.decode import Decoded
 from monitor.security.asking import Asking
 from monitor.security.cases import MOST_CASES, MOST_TOLD, STREAM, Case, Cases, Facts, Key, Now
-from monitor.security.measured import Measured, answered, columns_of, flags_of, place_of, queries_of
+from monitor.security.measured import Flags, Measured, answered, columns_of, flags_of, place_of, queries_of
 from monitor.security.pace import Pace
 from monitor.security.parts import Parts, none, some
 from monitor.security.reader import MOST_VERSIONS, Reader
@@ -178,7 +178,9 @@ class Guard:
         wrong = self._tried("output_integrity", lambda: self._wrong(rows), np.zeros(n, bool))
         self._tried("near_duplicates", lambda: self._compared(rows, queries, hits), None)
         found = self._tried(
-            "row_scores", lambda: flags_of(self.fixed.held.single, rows, queries, hits.hit, wrong), None
+            "row_scores",
+            lambda: self._anew(flags_of(self.fixed.held.single, rows, queries, hits.hit, wrong), queries, hits),
+            None,
         )
         if found is None:
             return
@@ -190,6 +192,17 @@ class Guard:
         self._tried("version_change", lambda: self._versions(rows, queries), None)
         for kind, number in zip(found.kinds, (found.flags & found.asked).sum(axis=0).tolist(), strict=True):
             self.tally.flags[kind] = self.tally.flags.get(kind, 0) + number
+
+    def _anew(self, found: Flags, queries: Queries, hits: Hits) -> Flags:
+        """The flags, but one scene's answers against its neighbours are one piece of evidence, however noisy."""
+        kind, ring = "neighbour_disagreement", self.parts.ring
+        if ring is None or kind not in found.kinds:
+            return found
+        asked, place = found.asked.copy(), found.kinds.index(kind)
+        told = np.flatnonzero(asked[:, place] & found.flags[:, place])
+        of_told = Queries._make(part[told] for part in queries), Hits._make(part[told] for part in hits)
+        asked[told, place] = ring.apart(*of_told)
+        return found._replace(asked=asked)
 
     def _compared(self, rows: Rows, queries: Queries, hits: Hits) -> None:
         """Near-duplicates beside what they resemble, and fingerprints."""

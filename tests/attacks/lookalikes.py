@@ -74,13 +74,56 @@ def ambiguous_video(task: Task, draw: Fresh, rng: np.random.Generator, part: int
         yield trace_of(rows, task.answer(rows), int(client[0]), clock.times(part, even=True), "ambiguous video")
 
 
-def _filmed(task: Task, scene: SingleArray, frames: int, sway: float, rng: np.random.Generator) -> SingleArray:
+def noisy_video(task: Task, draw: Fresh, rng: np.random.Generator, part: int) -> Iterator[Trace]:
+    """As `ambiguous_video`, and every other scene as it comes, from a camera with ten times the reference's noise."""
+    client, clock = names(1, rng), _Clock(rng, 0.04)
+    while True:
+        for number in (1000, 1):
+            some = _scenes(task, draw, number, rng)
+            rows = _filmed(task, some[np.argmin(margin(task.answer(some)))], part, 0.1, rng, grain=10 * GRAIN)
+            yield trace_of(rows, task.answer(rows), int(client[0]), clock.times(part, even=True), "noisy video")
+
+
+def faulty(task: Task, draw: Fresh, rng: np.random.Generator, part: int) -> Iterator[Trace]:
+    """Among 30 senders one whose camera is mirrored, one inverted, one dim, one half covered; or whose scale is off."""
+    clients, clock = names(30, rng), _Clock(rng, 1.0)
+    while True:
+        rows, who = draw(part, rng).copy(), rng.integers(0, 30, part)
+        for broken, fault in enumerate(_FAULTS if task.image[0] else _OFF_SCALE):
+            mine = who == broken
+            shape = (-1, *task.image) if task.image[0] else (-1, task.free)
+            rows[mine, : task.free] = fault(rows[mine, : task.free].reshape(shape)).reshape(-1, task.free)
+        rows = task.natural(rows)
+        yield trace_of(rows, task.answer(rows), clients[who], clock.times(part), "faulty")
+
+
+def _covered(pictures: SingleArray) -> SingleArray:
+    height, width = pictures.shape[1:]
+    corner = (np.arange(height)[:, None] < height // 2) & (np.arange(width) < width // 2)
+    return np.where(corner, np.float32(0), pictures)
+
+
+_FAULTS: tuple[Callable[[SingleArray], SingleArray], ...] = (
+    lambda pictures: pictures[:, :, ::-1],
+    lambda pictures: 1 - pictures,
+    lambda pictures: pictures * np.float32(0.5),
+    _covered,
+)
+_OFF_SCALE: tuple[Callable[[SingleArray], SingleArray], ...] = (
+    lambda values: values + np.float32(0.15),
+    lambda values: values * np.float32(0.5),
+)
+
+
+def _filmed(
+    task: Task, scene: SingleArray, frames: int, sway: float, rng: np.random.Generator, grain: float = GRAIN
+) -> SingleArray:
     """Frames of one scene that sways to and fro by so many pixels, with the camera's noise."""
     image = scene.reshape(task.image)
     way = sway * np.sin(np.arange(frames) / 15 + rng.uniform(0, 6))[:, None, None]
     left, right = np.roll(image, -1, axis=1), np.roll(image, 1, axis=1)
     moved = image + np.maximum(way, 0) * (right - image) + np.maximum(-way, 0) * (left - image)
-    return _grainy(task, moved.reshape(frames, -1).astype(np.float32), GRAIN, rng)
+    return _grainy(task, moved.reshape(frames, -1).astype(np.float32), grain, rng)
 
 
 def _grainy(task: Task, rows: SingleArray, sigma: float, rng: np.random.Generator) -> SingleArray:
@@ -182,6 +225,8 @@ IMAGES: dict[str, LookAlike] = {
     "A/B replay": replays,
     "load test": load_test,
     "surveillance": surveillance,
+    "noisy video": noisy_video,
+    "faulty senders": faulty,
 }
 """What can be sent to a model of images."""
 TABLES: dict[str, LookAlike] = {
@@ -191,5 +236,6 @@ TABLES: dict[str, LookAlike] = {
     "A/B replay": replays,
     "load test": load_test,
     "sensor": sensor,
+    "faulty senders": faulty,
 }
 """What can be sent to a model of a table."""

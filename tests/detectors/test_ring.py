@@ -149,6 +149,22 @@ def test_one_radius_for_all_places_would_be_that_of_the_densest() -> None:
     assert np.median(float(known.radius.radius) * sparse) > 3 * np.quantile(plain, RATE)
 
 
+def test_frames_of_a_noisy_camera_are_no_hits_and_yet_show_one_thing() -> None:
+    rng = np.random.default_rng(7)
+    known = fixed()
+    ring, reach = Ring(known, 1000), float(known.radius.radius)
+    honest = queries(uneven(400, rng))
+    assert ring.apart(honest, ring.add(honest)).mean() > 0.8
+    scene = uneven(400, rng)[-1:]
+    unit = float(known.place.unit(known.place.put(scene.astype(np.float32)))[0])
+    noise = rng.standard_normal((30, scene.shape[1]))
+    noise *= 1.2 * reach * unit / np.linalg.norm(noise, axis=1, keepdims=True)
+    frames = queries(scene + noise, np.arange(10_000, 10_030, dtype=np.uint64))
+    hits = ring.add(frames)
+    assert hits.hit.mean() < 0.6
+    assert ring.apart(frames, hits).sum() < 0.5 * (~hits.hit).sum()
+
+
 def test_too_few_rows_give_no_hits_and_a_reason() -> None:
     known = fixed(20_000, 150)
     assert known.radius.reason == Reason.FEW_ROWS
