@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from detectors.compare import Comparison
+from detectors.heuristics import HEURISTICS
 from detectors.types import Evidence, FloatArray, Questions
 from detectors.univariate.mix import MixChange
 from monitor.naming import Facts, named
@@ -193,6 +194,8 @@ class Finding:
         """What a tired person reads first."""
         first = self.units[0]
         what = "change of the traffic's mix" if self.subject == "mix" else self.failure_mode.replace("_", " ")
+        if self.subject == "sender" and self.triage == "unknown" and first.detector in HEURISTICS:
+            what = HEURISTICS[first.detector].claim  # nobody knows what it is: say what was seen
         beside = len(self.units) - 1
         more = f" and {beside} more columns" if beside and self.subject != "sender" else ""
         size = f"{first.effect_name} {first.effect:.3g}"

@@ -134,7 +134,7 @@ class ModelStreams:
         block = decoded.block
         told = None
         if self.guard is not None:
-            told = self.guard.feed(decoded, version, arrival, self.panes, self._length * self._shares)
+            told = self.guard.feed(decoded, version, arrival, self.panes, self._length)
         reports: list[Report] = []
         late = implausible = 0
         for name, rows in self._versions(decoded, version):

@@ -36,6 +36,8 @@ from detectors.types import FloatArray, IntArray
 
 MOST_TOLD: Final = 64
 """Suspicious clusters told at a time."""
+_AT_ONCE: Final = 16
+"""Where there is no room, a part like this of the clusters goes at once: ranking them all for each new one is slow."""
 _ALLOWED: Final = 3.0
 _TELLING: Final = math.log(1e-4)
 FLEET: Final = -1
@@ -126,8 +128,9 @@ class Clusters:
 
     def _new(self, number: int, seed: Member, oldest: int) -> Cluster:
         if len(self._known) >= self.most:
-            dropped = min(self._known.values(), key=lambda one: (one.place >= oldest, one.rows, one.last))
-            del self._known[dropped.number]
+            ranked = sorted(self._known.values(), key=lambda one: (one.place >= oldest, one.rows, one.last))
+            for dropped in ranked[: max(self.most // _AT_ONCE, 1)]:
+                del self._known[dropped.number]
         cluster = Cluster(number, self._width, seed.predicted)
         cluster.growth, cluster.flipping = self._growth.start(), self._flip.start()
         cluster.doubting = self._margin.start()

@@ -24,13 +24,13 @@ class Fleet:
 
     def __init__(self, kinds: Sequence[str], flagged: FloatArray, asked: FloatArray, smallest: FloatArray) -> None:
         """``kinds`` flagged so many of the reference rows ``asked`` about; ``smallest`` rises matter, ``(k,)`` each."""
-        self._kinds = list(kinds)
+        self.kinds = tuple(kinds)
         self._reference = flagged / np.maximum(asked, 1)
         p0 = np.maximum(eprocess.allowed_rate(flagged, asked), self._reference + smallest)
         self._p0 = np.minimum(p0, 1.0)
         self._bets = eprocess.bets_at(self._p0)
         self._evidence = eprocess.start(1, self._bets)
-        self._flagged, self._asked = np.zeros((2, len(self._kinds)), np.int64)
+        self._flagged, self._asked = np.zeros((2, len(self.kinds)), np.int64)
         self._seen = 0
 
     def add(self, flags: NDArray[np.bool_], asked: NDArray[np.bool_]) -> None:
@@ -44,7 +44,7 @@ class Fleet:
 
     def suspicions(self, least: float) -> list[Suspicion]:
         """Kinds with a log E of at least ``least``."""
-        log_e = eprocess.log_e(self._bets, self._evidence)[0] - np.log(max(len(self._kinds), 1))
+        log_e = eprocess.log_e(self._bets, self._evidence)[0] - np.log(max(len(self.kinds), 1))
         return [self._told(int(kind), float(log_e[kind])) for kind in np.flatnonzero(log_e >= least)]
 
     def _told(self, kind: int, log_e: float) -> Suspicion:
@@ -52,7 +52,7 @@ class Fleet:
         facts = {"reference_rate": float(self._reference[kind]), "allowed_rate": float(self._p0[kind])}
         facts["rate"] = float(self._flagged[kind]) / max(asked, 1)
         return Suspicion(
-            heuristic=self._kinds[kind],
+            heuristic=self.kinds[kind],
             about="fleet",
             who=0,
             log_e=log_e,

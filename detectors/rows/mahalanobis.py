@@ -7,7 +7,7 @@ every way at once counts less). Covariances get a ridge of a thousandth of their
 Calibration: ranks among held-out reference rows (`detectors.rows.fusion`).
 Sees / blind to: inputs unlike any class, broken correlations of the embedding; blind to attacks that end well inside
 another class, as strong ones do.
-Cost: two d x d and one d x C product a row. Memory: 2 d^2 + C d numbers.
+Cost: two d x d and one d x C product a row, d at most 512. Memory: 2 d^2 + C d numbers.
 Source: Lee, Lee, Lee and Shin 2018 (equation 2, last layer only); Ren, Fort, Liu et al. 2021 (relative); H2a, H2b.
 """
 
@@ -18,13 +18,15 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from detectors.rows.spaces import Axes, projected
+from detectors.rows.spaces import Axes, axes_of, projected
 from detectors.types import CodeArray, FloatArray, SingleArray
 
 NAMES = ("mahalanobis", "mahalanobis_predicted", "relative_mahalanobis")
 RIDGE = 1e-3
 FAR = 1e4
 """Rows are clipped to this many spreads of the reference, so that no square overflows."""
+MOST_AXES = 512
+"""Principal axes of a longer embedding that are looked at."""
 _LEAST = 2
 """Rows of a class with a mean of its own, at least."""
 
@@ -32,17 +34,19 @@ _LEAST = 2
 class MahalanobisFixed(NamedTuple):
     """Whitening maps of the classes' common covariance and of the whole, and the whitened class means ``(C, d)``.
 
-    ``scale ()`` is the spread of a dimension, 0 without an embedding. Means of classes never seen are NaN.
+    ``scale ()`` is the spread of a dimension, 0 without an embedding. Means of classes never seen are NaN. Long
+    embeddings are first put on their ``strong`` axes (empty: they are not).
     """
 
     centre: SingleArray
     scale: SingleArray
+    strong: Axes
     within: Axes
     whole: Axes
     means: SingleArray
 
 
-def fit(rows: SingleArray, classes: CodeArray) -> MahalanobisFixed:
+def fit(rows: SingleArray, classes: CodeArray, rng: np.random.Generator) -> MahalanobisFixed:
     """Measure on rows ``(n, d)`` of classes ``(n,)``, -1 for unknown; rows that are not finite are left out."""
     finite = np.isfinite(rows).all(axis=1)
     rows, classes = rows[finite], classes[finite]
@@ -50,15 +54,19 @@ def fit(rows: SingleArray, classes: CodeArray) -> MahalanobisFixed:
     scale = float(np.abs(rows - centre).mean(dtype=np.float64)) if rows.size else 0.0
     if not 0 < scale < np.inf:
         none = Axes(np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
-        return MahalanobisFixed(centre, np.array(0, np.float32), none, none, np.zeros((0, 0), np.float32))
+        return MahalanobisFixed(centre, np.array(0, np.float32), none, none, none, np.zeros((0, 0), np.float32))
     z = scaled(rows, centre, scale)
+    strong = Axes(np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
+    if z.shape[1] > MOST_AXES:
+        strong = axes_of(z, MOST_AXES, rng)
+        z = projected(strong, z)
     means = _means(z, classes)
     known = (classes >= 0) & (classes < len(means))
     inner = z[known] - means[classes[known]] if len(means) else z
     inner = inner[np.isfinite(inner).all(axis=1)]
     within = _whitening(inner if len(inner) else z)
     return MahalanobisFixed(
-        centre, np.array(scale, np.float32), within, _whitening(z), (means @ within.axes).astype(np.float32)
+        centre, np.array(scale, np.float32), strong, within, _whitening(z), (means @ within.axes).astype(np.float32)
     )
 
 
@@ -68,6 +76,7 @@ def measures(fixed: MahalanobisFixed, rows: SingleArray, predicted: CodeArray) -
     if fixed.scale == 0 or rows.shape[1] != len(fixed.centre):
         return out
     z = scaled(rows, fixed.centre, float(fixed.scale))
+    z = projected(fixed.strong, z) if len(fixed.strong.axes) else z
     whole = np.square(projected(fixed.whole, z), dtype=np.float64).sum(axis=1)
     if not len(fixed.means):
         out[:, 0] = whole

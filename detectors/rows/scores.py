@@ -171,7 +171,7 @@ def _fitted(known: spaces.Spaces, block: Block, labels: CodeArray | None, rng: n
     nothing = np.zeros((0, 0))
     return RowsFixed(
         known,
-        mahalanobis.fit(z, classes),
+        mahalanobis.fit(z, classes, rng),
         neighbours.fit(neighbours.unit(z), classes, rng),
         strong,
         neighbours.fit(near, classes, rng),

@@ -21,6 +21,8 @@ from detectors.queries.suspicion import Suspicion
 from monitor.naming import mode_of
 from monitor.report import Culprit, Finding, Recovered
 
+Key = tuple[str, int]
+"""What a case is about, and which."""
 MOST_OPEN = 20
 """Open cases with a page, and with no more than a ticket."""
 MOST_CASES = 1_000
@@ -30,12 +32,12 @@ MOST_TOLD = 5
 STREAM = "senders"
 PAGED = ("search", "inversion")
 """Causes that wake somebody: near-duplicates that look for something. Others can be an unusual customer."""
+_FLEET: Key = ("fleet", 0)
 _OF_CLASSES = ("spectral_signature", "activation_clustering")
 _EVERYBODY = ("odd_everywhere", "corruption", "concept")
 _GROWN = 1.25
 """A case is judged again once its rows have grown so much, or another heuristic has joined."""
 
-Key = tuple[str, int]
 Facts = Mapping[str, bool | float | None]
 
 
@@ -93,6 +95,7 @@ class Cases:
         for one in told:
             groups.setdefault(_subject(one), []).append(one)
         found: list[tuple[Finding, Sequence[Suspicion]]] = []
+        everybody = _everybody(groups)
         for key, group in groups.items():
             case = self._case(key)
             if case is None or not self._news(case, group, now.pane):
@@ -103,7 +106,8 @@ class Cases:
                 case.triage, case.cause = verdict.triage, verdict.cause
                 self._count(group, verdict)
             few = bool(facts.get("concentrated"))
-            elsewhere = few if key[0] == "fleet" else verdict.cause in _EVERYBODY  # a sender's case says it, or theirs
+            theirs = verdict.cause in _EVERYBODY or (key in everybody and not few)
+            elsewhere = few if key[0] == "fleet" else theirs  # a sender's case says it, or that of all
             if elsewhere or not _tells(verdict):
                 continue
             finding = self._finding(group, verdict, now)
@@ -241,6 +245,13 @@ def _subject(one: Suspicion) -> Key:
         if who and 2 * rows >= one.rows:
             return "client", who
     return one.about, one.who
+
+
+def _everybody(groups: Mapping[Key, Sequence[Suspicion]]) -> set[Key]:
+    """Senders, two or more, of whom nothing is said that is not said of all together in the same look."""
+    of_all = {one.heuristic for one in groups.get(_FLEET, ())}
+    theirs = {key for key, group in groups.items() if key[0] == "client" and {one.heuristic for one in group} <= of_all}
+    return theirs if len(theirs) > 1 else set()
 
 
 def _tells(verdict: Verdict) -> bool:

@@ -19,11 +19,8 @@ from numpy.typing import NDArray
 
 from detectors.decide import causes
 from detectors.decide.concentration import Verdict, concentration
-from detectors.heuristics import ALARMS, HEURISTICS, LABEL, QUERY, SUPPORTS
-from detectors.queries import fingerprints, membership
-from detectors.queries.ring import refusal
 from detectors.queries.suspicion import Hits, Queries, Suspicion
-from detectors.rows import scores, spaces
+from detectors.rows import spaces
 from detectors.rows.layout import Rows
 from detectors.versions import Batch, cells_of
 from monitor import arrays as npz
@@ -37,6 +34,7 @@ from monitor.security.pace import Pace
 from monitor.security.parts import Parts, none, some
 from monitor.security.reader import MOST_VERSIONS, Reader
 from monitor.security.shown import Shown
+from monitor.security.watching import watching
 from monitor.told import Told
 
 SHARE = 0.1
@@ -50,6 +48,8 @@ LEAST_ROWS = 64
 CONCENTRATION_ROWS = 20_000
 """Newest rows among which one sender is told from all."""
 _NEWS = ("findings", "recovered")
+_MOVING = (-math.inf, 0)
+"""Evidence that answers do not depend on inputs, and the length of the run: none."""
 _T = TypeVar("_T")
 
 
@@ -85,34 +85,18 @@ class Guard:
         self.asking = asking
         self.model, self.fixed, self.reader, self.tally = model, fixed, reader, Tally()
         self.kinds = tuple(str(kind) for kind in fixed.held.clients.kinds)
-        self.watching = self._watching(silent)
+        self.watching = watching(model, fixed, silent, asked=asking is not None)
         self._names, self._timer = names, timer
         self._pace = Pace(model.security.rows_per_second if paced else math.inf)
         self._failures: dict[str, str] = {}
         self._replaced: list[Suspicion] = []
         self._beside: dict[int, Suspicion] = {}
+        self._stuck = _MOVING
         hidden = {"client": model.columns.client, "source": model.columns.source}
         self._shown = Shown(hidden if model.security.client_names == "hashed" else {})
         self.parts = Parts(model, fixed)
         self.cases = Cases(model.name, *names, hold=model.hold)
         self._number = self._looked = self._panes = 0
-
-    def _watching(self, silent: frozenset[str]) -> frozenset[str]:
-        """Heuristics that look at this log: built, with the columns that they need, on a reference that allows them."""
-        rows = {*scores.HEURISTICS, "integrity", "output_integrity", "low_margin", membership.KIND} - set(self.kinds)
-        gone = {
-            *silent,
-            *rows,
-            *(name for name, one in HEURISTICS.items() if one.does not in (ALARMS, SUPPORTS)),
-            *(() if self.fixed.feedback else (name for name, one in HEURISTICS.items() if one.about == LABEL)),
-        }
-        gone |= set() if self.asking else {"active_probes"}
-        gone |= set() if self.model.security.prada else {"prada"}
-        marked = self.fixed.fingerprints
-        gone |= {"fingerprints"} if marked is None or fingerprints.refusal(marked) else set()
-        if self.model.security.queries < 2 or refusal(self.fixed.held.near):
-            gone |= {name for name, one in HEURISTICS.items() if one.about == QUERY}
-        return frozenset(HEURISTICS) - gone
 
     def suspects(self, most: int) -> list[tuple[str, str, float]]:
         """The senders with most evidence against them: pseudonym, heuristic, log E; at most ``most``."""
@@ -219,8 +203,25 @@ class Guard:
         """Answers that no sound model gives; a log that lost the column of answers says nothing of them."""
         if not answered(self.fixed.held.single.layout, rows):
             return np.zeros(rows.block.rows, bool)
-        wrong: NDArray[np.bool_] = self.parts.outputs.add(rows, rows.latency).kinds != 0
+        checked = self.parts.outputs.add(rows, rows.latency)
+        numbers = (
+            rows.probabilities is not None or rows.logits is not None or int(self.fixed.held.single.layout.score) >= 0
+        )
+        if numbers and len(checked.log_e):  # a class alone repeats whenever somebody asks for a while about one thing
+            last = int(np.argmax(checked.log_e))
+            self._stuck = max(self._stuck, (float(checked.log_e[last]), int(checked.run[last])))
+        wrong: NDArray[np.bool_] = checked.kinds != 0
         return wrong
+
+    def _of_answers(self, level: float) -> list[Suspicion]:
+        """One answer to all inputs, since the last look."""
+        (log_e, run), self._stuck = self._stuck, _MOVING
+        if log_e < level:
+            return []
+        facts = {"constant_run": float(run)}
+        first, nobody = max(self._number - run, 0), np.zeros(0, np.int64)
+        about = ("output_integrity", "fleet", 0, log_e, float("nan"), run, run, first, self._number)
+        return [Suspicion(*about, (), facts, nobody)]
 
     def _labelled(self, rows: Rows) -> None:
         """Labels against their trusted neighbours."""
@@ -256,6 +257,7 @@ class Guard:
         nobody: list[Suspicion] = []
         told = self._tried("clients", lambda: self.parts.clients.suspicions(level), nobody)
         told = told + self._tried("fleet", lambda: self.parts.fleet.suspicions(level), nobody)
+        told = told + self._of_answers(level)
         if (ring := self.parts.ring) is not None:
             told = told + self._tried("near_duplicates", lambda: ring.suspicions(level), nobody)
         if (feedback := self.parts.feedback) is not None:

@@ -68,7 +68,8 @@ class Measured(NamedTuple):
     """All that was measured.
 
     ``feedback`` is None where the reference has too few labels, ``fingerprints`` where nobody asked for them.
-    ``columns`` are how many numbers, and columns at all, make an input: (0, 0) of images.
+    ``columns`` are how many numbers, and columns at all, make an input: (0, 0) of images. ``tau`` is how many rows'
+    answers count as one.
     """
 
     held: Held
@@ -76,6 +77,7 @@ class Measured(NamedTuple):
     golden: golden.GoldenFixed
     fingerprints: fingerprints.FingerprintsFixed | None
     columns: tuple[int, int]
+    tau: float
 
 
 class Flags(NamedTuple):
@@ -127,7 +129,11 @@ def measured(fitted: Fitted, reader: Reader, settings: Security, seed: int = 0) 
         held = held._replace(clients=known)
     probes = golden.fit(held.single.layout, rows, rng)
     marked = _marked(held.single.scores.spaces, rows, reader, settings)
-    found = Measured(held, None, probes, marked, _columns(held.single.layout, len(fitted.reference.grid.numeric_names)))
+    layout, reference = held.single.layout, fitted.reference
+    answers = [int(unit) for unit in (layout.prediction, layout.score) if unit >= 0]
+    tau = float(reference.tau[answers].max(initial=1.0))
+    columns = _columns(layout, len(reference.grid.numeric_names))
+    found = Measured(held, None, probes, marked, columns, tau)
     if not trusted:
         return found
     digest, times = np.unique(rows.digest, return_counts=True)
@@ -248,6 +254,12 @@ def _senders(
         if kind in known.kinds:  # these rates hold by construction: on rows that were fitted to, few are odd
             place = known.kinds.index(kind)
             flagged[place] = rate * found.asked[place]
+    if "integrity" in known.kinds and fixed.integrity.rows > 0:  # counted on rows that no check was learnt from
+        place = known.kinds.index("integrity")
+        asked = found.asked.copy()
+        asked[place] = fixed.integrity.rows
+        flagged[place] = min(float(fixed.integrity.flagged.sum()), float(fixed.integrity.rows))
+        found = found._replace(asked=asked)
     return found._replace(flagged=flagged)
 
 

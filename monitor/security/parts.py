@@ -32,8 +32,8 @@ from monitor.windows import rows_of
 
 MOST_SOURCES = 1_000
 """Sources of labels that are remembered."""
-_FLEET_KEYS = 2
-"""All rows, and all near-duplicates."""
+_FLEET_KEYS = 3
+"""All rows, all near-duplicates, and all answers."""
 _FAULTS = ("integrity", "output_integrity")
 
 
@@ -67,7 +67,7 @@ class Parts:
         self.prada = Prada(fixed.held.prada, len(fixed.held.near.place.centre)) if settings.prada else None
         marked = fixed.fingerprints if self.ring is not None else None
         self.fingerprints = None if marked is None or refusal(marked) else Fingerprints(marked, settings.queries)
-        self.versions = Versions(tolerated, len(fixed.held.cells))
+        self.versions = Versions(tolerated, len(fixed.held.cells), fixed.tau)
         self.golden = Golden(fixed.golden, tolerated)
 
     @property
