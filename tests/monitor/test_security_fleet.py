@@ -37,9 +37,9 @@ def test_a_live_model_is_not_taken_for_a_dead_one() -> None:
 
 
 def heavy(rows: int, seed: int) -> pa.Table:
-    """Sixty columns with tails so heavy that new extremes are the rule, from forty senders."""
+    """Two hundred columns with tails so heavy that new extremes are the rule, from forty senders."""
     rng = np.random.default_rng(seed)
-    columns = {f"x{j}": pa.array(rng.standard_t(3, rows)) for j in range(60)}
+    columns = {f"x{j}": pa.array(rng.standard_t(3, rows)) for j in range(200)}
     chance = rng.random(rows)
     names = pa.array([f"sender {i}" for i in rng.integers(0, 40, rows)])
     return pa.table(
@@ -61,7 +61,7 @@ def test_new_extremes_of_heavy_tails_are_no_fault_of_the_data() -> None:
     one = guard_of(model, fitted, bench.KEY, "config", lambda: 0.0)
     assert one is not None
     decoder = Decoder(fitted.plan, fitted.reference.grid, fitted.vocabularies)
-    live = heavy(6000, 2).combine_chunks().to_batches()[0]
+    live = heavy(8000, 2).combine_chunks().to_batches()[0]
     told = [
         one.feed(decoder.decode(live.slice(start, 200)), "", float(start), start // 200, LENGTH)
         for start in range(0, live.num_rows, 200)
