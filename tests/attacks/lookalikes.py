@@ -94,7 +94,7 @@ def faulty(task: Task, draw: Fresh, rng: np.random.Generator, part: int) -> Iter
             shape = (-1, *task.image) if task.image[0] else (-1, task.free)
             rows[mine, : task.free] = fault(rows[mine, : task.free].reshape(shape)).reshape(-1, task.free)
         rows = task.natural(rows)
-        yield trace_of(rows, task.answer(rows), clients[who], clock.times(part), "faulty")
+        yield trace_of(rows, task.answer(rows), clients[who], clock.times(part), "faulty senders")
 
 
 def _covered(pictures: SingleArray) -> SingleArray:
