@@ -218,6 +218,7 @@ class Agent:
             ledger.discarded(*key, "decode_error", batch.num_rows)
             self._log.error("batch failed", model=watched.model.name, rows=batch.num_rows, error=repr(fault))
             return
+        watched.last_rows = self.clock.monotonic()  # the time that judging took is no silence of the senders
         self._account(watched, fed, key)
         if fed.told is not None:
             self._hear(watched, fed.told)
@@ -277,7 +278,9 @@ class Agent:
             self.findings.recovered(back, watched.model.name, told.stream)
 
     def idle(self) -> None:
-        """Let event time pass for models whose rows have stopped coming."""
+        """Let event time pass for models whose rows have stopped coming; while rows wait, none have stopped."""
+        if self.intake.queued_batches:
+            return
         now = self.clock.monotonic()
         for watched in self.models.values():
             streams = watched.streams
@@ -376,6 +379,8 @@ class Agent:
         for name in gone:
             self.models[name].close()
             self.findings.model_ended(name, self.clock.now(), "reloaded")
+        for name, watched in fresh.items():
+            watched.asks_on(self.models.get(name))
         self.config, self.models = config, kept
         self._limits = limits_of(config)
         self.checkpoint()

@@ -77,6 +77,13 @@ class Watched:
         if self.streams is not None and self.streams.guard is not None:
             self.streams.guard.close()
 
+    def asks_on(self, old: Watched | None) -> None:
+        """Count what the same model was asked today before a reload or a re-baseline."""
+        streams = [None if one is None else one.streams for one in (old, self)]
+        before, now = (None if one is None or one.guard is None else one.guard.asking for one in streams)
+        if before is not None and now is not None:
+            now.succeed(before)
+
 
 class References:
     """The references of all models under one state folder."""
@@ -121,6 +128,7 @@ class References:
             self._give_up(watched, learner, fault)
             return (None if watched.streams is None else batch), False
         watched.close()
+        begun.asks_on(watched)
         watched.streams, watched.types, watched.learner, watched.act = begun.streams, begun.types, None, None
         watched.check = None
         learner.forget()

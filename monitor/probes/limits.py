@@ -25,8 +25,8 @@ _PATIENCE = 1.25
 class Allowance:
     """A token bucket, a cap for the day and a share of the traffic seen, all in rows.
 
-    ``burst`` is what may be saved up. The day is counted by the wall clock and never begins a second time when that is
-    set back.
+    ``burst`` is what may be saved up; nothing is at first, so that who is started again and again asks no more. The day
+    is counted by the wall clock and never begins a second time when that is set back.
     """
 
     rate: float
@@ -55,6 +55,16 @@ class Allowance:
             return 60.0
         return max((min(cost, self.burst) - self.tokens) / self.rate, 0.0)
 
+    @property
+    def spent(self) -> tuple[int, int]:
+        """The day since the epoch, and the rows that were sent in it."""
+        return self.day, self.today
+
+    def resume(self, spent: tuple[int, int], now: float) -> None:
+        """Go on with what was `spent` before; a day that has not come yet counts as this one."""
+        day = int(now // DAY)
+        self.day, self.today = max(self.day, min(spent[0], day)), self.today + (spent[1] if spent[0] >= day else 0)
+
     def spend(self, rows: int) -> None:
         """So many rows are being sent."""
         self.tokens -= rows
@@ -64,8 +74,7 @@ class Allowance:
     def _refill(self, monotonic: float) -> None:
         passed = monotonic - self.at
         self.at = monotonic
-        grown = self.tokens + self.rate * passed if math.isfinite(passed) else float(self.burst)
-        self.tokens = min(grown, float(self.burst))
+        self.tokens = min(self.tokens + self.rate * passed, float(self.burst)) if math.isfinite(passed) else 0.0
 
 
 @dataclass(slots=True)

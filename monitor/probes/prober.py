@@ -117,6 +117,17 @@ class Prober:
                 dict(self._failures), self._breaker.open, waiting,
             )  # fmt: skip
 
+    @property
+    def spent(self) -> tuple[int, int]:
+        """The day since the epoch and the rows that were sent in it, for `resume`."""
+        with self._lock:
+            return self._allowance.spent
+
+    def resume(self, spent: tuple[int, int]) -> None:
+        """Count what another prober of this model `spent`, before a restart or a reload, towards the day's cap."""
+        with self._lock:
+            self._allowance.resume(spent, self._clock.now())
+
     def start(self) -> None:
         """Begin to probe, on a thread of its own."""
         if self._thread is None:

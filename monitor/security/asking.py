@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -57,6 +58,19 @@ class Asking:
     def knows(self, versions: Collection[int]) -> None:
         """Versions that were there before a restart: one that came meanwhile is asked about the golden rows."""
         self._versions |= set(versions)
+
+    def state(self) -> dict[str, Any]:
+        """What outlives this process, as JSON."""
+        return {"spent": list(self._prober.spent)}
+
+    def restore(self, said: Mapping[str, Any]) -> None:
+        """Go on from a `state`: what was asked today counts."""
+        day, rows = said["spent"]
+        self._prober.resume((int(day), int(rows)))
+
+    def succeed(self, other: Asking) -> None:
+        """Take over the day's spending of one that has been stopped, by a reload or a re-baseline."""
+        self._prober.resume(other._prober.spent)
 
     def without_own(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch without rows that are the prober's own requests."""

@@ -362,6 +362,7 @@ class Guard:
             "counts": [self._number, self._looked, self._panes],
             "names": names,
             "versions": versions,
+            "asking": None if self.asking is None else self.asking.state(),
         }
         text = json.dumps(said)
         return npz.pack({**self.parts.state(), "text": np.frombuffer(text.encode(), np.uint8)})
@@ -371,6 +372,8 @@ class Guard:
         arrays = npz.unpack(blob)
         try:
             said = json.loads(arrays["text"].tobytes())
+            if self.asking is not None and said.get("asking") is not None:  # whatever the rest is of, it was spent
+                self.asking.restore(said["asking"])
             self.parts.restore(arrays)
             cases = {(about, int(who)): Case(**case) for about, who, case in said["cases"]}
             number, looked, panes = (int(one) for one in said["counts"])

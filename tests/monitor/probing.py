@@ -36,7 +36,12 @@ def settings_for(endpoint: Endpoint, **changes: Any) -> Settings:
 
 
 def prober_for(endpoint: Endpoint, clock: ManualClock | None = None, **changes: Any) -> Prober:
-    return Prober(settings_for(endpoint, **changes), clock or ManualClock(1e9), np.random.default_rng(0))
+    """A prober that has been there for a second, in which it saved up what it may ask."""
+    clock = clock or ManualClock(1e9)
+    made = Prober(settings_for(endpoint, **changes), clock, np.random.default_rng(0))
+    made.step()
+    clock.advance(1.0)
+    return made
 
 
 def probed(prober: Prober, values: dict[str, Any], number: int = 5, why: str = RANDOM, client: int = 0) -> list[Result]:

@@ -20,6 +20,7 @@ from monitor.probes.results import GOLDEN, RANDOM, Result
 from monitor.schema import Roles
 from monitor.security.asking import MOST_GOLDEN, RANDOM_SHARE, Asking
 from monitor.streams import ModelStreams
+from monitor.watched import Watched
 from tests.monitor.security_bench import batch, benign, feed, fitted, guard, model
 
 OWN = "driftwarden-probe"
@@ -42,6 +43,10 @@ class FakeProber:
         self.seen = 0
         self.found: list[Result] = []
         self.running = False
+        self.spent = (20_000, 0)
+
+    def resume(self, spent: tuple[int, int]) -> None:
+        self.spent = (spent[0], self.spent[1] + spent[1])
 
     def start(self) -> None:
         self.running = True
@@ -254,6 +259,39 @@ def test_closing_ends_the_prober() -> None:
     assert prober.running
     one.close()
     assert not prober.running
+
+
+def test_what_was_asked_today_outlives_a_restart_even_with_other_settings() -> None:
+    one, again, other = guard(), guard(), guard(queries=300)
+    for each in (one, again, other):
+        each.asking = asking(FakeProber())
+    assert one.asking is not None
+    one.asking.restore({"spent": [20_000, 77]})
+    for each in (again, other):
+        each.restore(one.state())
+        assert each.asking is not None
+        assert each.asking.state()["spent"] == [20_000, 77]
+    one.asking = None
+    again.restore(one.state())
+    assert again.asking.state()["spent"] == [20_000, 77]  # type: ignore[union-attr]
+
+
+def test_what_was_asked_today_outlives_a_reload() -> None:
+    def watched(spent: int) -> Watched:
+        made = guard()
+        made.asking = asking(FakeProber()) if spent >= 0 else None
+        if made.asking is not None:
+            made.asking.restore({"spent": [20_000, spent]})
+        return Watched(model(), ModelStreams(model(), fitted(), config_id="c", timer=lambda: 0.0, guard=made))
+
+    after = watched(5)
+    for before in (watched(7), watched(-1), None):
+        after.asks_on(before)
+    assert after.streams is not None
+    assert after.streams.guard is not None
+    assert after.streams.guard.asking is not None
+    assert after.streams.guard.asking.state()["spent"] == [20_000, 12]
+    watched(-1).asks_on(after)
 
 
 def test_inputs_of_the_model_that_no_column_holds_are_refused() -> None:

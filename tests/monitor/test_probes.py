@@ -134,6 +134,8 @@ def test_rows_are_sent_at_the_configured_rate_and_share(endpoint: Endpoint) -> N
     prober.step()
     assert prober.counts().rows_sent == 0  # no traffic seen, nothing sent
     prober.offer([], 1_700)
+    assert prober.step() == pytest.approx(16.0)  # nothing is saved up at first: of 17 one is there after a second
+    clock.advance(16.0)
     prober.step()
     assert prober.counts().rows_sent == 17
     prober.offer([], 100_000)
@@ -155,6 +157,32 @@ def test_the_day_s_cap_holds_until_the_next_day_and_a_clock_set_back_does_not_li
     clock.jump(86_400.0 * 20_001 + 10)
     probed(prober, ROW)
     assert prober.counts().rows_sent == 51
+
+
+def test_who_is_started_again_and_again_has_one_day_s_cap(endpoint: Endpoint) -> None:
+    clock = ManualClock(86_400.0 * 20_000 + 80_000)
+    spent, sent = (0, 0), 0
+    for _ in range(6):
+        prober = prober_for(endpoint, clock, rows_per_day=40)
+        prober.resume(spent)
+        probed(prober, ROW)
+        spent, sent = prober.spent, sent + prober.counts().rows_sent
+    assert (spent, sent) == ((20_000, 34), 34)
+    clock.jump(86_400.0 * 20_001 + 10)
+    late = prober_for(endpoint, clock, rows_per_day=40)
+    late.resume(spent)
+    probed(late, ROW)
+    assert late.spent == (20_001, 17)
+    early = prober_for(endpoint, ManualClock(86_400.0 * 20_000), rows_per_day=40)
+    early.resume((30_000, 34))  # the clock was wrong then: this day is lost, and not ten thousand of them
+    assert early.spent == (20_000, 34)
+
+
+def test_nothing_is_asked_at_once_after_a_start(endpoint: Endpoint) -> None:
+    prober = Prober(settings_for(endpoint, rows_per_second=1.0), ManualClock(1e9), np.random.default_rng(0))
+    prober.offer([Candidate(ROW, 1)], 10_000)
+    assert prober.step() == pytest.approx(17.0)
+    assert endpoint.paths == []
 
 
 def test_failures_open_the_breaker_and_pauses_grow(endpoint: Endpoint) -> None:
