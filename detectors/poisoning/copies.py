@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.poisoning import floods, rates
+from detectors.poisoning import floods, kept, rates
 from detectors.queries.suspicion import Suspicion
 from detectors.rows.layout import DigestArray
 from detectors.types import FloatArray, IntArray
@@ -97,19 +97,20 @@ class Copies:
         return [self._suspicion(int(k), float(evidence[k])) for k in found[np.argsort(-evidence[found], kind="stable")]]
 
     def _suspicion(self, k: int, evidence: float) -> Suspicion:
-        copies = int(self._copies[k])
+        copies, source = int(self._copies[k]), int(self._source[k])
+        same_source = float(self._same_source[k] / copies) if source else float("nan")
         return Suspicion(
             heuristic="label_floods",
             about="cluster",
             who=int(self._digest[k]),
             log_e=evidence,
             log_p=float("nan"),
-            rows=int(self._seen - self._birth[k]),
+            rows=copies + 1,
             hits=copies + 1,
             since=int(self._first[k]),
             until=int(self._last[k]),
-            clients=((int(self._source[k]), int(self._same_source[k]) + 1),),
-            facts={"same_label": self._same_label[k] / copies, "same_source": self._same_source[k] / copies},
+            clients=((source, int(self._same_source[k]) + 1),) if source else (),
+            facts={"same_label": self._same_label[k] / copies, "same_source": same_source},
             members=np.array([self._first[k], self._last[k]]),
         )
 
@@ -126,8 +127,5 @@ class Copies:
 
     def restore(self, arrays: dict[str, NDArray[np.generic]]) -> None:
         """Go on from `state`; ValueError if it is of another number of inputs."""
-        for key, array in self._arrays().items():
-            if key not in arrays or arrays[key].shape != array.shape:
-                raise ValueError(f"feedback state does not fit: {key}")
-            array[...] = arrays[key]
+        kept.fill(self._arrays(), arrays)
         self._seen = int(arrays["seen"])

@@ -12,9 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.poisoning import labels, noise
+from detectors.poisoning import groups, labels, noise
 from detectors.poisoning.copies import Copies
-from detectors.poisoning.groups import Groups
 from detectors.poisoning.sources import Sources
 from detectors.queries.suspicion import Suspicion
 from detectors.rows.layout import DigestArray, Rows
@@ -29,6 +28,7 @@ class FeedbackFixed(NamedTuple):
 
     labels: labels.LabelsFixed
     noise: noise.NoiseFixed
+    groups: groups.GroupsFixed
     digest: DigestArray
     times: IntArray
     trusted: IntArray
@@ -53,9 +53,10 @@ def fit(
     if probabilities is not None and probabilities.shape[1] == classes and np.isfinite(probabilities).any():
         fine = np.isfinite(probabilities).all(axis=1) & (label >= 0)
         probable = noise.fit(probabilities, label) if fine.sum() >= labels.LEAST_ROWS else probable
+    apart = groups.fit(measured.rows, measured.label, classes, rng)
     seen = np.zeros(0, np.uint64) if digest is None else digest
     known, times = np.unique(seen, return_counts=True)
-    return FeedbackFixed(measured, probable, known, times, np.array(len(label)))
+    return FeedbackFixed(measured, probable, apart, known, times, np.array(len(label)))
 
 
 class Feedback:
@@ -66,14 +67,14 @@ class Feedback:
         self._fixed = fixed
         self._by_rows = Sources(fixed.labels.ruler, "label_disagreement", most_sources)
         self._copies = Copies(fixed.digest, fixed.times, int(fixed.trusted))
-        self._groups = Groups(fixed.labels.rows, fixed.labels.label, len(fixed.labels.offset))
-        self._parts: dict[str, Sources | Copies | Groups] = {
+        self._groups = groups.Groups(fixed.groups)
+        self._parts: dict[str, Sources | Copies | groups.Groups] = {
             "rows": self._by_rows, "copies": self._copies, "groups": self._groups,
         }  # fmt: skip
         self._by_model = None
         if len(fixed.noise.thresholds):
             self._by_model = self._parts["model"] = Sources(fixed.noise.ruler, "label_noise", most_sources)
-        self._seen = self._strange = 0
+        self._seen = 0
 
     def add(self, rows: Rows, z: SingleArray, source: DigestArray | None = None) -> NDArray[np.bool_]:
         """Take rows in order of arrival with their place ``z (n, d)`` in the space of the trusted rows; flags ``(n,)``.
@@ -92,7 +93,6 @@ class Feedback:
         who = np.zeros(len(some), np.uint64) if named is None else named[some]
         label, number, place = rows.label[some], number[some], z[some]
         judged = labels.judge(self._fixed.labels, place, label)
-        self._strange += int(judged.strange.sum())
         flags[some] = self._by_rows.add(judged.doubts, label, who, number)
         if self._by_model is not None and rows.probabilities is not None:
             doubts, _ = noise.judge(self._fixed.noise, rows.probabilities[some], label)
@@ -100,11 +100,6 @@ class Feedback:
         self._copies.add(rows.digest[some], label, who, number)
         self._groups.add(place, label, who, number)
         return flags
-
-    @property
-    def strange(self) -> int:
-        """Labelled rows so far that are unlike any trusted row: their labels were not judged."""
-        return self._strange
 
     @property
     def born(self) -> int:
@@ -116,18 +111,14 @@ class Feedback:
         """What has a log e-value of at least ``level``, or a p-value of at most exp(-``level``), by heuristic."""
         return [one for part in self._parts.values() for one in part.suspicions(level)]
 
-    def counts(self) -> tuple[DigestArray, IntArray, IntArray]:
-        """Sources with their contradicted and their judged rows, for the test of concentration."""
-        return self._by_rows.counts()
-
     def state(self) -> dict[str, NDArray[np.generic]]:
         """All that moves, as arrays of its own; keys are ``part.name``."""
         out = {f"{name}.{key}": one for name, part in self._parts.items() for key, one in part.state().items()}
-        return {"totals": np.array([self._seen, self._strange]), **out}
+        return {"seen": np.array(self._seen), **out}
 
     def restore(self, arrays: dict[str, NDArray[np.generic]]) -> None:
         """Go on from `state`; ValueError if it is of another reference or other bounds."""
         for name, part in self._parts.items():
             head = f"{name}."
             part.restore({key[len(head) :]: one for key, one in arrays.items() if key.startswith(head)})
-        self._seen, self._strange = (int(x) for x in arrays["totals"])
+        self._seen = int(arrays["seen"])

@@ -1,138 +1,204 @@
-"""H19 and H20 in a stream: the newest labelled rows, looked at class by class now and then.
+"""H19 and H20 in a stream: the newest labelled rows of one class after the other.
 
-Question: as in `spectral` and `clusters_against`, of the newest `KEPT` labelled rows.
-Null law: their p-values, times the classes and times k (k + 1) at the k-th look: over all looks together they keep the
-level that is asked for. A look comes after every `EVERY` labelled rows, wherever a batch ends.
-Sees / blind to: a group of rows with one label that lies apart, also with right labels; blind to one that is spread
-over more rows than are kept, and if most classes are poisoned alike (that looks like a shift of the inputs); a new
-honest sub-population of one class looks like poison.
-Memory: `KEPT` times (4 d + 20) bytes. Cost: a look about 2 ms a class, 50 ms more at its first look of a size.
-Source: failures.md H19, H20.
+Question: as in `spectral` and `clusters_against`, of the newest `SIZE` rows that are labelled c, on the leading axes of
+the trusted rows.
+Statistic: as there, without the `LONE` farthest rows: a few outliers are no group.
+Null law: their p-values, measured on trusted rows before the stream; times the looks at a round (two a class) and times
+k (k + 1) in the k-th round: over all looks together they keep the level that is asked for. A class is looked at after
+every `EVERY` labelled rows, in turn, wherever a batch ends; it is told if two rounds in turn say so, and others do not.
+Sees / blind to: a group of rows with one label that lies apart, also with right labels; blind to groups of fewer than
+`LONE` in `SIZE` rows, to those apart only in directions in which trusted rows hardly vary, and if most classes are
+poisoned alike (that looks like a shift of the inputs); a new honest sub-population of one class looks like poison.
+Memory: a class `SIZE` times (4 k + 48) bytes, k <= 32. Cost: a look a few ms, whatever the rows' width and classes; the
+null law about 50 ms a class, once. Source: failures.md H19, H20.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.poisoning import clusters, spectral
+from detectors.poisoning import clusters, kept, spectral
 from detectors.queries.suspicion import Suspicion
 from detectors.rows.layout import DigestArray
 from detectors.types import CodeArray, FloatArray, IntArray, SingleArray
 
-KEPT = 2_048
-EVERY = 1_024
+SIZE = 256
+EVERY = 128
+LONE = 4
 HEURISTICS = ("spectral_signature", "activation_clustering")
 MEMBERS = 8
+_BASIS_ROWS = 2_000
+_FARTHEST = 1e18
+"""Places are cut off here, so that their squares are numbers."""
+
+
+class GroupsFixed(NamedTuple):
+    """What trusted rows show: ``centre (d,)`` and ``axes (d, k)`` take rows to k leading axes.
+
+    ``classes (c,)`` are those with rows enough; of each the parts of a `spectral.Null` for `SIZE` rows, and the
+    ``silhouettes (c, 40)`` of `clusters.null_of`.
+    """
+
+    centre: FloatArray
+    axes: FloatArray
+    classes: IntArray
+    centres: FloatArray
+    white: FloatArray
+    held: FloatArray
+    draws: FloatArray
+    silhouettes: FloatArray
+
+
+def fit(rows: SingleArray, label: CodeArray, classes: int, rng: np.random.Generator) -> GroupsFixed:
+    """Measure trusted rows ``(m, d)``, finite, with classes in ``label (m,)`` (-1: none)."""
+    centre, axes = _basis(rows, rng)
+    k = axes.shape[1]
+    sizes = np.bincount(label[label >= 0], minlength=classes)[:classes]
+    watched = np.flatnonzero(sizes >= spectral.LEAST_ROWS) if k else np.zeros(0, np.int64)
+    places = _project(rows, centre, axes)
+    nulls = [_null(places[label == c], rng) for c in watched]
+    shapes = ((k,), (k, k), (SIZE, k), (spectral.DRAWS,), (clusters.DRAWS,))
+    parts = [np.array([null[i] for null in nulls]).reshape(len(nulls), *shape) for i, shape in enumerate(shapes)]
+    return GroupsFixed(centre, axes, watched, *parts)
+
+
+def _basis(rows: SingleArray, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """Centre and leading axes ``(d, k)`` of a sample of the rows."""
+    some = rows[rng.permutation(len(rows))[:_BASIS_ROWS]].astype(np.float64)
+    centre = some.mean(axis=0)
+    some -= centre
+    return centre, np.linalg.eigh(some.T @ some)[1][:, ::-1][:, : spectral.AXES]
+
+
+def _project(rows: SingleArray, centre: FloatArray, axes: FloatArray) -> SingleArray:
+    return np.clip((rows.astype(np.float64) - centre) @ axes, -_FARTHEST, _FARTHEST).astype(np.float32)
+
+
+def _null(rows: SingleArray, rng: np.random.Generator) -> tuple[FloatArray, ...]:
+    found = spectral.null_of(rows, SIZE, rng)
+    held = np.resize(found.held, (SIZE, found.held.shape[1]))
+    return found.centre, found.white, held, found.draws, clusters.null_of(rows, SIZE, rng)
 
 
 class Groups:
-    """The newest labelled rows of one model, and what the last look found."""
+    """The newest labelled rows of each class of one model, and what the last looks found."""
 
-    def __init__(self, rows: SingleArray, label: CodeArray, classes: int, seed: int = 0) -> None:
-        """Compare with trusted ``rows (m, d)`` and their ``label (m,)``; the seed decides the bootstrap."""
-        self._rows, self._own, self._classes, self._seed = rows, label, classes, seed
-        self._z = np.zeros((KEPT, rows.shape[1]), np.float32)
-        self._label = np.full(KEPT, -1, np.int32)
-        self._source = np.zeros(KEPT, np.uint64)
-        self._number = np.full(KEPT, -1)
-        self._log_p = np.full((len(HEURISTICS), classes), np.nan)
-        self._effect = np.full((len(HEURISTICS), classes), np.nan)
-        self._members = np.full((len(HEURISTICS), classes, MEMBERS), -1)
-        self._nulls: dict[tuple[int, int], tuple[spectral.Null, FloatArray]] = {}
-        self._seen = self._looks = 0
+    def __init__(self, fixed: GroupsFixed) -> None:
+        """Compare with trusted rows."""
+        c, h = len(fixed.classes), len(HEURISTICS)
+        self._fixed = fixed
+        self._z = np.zeros((c, SIZE, fixed.axes.shape[1]), np.float32)
+        self._source = np.zeros((c, SIZE), np.uint64)
+        self._number = np.full((c, SIZE), -1)
+        self._rows = np.zeros(c, np.int64)
+        self._log_p = np.full((3, h, c), np.nan)
+        """Of the round that goes on, the last whole one, and the one before."""
+        self._effect = np.full((h, c), np.nan)
+        self._which = np.full((h, c, SIZE), -1)
+        self._who = np.zeros((h, c, SIZE), np.uint64)
+        self._totals = np.zeros(2, np.int64)
 
     def add(self, z: SingleArray, label: CodeArray, source: DigestArray, number: IntArray) -> None:
         """Take labelled rows ``(n, d)``, finite, in order of arrival."""
-        ends = [*range(EVERY - self._seen % EVERY, len(z), EVERY), len(z)]
+        if not len(self._rows):
+            return
+        places = _project(z, self._fixed.centre, self._fixed.axes)
+        at = np.minimum(np.searchsorted(self._fixed.classes, label), len(self._rows) - 1)
+        of = np.where(self._fixed.classes[at] == label, at, -1)
+        ends = [*range(EVERY - int(self._totals[0]) % EVERY, len(z), EVERY), len(z)]
         for start, end in zip([0, *ends], ends, strict=False):
-            at = (self._seen + np.arange(end - start)) % KEPT
-            self._z[at], self._label[at] = z[start:end], label[start:end]
-            self._source[at], self._number[at] = source[start:end], number[start:end]
-            self._seen += end - start
-            if end > start and self._seen % EVERY == 0:
+            part = slice(start, end)
+            self._keep(places[part], of[part], source[part], number[part])
+            if end > start and self._totals[0] % EVERY == 0:
                 self._look()
 
+    def _keep(self, places: SingleArray, of: IntArray, source: DigestArray, number: IntArray) -> None:
+        """Put at most `EVERY` rows in the place of their classes' oldest."""
+        self._totals[0] += len(of)
+        order = np.argsort(of, kind="stable")
+        order = order[of[order] >= 0]
+        c = of[order]
+        at = (self._rows[c] + np.arange(len(c)) - np.searchsorted(c, c)) % SIZE
+        self._z[c, at], self._source[c, at], self._number[c, at] = places[order], source[order], number[order]
+        self._rows += np.bincount(c, minlength=len(self._rows))
+
     def _look(self) -> None:
-        self._looks += 1
-        spent = np.log(self._looks) + np.log1p(self._looks) + np.log(len(HEURISTICS) * self._classes)
-        used = self._number >= 0
-        z, label, number = self._z[used], self._label[used], self._number[used]
-        self._members[:] = -1
-        sizes = np.bincount(label, minlength=self._classes)
-        nulls = [self._null(c, int(sizes[c])) for c in range(self._classes)]
-        groups = clusters.clusters_against([null[1] for null in nulls], z, label)
-        for c in range(self._classes):
-            mine = label == c
-            found = spectral.spectrum(nulls[c][0], z[mine])
-            self._log_p[:, c] = found.log_p + spent, groups.log_p[c] + spent
-            self._effect[:, c] = found.ratio, groups.silhouette[c]
-            far = np.argsort(-found.tau, kind="stable")[:MEMBERS]
-            self._keep(0, c, number[mine][far] if len(found.tau) else number[:0])
-            self._keep(1, c, number[mine & groups.smaller][-MEMBERS:])
-        np.minimum(self._log_p, 0.0, out=self._log_p)
+        """Look at the next class; the last one ends a round."""
+        many = len(self._rows)
+        turn, c = divmod(int(self._totals[1]), many)
+        self._totals[1] += 1
+        if self._rows[c] >= SIZE:
+            self._judge(c, float(np.log1p(turn) + np.log(turn + 2) + np.log(len(HEURISTICS) * many)))
+        if c == many - 1:
+            self._log_p[1:], self._log_p[0] = self._log_p[:-1].copy(), np.nan
 
-    def _null(self, c: int, size: int) -> tuple[spectral.Null, FloatArray]:
-        """Trusted rows of a class for the next lower power of two of rows: measured once, in samples no larger."""
-        size = 1 << max(size.bit_length() - 1, 0)
-        if (c, size) not in self._nulls:
-            rng, rows = np.random.default_rng([self._seed, c, size]), self._rows[self._own == c]
-            self._nulls[c, size] = spectral.null_of(rows, size, rng), clusters.null_of(rows, size, rng)
-        return self._nulls[c, size]
+    def _judge(self, c: int, spent: float) -> None:
+        fixed = self._fixed
+        null = spectral.Null(fixed.centres[c], fixed.white[c], fixed.held[c], fixed.draws[c])
+        inside = (self._z[c].astype(np.float64) - null.centre) @ null.white
+        near = np.sort(np.argsort(np.square(inside).sum(axis=1), kind="stable")[: SIZE - LONE])
+        rows = self._z[c][near]
+        spread = spectral.spectrum(null, rows)
+        apart = clusters.clusters_against([fixed.silhouettes[c]], rows, np.zeros(len(rows), np.int32))
+        strong = spread.tau > max(1.0, float(spread.tau.max()) / 4)
+        found = ((spread.log_p, spread.ratio, strong), (float(apart.log_p[0]), apart.silhouette[0], apart.smaller))
+        for h, (log_p, effect, suspects) in enumerate(found):
+            self._log_p[0, h, c] = min(log_p + spent, 0.0)
+            if self._log_p[0, h, c] < 0:
+                self._effect[h, c] = effect
+                self._show(h, c, near[suspects])
 
-    def _keep(self, heuristic: int, c: int, number: IntArray) -> None:
-        self._members[heuristic, c, : len(number)] = number
+    def _show(self, h: int, c: int, slots: IntArray) -> None:
+        """Remember the rows that it is about, in order of arrival."""
+        slots = slots[np.argsort(self._number[c, slots])]
+        self._which[h, c], self._who[h, c] = -1, 0
+        self._which[h, c, : len(slots)], self._who[h, c, : len(slots)] = self._number[c, slots], self._source[c, slots]
 
     def suspicions(self, level: float) -> list[Suspicion]:
-        """Classes whose p-value, corrected as said, is at most exp(-``level``) at the last look.
+        """Classes whose p-value, corrected as said, is at most exp(-``level``) in the last two whole rounds.
 
-        None if that holds for most classes: inputs have moved, whatever their labels.
+        None if that holds for most classes in the last one: inputs have moved, whatever their labels.
         """
-        told = np.nan_to_num(self._log_p) <= -max(level, 1e-12)
-        told &= (told.sum(axis=1) <= np.maximum(np.isfinite(self._log_p).sum(axis=1) / 2, 1))[:, None]
+        loud = np.nan_to_num(self._log_p[1:]) <= -max(level, 1e-12)
+        most = np.maximum(np.isfinite(self._log_p[1]).sum(axis=1) / 2, 1)
+        told = loud.all(axis=0) & (loud[0].sum(axis=1) <= most)[:, None]
         return [self._suspicion(int(h), int(c)) for h, c in np.argwhere(told)]
 
-    def _suspicion(self, heuristic: int, c: int) -> Suspicion:
-        mine = (self._number >= 0) & (self._label == c)
-        members = self._members[heuristic, c]
-        members = members[members >= 0]
-        who, rows = np.unique(self._source[np.isin(self._number, members)], return_counts=True)
+    def _suspicion(self, h: int, c: int) -> Suspicion:
+        label, used = int(self._fixed.classes[c]), self._which[h, c] >= 0
+        members, named = self._which[h, c][used], self._who[h, c][used]
+        who, rows = np.unique(named[named != 0], return_counts=True)
         order = np.argsort(-rows, kind="stable")
+        share = float(rows[order[0]] / len(members)) if len(who) else float("nan")
+        effect = {("spread", "silhouette")[h]: float(self._effect[h, c])}
         return Suspicion(
-            heuristic=HEURISTICS[heuristic],
-            about="fleet",
-            who=c,
+            heuristic=HEURISTICS[h],
+            about="class",
+            who=label,
             log_e=float("nan"),
-            log_p=float(self._log_p[heuristic, c]),
-            rows=int(mine.sum()),
+            log_p=float(self._log_p[1:, h, c].max()),
+            rows=SIZE,
             hits=len(members),
-            since=int(self._number[mine].min()) if mine.any() else -1,
-            until=int(self._number[mine].max()) if mine.any() else -1,
+            since=int(members.min(initial=self._number[c].max())),
+            until=int(self._number[c].max()),
             clients=tuple((int(who[k]), int(rows[k])) for k in order[:5]),
-            facts={"target_class": float(c), ("spread", "silhouette")[heuristic]: float(self._effect[heuristic, c])},
-            members=members,
+            facts={"target_class": float(label), "same_source": share, **effect},
+            members=members[-MEMBERS:],
         )
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """All that moves, as arrays of its own; of places only those that hold a row."""
-        return {key: array.copy() for key, array in self._arrays().items()} | {"z": self._z[self._number >= 0]}
+        """All that moves, as arrays of its own."""
+        return {key: array.copy() for key, array in self._arrays().items()}
 
     def _arrays(self) -> dict[str, NDArray[np.generic]]:
-        """All but the places."""
         return {
-            "label": self._label, "source": self._source, "number": self._number,
-            "log_p": self._log_p, "effect": self._effect, "members": self._members,
-            "totals": np.array([self._seen, self._looks]),
+            "z": self._z, "source": self._source, "number": self._number, "rows": self._rows, "log_p": self._log_p,
+            "effect": self._effect, "which": self._which, "who": self._who, "totals": self._totals,
         }  # fmt: skip
 
     def restore(self, arrays: dict[str, NDArray[np.generic]]) -> None:
         """Go on from `state`; ValueError if it is of another reference."""
-        for key, array in self._arrays().items():
-            if key not in arrays or arrays[key].shape != array.shape:
-                raise ValueError(f"feedback state does not fit: {key}")
-            array[...] = arrays[key]
-        held = self._number >= 0
-        if arrays["z"].shape != self._z[held].shape:
-            raise ValueError("feedback state does not fit: z")
-        self._z[held] = arrays["z"]
-        self._seen, self._looks = (int(x) for x in arrays["totals"])
+        kept.fill(self._arrays(), arrays)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.poisoning import doubt, rates
+from detectors.poisoning import doubt, kept, rates
 from detectors.queries.suspicion import Suspicion
 from detectors.rows.layout import DigestArray
 from detectors.types import FloatArray, IntArray
@@ -178,11 +178,6 @@ class Sources:
             "unwatched_rows": float(self._unwatched),
         }
 
-    def counts(self) -> tuple[DigestArray, IntArray, IntArray]:
-        """Sources with their contradicted and their judged rows, for the test of concentration."""
-        used = np.flatnonzero(self._last[:-1] >= 0)
-        return self._name[used], self._hits[used].sum(axis=1), self._size[used].sum(axis=1)
-
     def state(self) -> dict[str, NDArray[np.generic]]:
         """All that moves, as arrays of its own."""
         return {key: array.copy() for key, array in self._arrays().items()}
@@ -198,10 +193,7 @@ class Sources:
     def restore(self, arrays: dict[str, NDArray[np.generic]]) -> None:
         """Go on from `state`; ValueError if it is of another reference or number of sources."""
         mine = self._arrays()
-        for key, array in mine.items():
-            if key not in arrays or arrays[key].shape != array.shape:
-                raise ValueError(f"feedback state does not fit: {key}")
-            array[...] = arrays[key]
+        kept.fill(mine, arrays)
         self._known, self._unwatched, self.born = (int(x) for x in mine["totals"])
         used = np.flatnonzero(self._last[:-1] >= 0)
         self._slots = {int(self._name[s]): int(s) for s in used}

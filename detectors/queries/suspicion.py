@@ -46,13 +46,14 @@ class Hits(NamedTuple):
 
 
 class Suspicion(NamedTuple):
-    """Evidence about one sender, one cluster, or the fleet.
+    """Evidence about one sender, one cluster, one label, or the fleet.
 
-    ``heuristic`` is its name in `detectors.heuristics`. ``about`` is "client", "cluster" or "fleet", ``who`` the
-    client's hash or the cluster's number. ``log_e`` is anytime-valid evidence against the benign null (NaN where the
-    heuristic gives ``log_p`` instead). ``rows`` were looked at and ``hits`` of them speak for it, between ``since`` and
-    ``until`` (numbers of rows in the model's stream). ``clients`` are the senders with their rows, the busiest first.
-    ``facts`` are named numbers for arbitration and for people. ``members`` are numbers of telling rows.
+    ``heuristic`` is its name in `detectors.heuristics`. ``about`` is "client", "cluster", "class" or "fleet", ``who``
+    the client's hash, the cluster's number or the label. ``log_e`` is anytime-valid evidence against the benign null
+    (NaN where the heuristic gives ``log_p`` instead). ``rows`` were looked at and ``hits`` of them speak for it,
+    between ``since`` and ``until`` (numbers of rows in the model's stream). ``clients`` are the senders with their
+    rows, the busiest first. ``facts`` are named numbers for arbitration and for people. ``members`` are numbers of
+    telling rows.
     """
 
     heuristic: str
