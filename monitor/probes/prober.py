@@ -118,6 +118,12 @@ class Prober:
             )  # fmt: skip
 
     @property
+    def about(self) -> str:
+        """What is asked, and how: results of another are not to be compared with this one's."""
+        one = self._settings
+        return f"{one.url} {one.model} {one.version} {one.sigma:g} {one.draws}"
+
+    @property
     def spent(self) -> tuple[int, int]:
         """The day since the epoch and the rows that were sent in it, for `resume`."""
         with self._lock:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+import math
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -18,6 +20,11 @@ LEAST_RANDOM: Final = 40
 """Probes of random rows before anybody is compared with them."""
 LEAST: Final = 5
 """Probes of a client before it is judged."""
+USUAL: Final = 1_000
+"""Random rows that others are compared with, the newest."""
+SENDERS: Final = 1_000
+MEMBERS: Final = 1_000
+"""Rows that speak against a sender, the newest of all: for evidence."""
 _UNSTABLE = 0.05
 _LEVEL = 0.01
 
@@ -46,24 +53,89 @@ class Result(NamedTuple):
     radius: float
 
 
-def suspicions(results: Sequence[Result]) -> list[Suspicion]:
-    """Judge each client by the share of its probed rows that change more than 95 % of random ones.
+class Tally(NamedTuple):
+    """A sender's probed rows: how many, how many of them stand out, the greatest rate they are judged by, and sums."""
 
-    The benign rate is bounded from above by the random rows themselves. A client is judged at its first 5, 10, 20, ...
-    probes, look k spending 1/(k (k + 1)) of the level, so that asking more often changes nothing.
+    rows: int = 0
+    telling: int = 0
+    rate: float = 0.0
+    change: float = 0.0
+    kept: float = 0.0
+    first: int = 0
+    last: int = 0
+
+
+class Tallies:
+    """Judges each sender by the share of its probed rows that change more than 95 % of random ones.
+
+    Each row is compared with the random rows before it; they bound from above how often a benign row stands out. A
+    sender is judged once at each of its first 5, 10, 20, ... probes, look k spending 1/(k (k + 1)) of the level, so
+    that asking more often changes nothing, whatever the batching. Memory: `USUAL` numbers, eight of each of the
+    `SENDERS` heard of last, and `MEMBERS` numbers of rows.
     """
-    usual = np.array([one.change for one in results if one.why == RANDOM and np.isfinite(one.change)])
-    if len(usual) < LEAST_RANDOM:
-        return []
-    threshold = float(np.quantile(usual, 1 - _UNSTABLE, method="inverted_cdf"))
-    rate = float(binomial.upper(int((usual > threshold).sum()), len(usual), _LEVEL))
-    found = []
-    for client in sorted({one.client for one in results if one.client}):
-        mine = [one for one in results if one.client == client and np.isfinite(one.change)]
-        look = int(np.log2(len(mine) / LEAST)) + 1 if len(mine) >= LEAST else 0
-        if look:
-            found.append(_judged(client, mine[: LEAST * 2 ** (look - 1)], look, (threshold, rate)))
-    return found
+
+    def __init__(self) -> None:
+        """Nothing has been probed."""
+        self._usual: deque[float] = deque(maxlen=USUAL)
+        self._rule: tuple[float, float] | None = None
+        self._senders: OrderedDict[int, Tally] = OrderedDict()
+        self._telling: deque[tuple[int, int]] = deque(maxlen=MEMBERS)
+
+    def add(self, results: Iterable[Result]) -> list[Suspicion]:
+        """Count results, but for golden rows; what the looks that were taken say, the last one of each sender."""
+        found = {}
+        for one in results:
+            if one.why == GOLDEN or not math.isfinite(one.change):
+                continue
+            if one.client and (told := self._count(one)) is not None:
+                found[one.client] = told
+            if one.why == RANDOM:
+                self._usual.append(float(one.change))
+                self._rule = None
+        return list(found.values())
+
+    def state(self) -> dict[str, Any]:
+        """Everything that moves, but for the numbers of rows, as JSON."""
+        return {"usual": list(self._usual), "senders": [[who, *tally] for who, tally in self._senders.items()]}
+
+    def restore(self, said: Mapping[str, Any]) -> None:
+        """Go on from a `state`."""
+        self._usual = deque(map(float, said["usual"]), maxlen=USUAL)
+        self._senders = OrderedDict((int(who), Tally(*tally)) for who, *tally in said["senders"])
+        self._rule = None
+
+    def _count(self, one: Result) -> Suspicion | None:
+        """Count a sender's row; what a look says, if it is time for one."""
+        if len(self._usual) < LEAST_RANDOM:
+            return None
+        threshold, rate = self._rule = self._rule or _rule(self._usual)
+        mine, telling = self._senders.pop(one.client, Tally(first=one.number)), one.change > threshold
+        if telling:
+            self._telling.append((one.client, one.number))
+        mine = Tally(
+            mine.rows + 1, mine.telling + telling, max(mine.rate, rate), mine.change + float(one.change),
+            mine.kept + float(one.kept), min(mine.first, one.number), max(mine.last, one.number),
+        )  # fmt: skip
+        self._senders[one.client] = mine
+        if len(self._senders) > SENDERS:
+            self._senders.popitem(last=False)
+        look = math.log2(mine.rows / LEAST) + 1
+        return self._judged(one.client, mine, int(look), threshold) if look >= 1 and look.is_integer() else None
+
+    def _judged(self, client: int, mine: Tally, look: int, threshold: float) -> Suspicion:
+        spent = math.log(look * (look + 1.0))
+        log_p = min(float(binomial.log_tail(mine.telling, mine.rows, mine.rate)) + spent, 0.0)
+        facts = {
+            "change": mine.change / mine.rows,
+            "kept": mine.kept / mine.rows,
+            "usual_change": threshold,
+            "usual_rate": mine.rate,
+        }
+        members = np.array([number for who, number in self._telling if who == client], np.int64)
+        return Suspicion(
+            "active_probes", "client", client, float("nan"), log_p, mine.rows, mine.telling, mine.first, mine.last,
+            ((client, mine.rows),), facts, members,
+        )  # fmt: skip
 
 
 def golden_answers(
@@ -91,18 +163,8 @@ def golden_answers(
     )
 
 
-def _judged(client: int, mine: Sequence[Result], look: int, usual: tuple[float, float]) -> Suspicion:
-    threshold, rate = usual
-    telling = [one for one in mine if one.change > threshold]
-    log_p = float(binomial.log_tail(len(telling), len(mine), rate)) + float(np.log(look * (look + 1.0)))
-    numbers = [one.number for one in mine]
-    facts = {
-        "change": float(np.mean([one.change for one in mine])),
-        "kept": float(np.mean([one.kept for one in mine])),
-        "usual_change": threshold,
-        "usual_rate": rate,
-    }
-    return Suspicion(
-        "active_probes", "client", client, float("nan"), min(log_p, 0.0), len(mine), len(telling), min(numbers),
-        max(numbers), ((client, len(mine)),), facts, np.array([one.number for one in telling], np.int64),
-    )  # fmt: skip
+def _rule(usual: Sequence[float]) -> tuple[float, float]:
+    """The change that few random rows exceed, and how often a benign row does so at most."""
+    change = np.array(usual)
+    threshold = float(np.quantile(change, 1 - _UNSTABLE, method="inverted_cdf"))
+    return threshold, float(binomial.upper(int((change > threshold).sum()), len(change), _LEVEL))

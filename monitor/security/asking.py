@@ -6,7 +6,6 @@ each version that appears. Results come back later, on the prober's own thread.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -21,11 +20,9 @@ from detectors.types import IntArray
 from monitor import columns
 from monitor.decode import labels_of
 from monitor.probes.prober import Candidate, Prober
-from monitor.probes.results import GOLDEN, RANDOM, Result, golden_answers, suspicions
+from monitor.probes.results import GOLDEN, RANDOM, Tallies, golden_answers
 from monitor.schema import Roles
 
-KEPT = 4_096
-"""Results that senders are judged by, the newest."""
 RANDOM_SHARE = 0.001
 """Share of the traffic that is offered as the random sample."""
 _AT_A_TIME = 2
@@ -50,7 +47,7 @@ class Asking:
         """``sample`` are the reference rows among which the golden ones are; ``rng`` draws the random rows."""
         self._prober, self._roles, self._sample, self._rng = prober, roles, sample, rng
         self._golden, self._classes = golden, classes
-        self._results: deque[Result] = deque(maxlen=KEPT)
+        self._tallies = Tallies()
         self._versions: set[int] = set()
         self._digests = dict(zip(golden.row.tolist(), golden.digest.tolist(), strict=True))
         self._carry = 0.0
@@ -61,12 +58,16 @@ class Asking:
 
     def state(self) -> dict[str, Any]:
         """What outlives this process, as JSON."""
-        return {"spent": list(self._prober.spent)}
+        return {"spent": list(self._prober.spent), "about": self._prober.about, "tallies": self._tallies.state()}
 
-    def restore(self, said: Mapping[str, Any]) -> None:
-        """Go on from a `state`: what was asked today counts."""
+    def restore(self, said: Mapping[str, Any] | None) -> None:
+        """Go on from a `state`, if there was one: what was asked today counts, and what was found if asked alike."""
+        if said is None:
+            return
         day, rows = said["spent"]
         self._prober.resume((int(day), int(rows)))
+        if said["about"] == self._prober.about:
+            self._tallies.restore(said["tallies"])
 
     def succeed(self, other: Asking) -> None:
         """Take over the day's spending of one that has been stopped, by a reload or a re-baseline."""
@@ -128,8 +129,7 @@ class Asking:
         answered = golden_answers(fresh, self._digests, max(self._versions, default=0), self._classes)
         if answered is not None:
             golden.add(layout, answered)
-        self._results.extend(one for one in fresh if one.why != GOLDEN)
-        return suspicions(list(self._results))
+        return self._tallies.add(fresh)
 
     def stop(self) -> None:
         """End the prober's thread."""

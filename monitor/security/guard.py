@@ -372,8 +372,8 @@ class Guard:
         arrays = npz.unpack(blob)
         try:
             said = json.loads(arrays["text"].tobytes())
-            if self.asking is not None and said.get("asking") is not None:  # whatever the rest is of, it was spent
-                self.asking.restore(said["asking"])
+            if self.asking is not None:
+                self.asking.restore(said.get("asking"))  # first: whatever the rest is of, it was spent
             self.parts.restore(arrays)
             cases = {(about, int(who)): Case(**case) for about, who, case in said["cases"]}
             number, looked, panes = (int(one) for one in said["counts"])

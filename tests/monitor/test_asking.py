@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -43,7 +45,7 @@ class FakeProber:
         self.seen = 0
         self.found: list[Result] = []
         self.running = False
-        self.spent = (20_000, 0)
+        self.spent, self.about = (20_000, 0), "a model"
 
     def resume(self, spent: tuple[int, int]) -> None:
         self.spent = (spent[0], self.spent[1] + spent[1])
@@ -168,6 +170,27 @@ def test_a_sender_whose_rows_are_unstable_is_suspected() -> None:
     assert not taken(one, golden)
 
 
+def test_a_sender_s_probes_go_on_after_a_restart_unless_they_are_other_probes() -> None:
+    golden = Golden(guard().fixed.golden)
+
+    def after(state: Any, about: str) -> list[Suspicion]:
+        prober = FakeProber()
+        prober.about = about
+        again = asking(prober)
+        again.restore(state)
+        prober.found = [result(SUSPECT, 100 + i, client=7, change=0.9) for i in range(3)]
+        return taken(again, golden)
+
+    prober = FakeProber()
+    one = asking(prober)
+    prober.found = [result(RANDOM, i, change=0.001 * i) for i in range(100)]
+    prober.found += [result(SUSPECT, 100 + i, client=7, change=0.9) for i in range(7)]
+    assert [told.rows for told in taken(one, golden)] == [5]
+    state = json.loads(json.dumps(one.state()))
+    assert [told.rows for told in after(state, "a model")] == [10]
+    assert after(state, "another") == after(None, "a model") == []
+
+
 def test_golden_answers_go_to_the_golden_set() -> None:
     prober = FakeProber()
     one, fixed = asking(prober), guard().fixed.golden
@@ -266,7 +289,7 @@ def test_what_was_asked_today_outlives_a_restart_even_with_other_settings() -> N
     for each in (one, again, other):
         each.asking = asking(FakeProber())
     assert one.asking is not None
-    one.asking.restore({"spent": [20_000, 77]})
+    one.asking.restore(one.asking.state() | {"spent": [20_000, 77]})
     for each in (again, other):
         each.restore(one.state())
         assert each.asking is not None
@@ -281,7 +304,7 @@ def test_what_was_asked_today_outlives_a_reload() -> None:
         made = guard()
         made.asking = asking(FakeProber()) if spent >= 0 else None
         if made.asking is not None:
-            made.asking.restore({"spent": [20_000, spent]})
+            made.asking.restore(made.asking.state() | {"spent": [20_000, spent]})
         return Watched(model(), ModelStreams(model(), fitted(), config_id="c", timer=lambda: 0.0, guard=made))
 
     after = watched(5)

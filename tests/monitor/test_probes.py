@@ -11,17 +11,13 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from detectors import golden
-from detectors.rows.layout import Rows
-from detectors.simulate import block_of
 from monitor.clock import ManualClock, SystemClock
 from monitor.errors import ConfigError
 from monitor.probes.client import HEADER, ID_PREFIX, Marks
 from monitor.probes.prober import STOPPED, WAITING, Candidate, Prober
-from monitor.probes.results import GOLDEN, RANDOM, Result, golden_answers, suspicions
+from monitor.probes.results import GOLDEN, RANDOM, Result
 from monitor.probes.settings import Tensor, check
-from tests.detectors.test_outputs import LAYOUT
-from tests.monitor.endpoint import Document, Endpoint, Handler, probabilities, running
+from tests.monitor.endpoint import Document, Endpoint, Handler, running
 from tests.monitor.probing import EDGE, ROW, late, probed, prober_for, raw, settings_for
 
 
@@ -328,65 +324,6 @@ def test_secrets_are_in_no_print_and_names_cannot_leave_the_path(endpoint: Endpo
 
 
 # What results mean.
-
-
-def made(change: float, number: int, client: int = 0, why: str = RANDOM) -> Result:
-    return Result(number, client, why, 0.0, 0.1, "", np.zeros(2), (), 16, 1 - change, change, change, float("nan"))
-
-
-def test_a_client_whose_rows_are_less_stable_than_random_ones_is_told() -> None:
-    rng = np.random.default_rng(6)
-    usual = [made(float(abs(x)) * 0.1, i) for i, x in enumerate(rng.standard_normal(200))]
-    attacker = [made(0.5, 1_000 + i, client=7, why="boundary_walk") for i in range(12)]
-    benign = [made(float(abs(x)) * 0.1, 2_000 + i, client=8, why="row_scores") for i, x in enumerate(rng.random(12))]
-    told = {one.who: one for one in suspicions(usual + attacker + benign)}
-    assert told[7].log_p < np.log(1e-6)
-    assert told[7].rows == 10  # the first ten: the next look is at twenty
-    assert told[8].log_p == 0.0
-    assert suspicions(usual[:30] + attacker) == []
-
-
-def test_answers_to_golden_rows_go_to_the_golden_set(endpoint: Endpoint) -> None:
-    rng = np.random.default_rng(8)
-    rows = rng.normal(0, 0.5, (30, 3))
-    digest = np.arange(100, 130).astype(np.uint64)
-    p = probabilities(rows).astype(np.float32)
-    block = block_of(rows)
-    known = golden.fit(LAYOUT, Rows(block, digest, probabilities=p), rng)
-    prober = prober_for(endpoint)
-    names = ("age", "income", "debt")
-    for version, sign in ((1, 1.0), (2, -1.0)):
-        judge = golden.Golden(known)
-        for i, row in enumerate(sign * rows):
-            prober.offer([Candidate(dict(zip(names, row.tolist(), strict=True)), i, why=GOLDEN)], 100)
-            prober.step()
-        answered = golden_answers(prober.results(), {i: int(d) for i, d in enumerate(digest)}, version)
-        assert answered is not None
-        judge.add(LAYOUT, answered)
-        said = judge.comparison(version)
-        assert said is not None
-        assert (said.asked, said.changed) == (30, 0 if sign > 0 else 30)
-    assert golden_answers([made(0.1, 1)], {1: 1}, 1) is None
-    names_only = [made(0.1, i, why=GOLDEN)._replace(probabilities=np.ones(1), names=("b",)) for i in range(30)]
-    answered = golden_answers(names_only, {i: int(d) for i, d in enumerate(digest)}, 3, {"a": 0, "b": 1})
-    assert answered is not None
-    judge.add(LAYOUT, answered)
-    said = judge.comparison(3)
-    assert said is not None
-    assert (said.asked, said.changed) == (30, int((p[:, 1] < 0.5).sum()))
-
-
-def test_benign_clients_are_accused_at_most_at_the_level() -> None:
-    rng = np.random.default_rng(7)
-    accused = 0
-    for _ in range(300):
-        usual = [made(float(x), i) for i, x in enumerate(rng.random(60))]
-        low = 0.0
-        mine = [made(float(x), i, client=3, why="row_scores") for i, x in enumerate(rng.random(80))]
-        for upto in (5, 10, 20, 40, 80):
-            low = min([low, *(one.log_p for one in suspicions(usual + mine[:upto]))])
-        accused += low <= np.log(0.05)
-    assert accused / 300 <= 0.05
 
 
 def test_expected_miss_a_perturbation_made_to_hold_under_moves_is_not_told(endpoint: Endpoint) -> None:
