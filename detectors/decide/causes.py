@@ -280,9 +280,17 @@ def facts_of(one: Suspicion) -> dict[str, float]:
     if one.clients:
         facts["clients"] = max(float(len(one.clients)), one.facts.get("names", 0.0))
     if heuristic is not None and heuristic.about == LABEL:
-        facts |= {"one_source": float(one.about != "fleet"), "every_source": float(one.about == "fleet")}
+        facts |= _labelled_by(one)
     alone = _OF_ONE if one.about == "fleet" else ()
     return facts | {name: value for name, value in one.facts.items() if name not in alone}
+
+
+def _labelled_by(one: Suspicion) -> dict[str, float]:
+    """Whether one source gives the odd labels: by its share, where measured, else by whom it is about."""
+    share = one.facts.get("same_source", float(one.about != "fleet"))
+    if math.isnan(share):  # labels without a source
+        return {}
+    return {"one_source": float(share >= MOSTLY), "every_source": float(share < MOSTLY)}
 
 
 def gathered(

@@ -33,7 +33,6 @@ STREAM = "senders"
 PAGED = ("search", "inversion")
 """Causes that wake somebody: near-duplicates that look for something. Others can be an unusual customer."""
 _FLEET: Key = ("fleet", 0)
-_OF_CLASSES = ("spectral_signature", "activation_clustering")
 _EVERYBODY = ("odd_everywhere", "corruption", "concept")
 _GROWN = 1.25
 """A case is judged again once its rows have grown so much, or another heuristic has joined."""
@@ -106,7 +105,8 @@ class Cases:
                 case.triage, case.cause = verdict.triage, verdict.cause
                 self._count(group, verdict)
             few = bool(facts.get("concentrated"))
-            theirs = verdict.cause in _EVERYBODY or (key in everybody and not few)
+            common = verdict.cause in _EVERYBODY and key[0] != "class"  # of one class nobody else tells
+            theirs = common or (key in everybody and not few)
             elsewhere = few if key[0] == "fleet" else theirs  # a sender's case says it, or that of all
             if elsewhere or not _tells(verdict):
                 continue
@@ -216,7 +216,7 @@ class Cases:
         high = float(special.betaincinv(one.hits + 1, one.rows - one.hits, 0.975)) if one.hits < one.rows else 1.0
         log_e = one.log_e if np.isfinite(one.log_e) else nan
         before = float(one.facts.get("reference_rate", nan))
-        name = self.called(*(_subject(one) if one.heuristic in _OF_CLASSES else (one.about, one.who)))
+        name = self.called(one.about, one.who)
         return Culprit(name, -1, one.heuristic, log_e, "share_of_rows", share, low, high, before, share)
 
     def _evidence(self, group: Sequence[Suspicion], verdict: Verdict) -> dict[str, Any]:
@@ -237,9 +237,7 @@ class Cases:
 
 
 def _subject(one: Suspicion) -> Key:
-    """Whose case it is: a cluster that is mostly one sender's is the sender's, a class's is the class's own."""
-    if one.heuristic in _OF_CLASSES:
-        return "class", one.who
+    """Whose case it is: a cluster that is mostly one sender's is the sender's."""
     if one.about == "cluster" and one.clients:
         who, rows = one.clients[0]
         if who and 2 * rows >= one.rows:

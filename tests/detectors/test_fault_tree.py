@@ -348,6 +348,19 @@ def test_odd_labels_of_one_source_are_poison_and_of_all_a_change_of_what_is_righ
     assert (verdict.triage, verdict.cause) == (triage, cause)
 
 
+@pytest.mark.parametrize(
+    ("share", "triage", "cause"),
+    [(0.9, ATTACK, "poison"), (0.5, ATTACK, "poison"), (0.02, SHIFT, "concept"), (math.nan, UNKNOWN, "")],
+)
+@pytest.mark.parametrize(("heuristic", "about"), [("label_floods", "cluster"), ("spectral_signature", "class")])
+def test_a_popular_input_or_a_group_of_many_sources_is_no_single_ones_poison(
+    heuristic: str, about: str, share: float, triage: str, cause: str
+) -> None:
+    one = suspicion(heuristic, about, same_source=share)
+    verdict = judged(gathered([(one.heuristic, facts_of(one))], (heuristic,)))
+    assert (verdict.triage, verdict.cause) == (triage, cause)
+
+
 def test_a_suspicion_knows_its_rows_and_senders_unless_its_facts_say_more() -> None:
     assert facts_of(suspicion("near_duplicates", "cluster")) == {"rows": 100.0, "clients": 2.0}
     assert facts_of(suspicion("near_duplicates", "cluster", clients=40.0))["clients"] == 40.0
