@@ -82,19 +82,6 @@ def attribution(
     return found
 
 
-def harm(fixed: InfluenceFixed, embeddings: ArrayLike, probabilities: ArrayLike, labels: ArrayLike) -> FloatArray:
-    """How much each reference row lowers the mean margin of rows with trusted ``labels (n,)``, ``(m,)``; NaN without.
-
-    Reference rows with wrong labels have the largest values.
-    """
-    z, p, y, usable = _checked(embeddings, probabilities, labels)
-    if not usable.any():
-        return np.full(len(fixed.solved), np.nan)
-    gradients = _gradients(_seen(z[usable], fixed.turn), p[usable], y[usable], fixed.axes)
-    raised: FloatArray = (fixed.solved @ gradients.mean(axis=0)).astype(np.float64)
-    return -raised
-
-
 def exemplars(scores: FloatArray, number: int) -> Exemplars:
     """The ``number`` reference rows of largest and of smallest influence on each row, most extreme first; -1: none.
 

@@ -81,7 +81,7 @@ def _flipped(z: FloatArray, y: IntArray, ridge: float, rng: np.random.Generator)
     known, trusted = slice(TRAINING), slice(TRAINING, TRAINING + TRUSTED)
     p = _probabilities(z, _trained(z[known], given[known], ridge))
     fixed = influence.fit(z[known], p[known], given[known])
-    harm = influence.harm(fixed, z[trusted], p[trusted], y[trusted])
+    harm = -influence.attribution(fixed, z[trusted], p[trusted], y[trusted]).mean(axis=0)
     for scores in (harm, 1 - p[np.arange(TRAINING), given[known]]):
         yield f"{_auroc(scores, wrong[known]):.3f}"
 
