@@ -16,6 +16,7 @@ from detectors.decide.fault_tree import ATTACK, DATA_FAULT
 from detectors.multivariate import robust_share
 from detectors.types import Sample, View
 from monitor.engine import Engine, Pane
+from monitor.findings import largest
 from monitor.naming import FAULT_TREE
 from monitor.report import Finding, Report
 from monitor.security.guard import Guard
@@ -58,7 +59,7 @@ class Arbiter:
         ``views`` come after ``columns`` columns in the order of units.
         """
         evidence: dict[str, Any] = {}
-        facts = self._drift(finding) | self._rows()
+        facts = self._drift(finding) | self._rows(largest(finding.units))
         view = max((culprit.index for culprit in finding.units), default=-1) - columns
         if 0 <= view < len(views):
             share = self._share(view, views[view], sample(view))
@@ -87,18 +88,23 @@ class Arbiter:
             "mix_changed": promised and finding.subject == "mix",
         }
 
-    def _rows(self) -> dict[str, bool | float | None]:
-        """Whether rows are odd one by one, and whose: of all senders, or of few."""
+    def _rows(self, moved: float) -> dict[str, bool | float | None]:
+        """Whether rows are odd one by one, and whose; few senders explain no shift of more than their own share.
+
+        ``moved`` is the probability mass that the finding says has moved.
+        """
         if self._guard is None:
             return {}
         found: dict[str, bool | float | None] = {}
         for kind in (kind for kind in self._guard.kinds if kind in causes.LOCATED):
-            verdict = self._guard.concentrated(kind)[1]
-            if verdict is not Verdict.FEW_CLIENTS:
-                found[kind] = verdict in (Verdict.CONCENTRATED, Verdict.FLEET)
-                found["concentrated"] = bool(found.get("concentrated")) or verdict is Verdict.CONCENTRATED
-                found["fleet_wide"] = bool(found.get("fleet_wide")) or verdict is Verdict.FLEET
-        return found
+            suspects, verdict = self._guard.concentrated(kind)
+            if verdict is Verdict.FEW_CLIENTS:
+                continue
+            few = verdict is Verdict.CONCENTRATED and 2 * self._guard.share_of(suspects) >= moved
+            found[kind] = few or verdict is Verdict.FLEET
+            found["concentrated"] = bool(found.get("concentrated")) or few
+            found["fleet_wide"] = bool(found.get("fleet_wide")) or verdict is Verdict.FLEET
+        return found | {"version_change": self._guard.version_suspected}
 
 
 def _plain(value: object) -> object:

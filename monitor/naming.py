@@ -146,7 +146,10 @@ def _lower(title: str) -> str:
 def _steps(facts: Facts, mode: Mode) -> tuple[str, ...]:
     if facts.subject == "mix":
         return _STRATA
-    return _ASK if facts.subject == SENDER and facts.triage == "unknown" else mode.first_steps
+    if facts.subject == SENDER and facts.triage in ("unknown", "shift"):
+        return _ASK
+    judged = facts.verdict.get("failure_mode") if facts.triage == "attack" else None
+    return MODES[judged].first_steps if judged else mode.first_steps
 
 
 def _support(facts: Facts) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -17,8 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from detectors.decide import causes
-from detectors.decide.concentration import Verdict, concentration
+from detectors.decide.concentration import Verdict
 from detectors.queries.suspicion import Hits, Queries, Suspicion
 from detectors.rows import spaces
 from detectors.rows.layout import Rows
@@ -27,6 +26,7 @@ from monitor import arrays as npz
 from monitor import log
 from monitor.config import Model
 from monitor.decode import Decoded
+from monitor.security import located
 from monitor.security.asking import Asking
 from monitor.security.cases import MOST_CASES, MOST_TOLD, STREAM, Case, Cases, Facts, Key, Now
 from monitor.security.measured import Flags, Measured, answered, columns_of, flags_of, place_of, queries_of
@@ -45,8 +45,6 @@ LOOK_ROWS = 512
 """Rows after which evidence is looked at, if no pane has been closed meanwhile."""
 LEAST_ROWS = 64
 """Rows that a look is worth, when a pane has been closed."""
-CONCENTRATION_ROWS = 20_000
-"""Newest rows among which one sender is told from all."""
 _NEWS = ("findings", "recovered")
 _MOVING = (-math.inf, 0)
 """Evidence that answers do not depend on inputs, and the length of the run: none."""
@@ -161,14 +159,15 @@ class Guard:
         hits = self._tried("near_duplicates", lambda: self._hits(queries), none(n))
         wrong = self._tried("output_integrity", lambda: self._wrong(rows), np.zeros(n, bool))
         self._tried("near_duplicates", lambda: self._compared(rows, queries, hits), None)
+        kinds = self.parts.fleet.kinds
+        blank = np.zeros((n, len(kinds)), bool)
         found = self._tried(
             "row_scores",
             lambda: self._anew(flags_of(self.fixed.held.single, rows, queries, hits.hit, wrong), queries, hits),
-            None,
+            Flags(kinds, blank, blank, np.full(n, np.nan)),  # whatever fails, rows are counted
         )
-        if found is None:
-            return
-        self._tried("clients", lambda: self.parts.clients.add(queries, hits, found.flags, found.odd, found.asked), None)
+        theirs = found.asked & (np.array(kinds) != "output_integrity")  # answers are the model's doing
+        self._tried("clients", lambda: self.parts.clients.add(queries, hits, found.flags, found.odd, theirs), None)
         if (prada := self.parts.prada) is not None:
             self._tried("prada", lambda: prada.add(queries, hits), None)
         self._tried("fleet", lambda: self.parts.fleet.add(found.flags, found.asked & ~hits.exact[:, None]), None)
@@ -264,7 +263,7 @@ class Guard:
             told = told + self._tried("label_disagreement", lambda: feedback.suspicions(level), nobody)
         if (asking := self.asking) is not None:
             golden, layout = self.parts.golden, self.fixed.held.single.layout
-            asked = self._tried("active_probes", lambda: asking.take(golden, layout), nobody)
+            asked = self._tried("active_probes", lambda: asking.take(golden, layout, self.reader.versions), nobody)
             told = told + [one for one in asked if -one.log_p >= level]
         told = told + self._tried("version_change", lambda: self._of_versions(level), nobody)
         told = told + self._tried("prada", lambda: self._of_prada(told), nobody)
@@ -275,8 +274,8 @@ class Guard:
             self.cases.names = self._known() | self.reader.names(suspects)
         self.cases.versions = {number: name or "without a name" for name, number in self.reader.versions.items()}
         nowhere: dict[Key, Facts] = {}
-        located = self._tried("concentration", lambda: self._located(told), nowhere)
-        news = self.cases.judge(told, self.watching, located, at)
+        where = self._tried("concentration", lambda: located.located(told, self.concentrated, self.kinds), nowhere)
+        news = self.cases.judge(told, self.watching, where, at)
         findings = tuple((finding, self._evidence(group)) for finding, group in news)
         back = tuple(self.cases.ended(at))
         return Told(STREAM, findings, back) if findings or back else None
@@ -323,27 +322,20 @@ class Guard:
         known = {"release_known": float(names[one.who] in announced)} if announced and one.who in names else {}
         return one._replace(about="version", facts={**one.facts, **known})
 
-    def _located(self, told: list[Suspicion]) -> dict[Key, Facts]:
-        """Whether one sender stands out in what is flagged, or everybody is flagged more often, by subject."""
-        found: dict[Key, dict[str, bool | float | None]] = {}
-        for kind in {one.heuristic for one in told if one.heuristic in causes.LOCATED and one.heuristic in self.kinds}:
-            suspects, verdict = self.concentrated(kind)
-            for one in told:
-                if one.heuristic != kind or verdict is Verdict.FEW_CLIENTS:
-                    continue
-                facts = found.setdefault((one.about, one.who), {})
-                mine = one.who in suspects if one.about == "client" else verdict is Verdict.CONCENTRATED
-                facts["concentrated"] = bool(facts.get("concentrated")) or mine
-                facts["fleet_wide"] = bool(facts.get("fleet_wide")) or verdict is Verdict.FLEET
-        return dict(found)
-
     def concentrated(self, kind: str) -> tuple[set[int], Verdict]:
         """Senders who stand out in one kind of flag among the newest rows, and what that means."""
-        place = self.kinds.index(kind)
-        client, flagged, asked = self.parts.clients.counts(kind, self._number - CONCENTRATION_ROWS)
-        expected = float(self.fixed.held.clients.flagged[place] / max(self.fixed.held.clients.asked[place], 1.0))
-        found = concentration(flagged, asked, expected=expected)
-        return {int(who) for who in client[found.suspects]}, found.verdict
+        return located.concentrated(self.parts.clients, self.fixed.held.clients, kind, self._number)
+
+    def share_of(self, suspects: Collection[int]) -> float:
+        """Share of the newest rows that some senders sent."""
+        return located.share_of(self.parts.clients, self.kinds[0], suspects, self._number)
+
+    @property
+    def version_suspected(self) -> bool | None:
+        """Whether a version has an open finding; None where nobody looks at versions."""
+        if "version_change" not in self.watching:
+            return None
+        return any(case.findings for (about, _), case in self.cases.cases.items() if about == "version")
 
     def close(self) -> None:
         """End what runs beside."""

@@ -23,14 +23,19 @@ SPREAD = np.linspace(3.0, 0.2, WIDTH)
 
 
 class Senders:
-    """Stands for a guard: where the odd rows of each kind come from."""
+    """Stands for a guard: where the odd rows of each kind come from, and how many rows their senders sent."""
 
-    def __init__(self, **found: Verdict) -> None:
-        self._found = found
+    version_suspected = None
+
+    def __init__(self, share: float = 1.0, **found: Verdict) -> None:
+        self._found, self._share = found, share
         self.kinds = (*found, "near_duplicates")
 
     def concentrated(self, kind: str) -> tuple[set[int], Verdict]:
         return set(), self._found[kind]
+
+    def share_of(self, _: set[int]) -> float:
+        return self._share
 
 
 def points(n: int, seed: int, axis: int = 0, shift: float = 0.0) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
@@ -50,6 +55,16 @@ def nothing(_: int) -> Sample:
 
 def judge(one: Finding, **senders: Verdict) -> Finding:
     return Arbiter(Senders(**senders)).judge(one, (), COLUMNS, nothing)  # type: ignore[arg-type]
+
+
+def test_few_senders_explain_no_shift_of_more_than_their_share() -> None:
+    odd = {"tail_energy": Verdict.CONCENTRATED, "neighbour_disagreement": Verdict.CONCENTRATED}
+    one = finding()  # of .2
+    judged = [
+        Arbiter(Senders(share, **odd)).judge(one, (), COLUMNS, nothing)  # type: ignore[arg-type]
+        for share in (0.01, 0.4)
+    ]
+    assert [each.triage for each in judged] == ["shift", "attack"]
 
 
 def tree(one: Finding) -> dict[str, Any]:
@@ -140,7 +155,7 @@ def test_evidence_that_is_there_stays() -> None:
 
 def test_a_finding_that_cannot_be_judged_is_told_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     calm, broken = streams(), streams()
-    monkeypatch.setattr(broken._arbiter, "_rows", lambda: 1 / 0)
+    monkeypatch.setattr(broken._arbiter, "_rows", lambda _: 1 / 0)
     batch = rows(4_000, 1, shift=1.0)
     expected = findings(calm.feed(batch, "", 0.0).reports, "page")
     reports = broken.feed(batch, "", 0.0).reports
