@@ -10,8 +10,8 @@ from collections.abc import Collection
 from typing import Final, NamedTuple
 
 ROW, QUERY, CLIENT, LABEL, VERSION = "row", "query", "client", "label", "version"
-ALARMS, SUPPORTS, AUDITS = "alarms", "supports", "audits"
-"""Alarms on the log, support of others, or in `driftwarden audit` alone."""
+ALARMS, SUPPORTS = "alarms", "supports"
+"""Alarms on the log, or support of others."""
 
 
 class Heuristic(NamedTuple):
@@ -20,8 +20,8 @@ class Heuristic(NamedTuple):
     ``about`` is what it judges: a row, the queries of a cluster or of anybody, a client, labels, or a version.
     ``claim`` is what its alarm says, ``question`` what it asks. Of each group in ``needs`` (keys of
     `detectors.taxonomy.TELEMETRY`) one at least must be logged; ``helps`` is what makes it see more. ``modes`` are the
-    failure modes that it speaks of, ``does`` is `ALARMS`,
-    `SUPPORTS` or `AUDITS`.
+    failure modes that it speaks of, ``does`` is `ALARMS` or
+    `SUPPORTS`.
     """
 
     name: str
@@ -225,7 +225,6 @@ _LABELS = (
         "Does the model, which never saw these labels, firmly contradict them?",
         (_LABEL, ("probabilities", "logits")), ("label_source",), _POISON,
         "a model that was trained on the poison",
-        does=AUDITS,
     ),
     Heuristic(
         "spectral_signature", "H19", LABEL,
@@ -233,7 +232,6 @@ _LABELS = (
         "Do the embeddings of a class have one direction stronger than its own rows explain?",
         (_LABEL, _NEAR), ("embeddings",), _BACKDOOR,
         "much of a class poisoned, or very little",
-        does=AUDITS,
     ),
     Heuristic(
         "activation_clustering", "H20", LABEL,
@@ -241,15 +239,13 @@ _LABELS = (
         "Do the embeddings of a class fall apart into a large and a small cluster?",
         (_LABEL, _NEAR), ("embeddings",), _BACKDOOR,
         "poison spread through its class",
-        does=AUDITS,
     ),
     Heuristic(
         "label_floods", "", LABEL,
-        "near copies with one label arrive in numbers",
-        "Do near copies with one label arrive in numbers, or from one source only?",
+        "one input comes with a label again and again",
+        "Does one input come with a label again and again, from many sources or one?",
         (_LABEL, _NEAR), ("label_source", "time"), _POISON,
-        "few and unlike rows for each source",
-        does=AUDITS,
+        "copies that differ in a last digit",
     ),
 )  # fmt: skip
 

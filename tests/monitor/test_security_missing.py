@@ -114,12 +114,15 @@ def expected() -> dict[str, int]:
 OFF = {
     "client": {"client_shift", "coverage_growth", "extraction", "flooding", "low_margin"},
     "id": set[str](),
-    "probabilities": {"confidence_ascent", "low_margin"},
+    "probabilities": {"confidence_ascent", "label_noise", "low_margin"},
     "embedding": {
-        "boundary_walk", "confidence_ascent", "coverage_growth", "extraction", "label_disagreement", "near_duplicates",
-        "noise_like_updates", "target_class",
+        "activation_clustering", "boundary_walk", "confidence_ascent", "coverage_growth", "extraction",
+        "label_disagreement", "label_floods", "near_duplicates", "noise_like_updates", "spectral_signature",
+        "target_class",
     },
-    "label": {"label_disagreement"},
+    "label": {
+        "activation_clustering", "label_disagreement", "label_floods", "label_noise", "spectral_signature",
+    },
 }  # fmt: skip
 
 
