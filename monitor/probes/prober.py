@@ -252,8 +252,8 @@ class Prober:
         """Ask about moved copies, or, for a row with a known answer, about nothing more."""
         settings, nothing = self._settings, float("nan")
         found = Result(
-            candidate.number, candidate.client, candidate.why, 0.0, 0.0, original.version, original.probabilities[0],
-            original.names, 0, nothing, nothing, nothing, nothing,
+            candidate.number, candidate.client, candidate.why, 0.0, 0.0, original.version or settings.version,
+            original.probabilities[0], original.names, 0, nothing, nothing, nothing, nothing,
         )  # fmt: skip
         if candidate.why == GOLDEN:
             return found

@@ -139,18 +139,19 @@ class Tallies:
 
 
 def golden_answers(
-    results: Sequence[Result], digests: Mapping[int, int], version: int, classes: Mapping[str, int] | None = None
+    results: Sequence[tuple[Result, int]], digests: Mapping[int, int], classes: Mapping[str, int] | None = None
 ) -> Rows | None:
     """Answers to golden rows as `detectors.golden.Golden` takes them; None without any.
 
-    ``digests`` are those of the golden rows by their number, ``version`` the number of the version that was asked,
+    Each comes with the number of the version that gave it. ``digests`` are those of the golden rows by their number,
     ``classes`` the class of each name that a model answers with (by default the names are the classes' numbers).
     Answers with another number of probabilities than the first one are left out.
     """
-    mine = [one for one in results if one.why == GOLDEN and one.number in digests]
-    mine = [one for one in mine if len(one.probabilities) == len(mine[0].probabilities)]
-    if not mine:
+    known_rows = [(one, version) for one, version in results if one.why == GOLDEN and one.number in digests]
+    if not known_rows:
         return None
+    size = len(known_rows[0][0].probabilities)
+    mine = [one for one, _ in known_rows if len(one.probabilities) == size]
     said = [one.names[int(one.probabilities.argmax())] for one in mine]
     known = {name: int(name) for name in said if name.isdecimal()} if classes is None else classes
     p = np.stack([one.probabilities for one in mine]).astype(np.float32)
@@ -159,7 +160,7 @@ def golden_answers(
         digest=np.array([digests[one.number] for one in mine], np.uint64),
         predicted=np.array([known.get(name, -1) for name in said], np.int32),
         probabilities=p if p.shape[1] > 1 else None,
-        version=np.full(len(mine), version, np.int32),
+        version=np.array([version for one, version in known_rows if len(one.probabilities) == size], np.int32),
     )
 
 

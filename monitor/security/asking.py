@@ -29,6 +29,8 @@ _AT_A_TIME = 2
 """Rows of suspects offered of one batch."""
 MOST_GOLDEN = 200
 """Golden rows offered for one version."""
+LIVE_ROWS = 10_000
+"""A version that none of so many rows is of is not served any more."""
 _SUSPECT = "suspect"
 
 
@@ -44,17 +46,22 @@ class Asking:
         classes: Mapping[str, int],
         rng: np.random.Generator,
     ) -> None:
-        """``sample`` are the reference rows among which the golden ones are; ``rng`` draws the random rows."""
+        """``sample`` are the reference rows among which the golden ones are; ``rng`` draws the random rows.
+
+        ``left_out`` counts answers to golden rows of which nobody can tell whose version gave them.
+        """
         self._prober, self._roles, self._sample, self._rng = prober, roles, sample, rng
         self._golden, self._classes = golden, classes
         self._tallies = Tallies()
-        self._versions: set[int] = set()
+        self._versions: dict[int, int] = {}  # and after how many rows each was last heard of
+        self._rows = 0
+        self.left_out = 0
         self._digests = dict(zip(golden.row.tolist(), golden.digest.tolist(), strict=True))
         self._carry = 0.0
 
     def knows(self, versions: Collection[int]) -> None:
         """Versions that were there before a restart: one that came meanwhile is asked about the golden rows."""
-        self._versions |= set(versions)
+        self._versions |= dict.fromkeys(versions, self._rows)
 
     def state(self) -> dict[str, Any]:
         """What outlives this process, as JSON."""
@@ -112,8 +119,9 @@ class Asking:
     def _of_version(self, rows: Rows) -> list[Candidate]:
         """The golden rows, once for each version that appears."""
         seen: NDArray[np.int32] = np.unique(rows.version) if rows.version is not None else np.zeros(0, np.int32)
-        fresh = set(seen.tolist()) - self._versions
-        self._versions |= fresh
+        fresh = set(seen.tolist()) - set(self._versions)
+        self._rows += rows.block.rows
+        self._versions |= dict.fromkeys(seen.tolist(), self._rows)
         if not fresh or len(self._versions) == len(fresh):  # the first one is the one that the agent met
             return []
         return [
@@ -121,12 +129,21 @@ class Asking:
             for row in self._golden.row[:MOST_GOLDEN]  # in the order of their hashes, which is none
         ]
 
-    def take(self, golden: Golden, layout: Layout) -> list[Suspicion]:
-        """Take what has been found since: golden answers go to ``golden``, senders are judged."""
+    def take(self, golden: Golden, layout: Layout, versions: Mapping[str, int]) -> list[Suspicion]:
+        """Take what has been found since: golden answers go to ``golden``, senders are judged.
+
+        ``versions`` are the numbers of the versions by the names that the log gives them.
+        """
         fresh = self._prober.results()
         if not fresh:
             return []
-        answered = golden_answers(fresh, self._digests, max(self._versions, default=0), self._classes)
+        live = [version for version, last in self._versions.items() if self._rows - last < LIVE_ROWS]
+        # a name that the log does not know is none: logs and endpoints may name the same versions differently
+        only = next(iter(live)) if len(live) == 1 else None
+        asked = [(one, versions.get(one.version, only) if one.version else only) for one in fresh if one.why == GOLDEN]
+        told = [(one, version) for one, version in asked if version is not None]
+        self.left_out += len(asked) - len(told)
+        answered = golden_answers(told, self._digests, self._classes)
         if answered is not None:
             golden.add(layout, answered)
         return self._tallies.add(fresh)

@@ -27,6 +27,8 @@ from tests.monitor.security_bench import batch, benign, feed, fitted, guard, mod
 
 OWN = "driftwarden-probe"
 SUSPECT = "suspect"
+VERSIONS = {"v1": 0, "v2": 1}
+"""What the log calls its versions."""
 
 
 class Marks:
@@ -155,7 +157,7 @@ def result(why: str, number: int, *, client: int = 0, change: float = 0.0, answe
 
 
 def taken(one: Asking, golden: Golden) -> list[Suspicion]:
-    return one.take(golden, guard().fixed.held.single.layout)
+    return one.take(golden, guard().fixed.held.single.layout, VERSIONS)
 
 
 def test_a_sender_whose_rows_are_unstable_is_suspected() -> None:
@@ -204,6 +206,46 @@ def test_golden_answers_go_to_the_golden_set() -> None:
     (told,) = [each for each in golden.suspicions() if each.heuristic == "golden_set"]
     assert (told.who, told.rows, told.hits) == (1, 100, 100)
     assert told.log_p < -100
+
+
+def answers(prober: FakeProber, version: str, *, right: bool) -> list[Result]:
+    """Answers of a version to all golden rows that were asked."""
+    fixed = guard().fixed.golden
+    known = dict(zip(fixed.row.tolist(), fixed.predicted.tolist(), strict=True))
+    asked = [each.number for each in prober.why(GOLDEN)][:100]
+    return [result(GOLDEN, row, answer=(known[row] + (not right)) % 10)._replace(version=version) for row in asked]
+
+
+def test_golden_answers_are_those_of_the_version_that_gave_them() -> None:
+    prober, golden = FakeProber(), Golden(guard().fixed.golden)
+    one = asking(prober)
+    for version in (0, 1, 0):  # a canary: both answer
+        offer(one, batch(benign(50, 1)), version=version)
+    prober.found = answers(prober, "v1", right=True) + answers(prober, "v2", right=False)
+    taken(one, golden)
+    said = {version: golden.comparison(version) for version in (0, 1)}
+    found = {version: (each.asked, each.changed) for version, each in said.items() if each}
+    assert found == {0: (100, 0), 1: (100, 100)}
+    assert one.left_out == 0
+
+
+@pytest.mark.parametrize("name", ["", "7"])
+def test_answers_of_who_knows_which_version_are_left_out_and_counted(name: str) -> None:
+    prober, golden = FakeProber(), Golden(guard().fixed.golden)
+    one = asking(prober)
+    for version in (0, 1):
+        offer(one, batch(benign(50, 1)), version=version)
+    prober.found = answers(prober, name, right=False)
+    taken(one, golden)
+    assert (one.left_out, golden.comparison(0), golden.comparison(1)) == (100, None, None)
+    gone = rows_of(batch(benign(1_000, 1)), 1)
+    for _ in range(10):
+        one.offer(batch(benign(1_000, 1)), gone, np.arange(0), 0, ())  # the other one has gone
+    prober.found = answers(prober, name, right=False)
+    taken(one, golden)
+    said = golden.comparison(1)
+    assert said is not None
+    assert (one.left_out, said.asked, said.changed, golden.comparison(0)) == (100, 100, 100, None)
 
 
 def marked(given: pa.RecordBatch) -> pa.RecordBatch:

@@ -98,15 +98,18 @@ def test_answers_to_golden_rows_go_to_the_golden_set(endpoint: Endpoint) -> None
         for i, row in enumerate(sign * rows):
             prober.offer([Candidate(dict(zip(names, row.tolist(), strict=True)), i, why=GOLDEN)], 100)
             prober.step()
-        answered = golden_answers(prober.results(), {i: int(d) for i, d in enumerate(digest)}, version)
+        found = [(one, version) for one in prober.results()]
+        answered = golden_answers(found, {i: int(d) for i, d in enumerate(digest)})
         assert answered is not None
         judge.add(LAYOUT, answered)
         said = judge.comparison(version)
         assert said is not None
         assert (said.asked, said.changed) == (30, 0 if sign > 0 else 30)
-    assert golden_answers([made(0.1, 1)], {1: 1}, 1) is None
-    names_only = [made(0.1, i, why=GOLDEN)._replace(probabilities=np.ones(1), names=("b",)) for i in range(30)]
-    answered = golden_answers(names_only, {i: int(d) for i, d in enumerate(digest)}, 3, {"a": 0, "b": 1})
+    assert golden_answers([(made(0.1, 1), 1)], {1: 1}) is None
+    only = [made(0.1, i, why=GOLDEN)._replace(probabilities=np.ones(1), names=("b",)) for i in range(30)]
+    other = [made(0.1, i, why=GOLDEN) for i in range(5)]  # with another number of probabilities
+    named = [(one, 3) for one in (*only, *other)]
+    answered = golden_answers(named, {i: int(d) for i, d in enumerate(digest)}, {"a": 0, "b": 1})
     assert answered is not None
     judge.add(LAYOUT, answered)
     said = judge.comparison(3)
