@@ -218,6 +218,8 @@ class Agent:
             ledger.discarded(*key, "decode_error", batch.num_rows)
             self._log.error("batch failed", model=watched.model.name, rows=batch.num_rows, error=repr(fault))
             return
+        for sentence in watched.absent.look(batch.schema.names, batch.num_rows) if watched.absent else ():
+            self._log.warning(sentence, model=watched.model.name)
         watched.last_rows = self.clock.monotonic()  # the time that judging took is no silence of the senders
         self._account(watched, fed, key)
         if fed.told is not None:

@@ -333,6 +333,19 @@ def demo(port: int, *, once: bool) -> None:
     sys.exit(show(signals, once=once, port=port))
 
 
+@command.command()
+@_CONFIG
+@click.argument("names", nargs=-1, required=True)
+def pseudonym(config: Path, names: tuple[str, ...]) -> None:
+    """Print the pseudonyms under which senders appear in findings and metrics, by the key of this store."""
+    from monitor.config import load
+    from monitor.security.pseudonyms import Pseudonyms, key_of
+
+    known = Pseudonyms(key_of(load(config, secrets=False).store.path))
+    for name in names:
+        print(f"{known.of_name(name):016x}  {name}")
+
+
 @contextmanager
 def _lines(path: Path | None) -> Iterator[Callable[[str], None] | None]:
     """Writer of one line to a file, or to standard output for ``-``."""

@@ -11,6 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from monitor import log
+from monitor.absent import Absent
 from monitor.config import Config, Model, fingerprint
 from monitor.errors import ConfigError, DriftwardenError
 from monitor.loading import Progress, fitted_of, measure_batches
@@ -106,11 +108,14 @@ def _one(
     guard = guard_of(model, fitted, key, config_id, timer)
     streams = ModelStreams(model, fitted, config_id=config_id, timer=timer, timed=timed, guard=guard)
     streams.prepare()
+    absent = Absent(fitted.plan.roles, fitted.sample.schema.names)
     total = tables.row_count
     began = time.process_time()
     for batch in rows:
         fed = streams.feed(batch, "", outcome.rows)
         outcome.rows += batch.num_rows
+        for sentence in absent.look(batch.schema.names, batch.num_rows):
+            log.get("replay").warning(sentence, model=model.name)
         _account(outcome, fed)
         if fed.told is not None:
             _hear(fed.told, outcome, emit)

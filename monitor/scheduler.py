@@ -8,6 +8,7 @@ by the wall clock: when that jumps back, next runs are pulled up, or they would 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -47,6 +48,7 @@ class Scheduler:
         self._lock = Lock()
         self._stopping = Event()
         self._log = log.get("scheduler")
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)  # what is skipped is told here, and not each time
         self._scheduler = BackgroundScheduler(
             executors={"default": ThreadPoolExecutor(WORKERS)},
             job_defaults={"coalesce": True, "max_instances": 1},

@@ -18,6 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from monitor import artefact, log, memory
+from monitor.absent import Absent
 from monitor.calibration.selfcheck import Selfcheck
 from monitor.clock import Clock
 from monitor.config import Config, Model, fingerprint
@@ -61,6 +62,7 @@ class Watched:
     tally: ModelTally = field(default_factory=ModelTally)
     last_rows: float = 0.0
     types: pa.Schema | None = None
+    absent: Absent | None = None
 
     @property
     def identity(self) -> str:
@@ -129,7 +131,8 @@ class References:
             return (None if watched.streams is None else batch), False
         watched.close()
         begun.asks_on(watched)
-        watched.streams, watched.types, watched.learner, watched.act = begun.streams, begun.types, None, None
+        watched.streams, watched.types, watched.absent = begun.streams, begun.types, begun.absent
+        watched.learner, watched.act = None, None
         watched.check = None
         learner.forget()
         memory.release()
@@ -186,7 +189,9 @@ class References:
         guard = guard_of(model, fitted, key_of(self._folder), config_id, timer, self._clock) if model.guarded else None
         streams = ModelStreams(model, fitted, config_id=config_id, timer=timer, guard=guard)
         streams.prepare()
-        return Watched(model, streams=streams, types=fitted.sample.schema, last_rows=self._clock.monotonic())
+        absent = Absent(fitted.plan.roles, fitted.sample.schema.names)
+        types, now = fitted.sample.schema, self._clock.monotonic()
+        return Watched(model, streams=streams, types=types, last_rows=now, absent=absent)
 
     def _record(self, watched: Watched, act: Act, fitted: Fitted) -> None:
         """Keep who did it and why: beside the artefact, and in the history, which only grows."""
