@@ -70,6 +70,7 @@ SEVERITIES = ("page", "ticket", "info")
 TRIAGES = ("shift", "attack", "data_fault", "unknown")
 PLACES = ("queue",)
 FATES = ("looked_at", "passed_over")
+PROBES = ("answered", "unfit", "left_out", "failed")
 VERDICTS = ("attack", "data_fault", "shift", "unknown", "benign")
 SCHEMA_KINDS = ("missing_column", "extra_column", "retyped_column")
 
@@ -250,6 +251,13 @@ METRICS: tuple[Metric, ...] = (
         "Natural logarithm of the evidence against the most suspect senders, under their pseudonyms.",
     ),
     _counter("driftwarden_security_seconds_total", _MODEL, "Seconds spent on rows one by one, senders and labels."),
+    _counter("driftwarden_probe_rows_total", _MODEL, "Rows sent to the model itself by active probes, copies too."),
+    _counter(
+        "driftwarden_probes_total",
+        (*_MODEL, "fate"),
+        "Rows put forward to active probes; those left out found no room, or nobody knows whose version answered.",
+    ),
+    _gauge("driftwarden_probe_breaker_open", _MODEL, "1 while active probes leave the endpoint alone."),
     # Clockwork and state.
     _counter("driftwarden_checkpoints_total", (), "Attempts to write a checkpoint."),
     _counter("driftwarden_checkpoint_failures_total", (), "Checkpoints that could not be written."),
@@ -327,6 +335,7 @@ def zeros(known: Mapping[str, Collection[str]]) -> Snapshot:
     [((), 0.0)]
     """
     sets: dict[str, Collection[str]] = {"severity": SEVERITIES, "triage": TRIAGES, "place": PLACES}
+    sets |= {"driftwarden_probes_total.fate": PROBES}
     sets |= {"driftwarden_schema_violations_total.kind": SCHEMA_KINDS, "fate": FATES, "verdict": VERDICTS, **known}
     made: Snapshot = {}
     for metric in METRICS:

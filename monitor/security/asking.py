@@ -19,7 +19,7 @@ from detectors.rows.layout import Layout, Rows
 from detectors.types import IntArray
 from monitor import columns
 from monitor.decode import labels_of
-from monitor.probes.prober import Candidate, Prober
+from monitor.probes.prober import Candidate, Counts, Prober
 from monitor.probes.results import GOLDEN, RANDOM, Tallies, golden_answers
 from monitor.schema import Roles
 
@@ -147,6 +147,10 @@ class Asking:
         if answered is not None:
             golden.add(layout, answered)
         return self._tallies.add(fresh)
+
+    def counts(self) -> Counts:
+        """What has happened to the rows that were offered."""
+        return self._prober.counts()
 
     def stop(self) -> None:
         """End the prober's thread."""

@@ -16,8 +16,9 @@ from detectors.heuristics import HEURISTICS
 from detectors.registry import SEQUENTIAL
 from detectors.types import FloatArray
 from monitor.figures import Figures
-from monitor.metrics import Histogram, Snapshot, Value, histogram
+from monitor.metrics import PROBES, Histogram, Snapshot, Value, histogram
 from monitor.report import Report
+from monitor.security.asking import Asking
 from monitor.security.guard import Guard
 from monitor.streams import Fed, ModelStreams, Stream
 from monitor.told import Told
@@ -171,6 +172,18 @@ def _guard(made: _Maker, guard: Guard, shown: int) -> None:
         made.put("driftwarden_suspicions_total", number, heuristic, verdict)
     for suspect, heuristic, log_e in guard.suspects(shown):
         made.put("driftwarden_suspect_log_e", log_e, suspect, heuristic)
+    if guard.asking is not None:
+        _probes(made, guard.asking)
+
+
+def _probes(made: _Maker, asking: Asking) -> None:
+    """Series about what the model itself was asked."""
+    counts = asking.counts()
+    made.put("driftwarden_probe_rows_total", counts.rows_sent)
+    made.put("driftwarden_probe_breaker_open", float(counts.open))
+    fates = (counts.probed, counts.unfit, counts.left_out + asking.left_out, sum(counts.failures.values()))
+    for fate, number in zip(PROBES, fates, strict=True):
+        made.put("driftwarden_probes_total", number, fate)
 
 
 def _stream(made: _Maker, streams: ModelStreams, one: Stream, tally: ModelTally) -> int:

@@ -17,10 +17,11 @@ from monitor.clock import ManualClock
 from monitor.decode import Decoder
 from monitor.errors import ConfigError
 from monitor.probes.client import ID_PREFIX
-from monitor.probes.prober import Candidate
+from monitor.probes.prober import Candidate, Counts
 from monitor.probes.results import GOLDEN, RANDOM, Result
 from monitor.schema import Roles
 from monitor.security.asking import MOST_GOLDEN, RANDOM_SHARE, Asking
+from monitor.sinks.prometheus import ModelTally, of_model
 from monitor.streams import ModelStreams
 from monitor.watched import Watched
 from tests.monitor.security_bench import batch, benign, feed, fitted, guard, model
@@ -47,6 +48,7 @@ class FakeProber:
         self.seen = 0
         self.found: list[Result] = []
         self.running = False
+        self.counted = Counts(0, 0, 0, 0, 0, 0, {}, open=False, waiting=0)
         self.spent, self.about = (20_000, 0), "a model"
 
     def resume(self, spent: tuple[int, int]) -> None:
@@ -65,6 +67,9 @@ class FakeProber:
     def results(self) -> list[Result]:
         found, self.found = self.found, []
         return found
+
+    def counts(self) -> Counts:
+        return self.counted
 
     def why(self, why: str) -> list[Candidate]:
         return [one for one in self.offered if one.why == why]
@@ -314,6 +319,22 @@ def test_a_prober_that_fails_costs_nothing_but_probes() -> None:
     assert told is not None
     assert dict(told.failures) == {"active_probes": "OSError: no"}
     assert one.tally.looked_at == 100
+
+
+def test_what_happened_to_probes_is_counted_in_metrics() -> None:
+    prober = FakeProber()
+    prober.counted = Counts(99, 3, 4, 50, 850, 130, {"timeout": 5, "status": 2}, open=True, waiting=0)
+    one = guard()
+    one.asking = asking(prober)
+    one.asking.left_out = 6
+    streams = ModelStreams(model(), fitted(), config_id="c", timer=lambda: 0.0, guard=one)
+    made = of_model(streams, ModelTally(), {})
+    assert made["driftwarden_probe_rows_total"] == [(("glyphs",), 850)]
+    assert made["driftwarden_probe_breaker_open"] == [(("glyphs",), 1.0)]
+    fates = {labels[1]: value for labels, value in made["driftwarden_probes_total"]}
+    assert fates == {"answered": 50, "unfit": 4, "left_out": 9, "failed": 7}
+    one.asking = None
+    assert not [name for name in of_model(streams, ModelTally(), {}) if "probe" in name]
 
 
 def test_closing_ends_the_prober() -> None:

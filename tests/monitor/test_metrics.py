@@ -103,6 +103,17 @@ def test_zeros_cover_every_counter_whose_labels_are_known() -> None:
     assert "driftwarden_discarded_rows_total" not in zeros({"model": ["credit"]})
 
 
+def test_fates_of_probes_are_others_than_those_of_rows() -> None:
+    made = zeros(KNOWN)
+    fates = {
+        name: [labels[1] for labels, _ in made[name][: len(made[name]) // 2]]
+        for name in made
+        if "fate" in metrics.table()[name].labels
+    }
+    assert fates["driftwarden_probes_total"] == ["answered", "unfit", "left_out", "failed"]
+    assert fates["driftwarden_security_rows_total"] == ["looked_at", "passed_over"]
+
+
 def test_a_metric_may_have_a_set_of_its_own_for_a_label() -> None:
     made = zeros({**KNOWN, "driftwarden_ingest_refused_rows_total.reason": ["too_large"]})
     assert made["driftwarden_ingest_refused_rows_total"] == [(("http", "too_large"), 0.0)]
