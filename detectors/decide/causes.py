@@ -24,7 +24,7 @@ CLIMB: Final = 0.8
 """Rank correlation of confidence and order from which confidence climbs (H13)."""
 
 RISE: Final = 0.5
-"""The same over a sender's window, in which its other queries stand as well."""
+"""The same over a sender's window, in which its other queries stand as well; a new scene makes it rise, too."""
 
 _DRIFT, _SENDERS, _SOURCES = "drift detectors", "concentration by sender", "concentration by source"
 
@@ -78,8 +78,6 @@ def _sure(fact: str) -> Check:
 
 _SEARCH = (_sure("flips_log_p"), _sure("low_margin_log_p"), _sure("confidence_log_p"))
 """What nearly equal queries show when they look for something."""
-_STEERED = (Check("many_scales"), Check("noise_like_updates"), _sure("noise_like_log_p"), Check("row_scores"))
-"""What a sensor that drifts, and whose confidence rises by chance meanwhile, does not show."""
 _AIMED = (*_SEARCH, Check("confidence_ascent"))
 _NEAR = ("near_duplicates", "fingerprints")
 _DAMAGE = tuple(Check(name) for name in ("integrity", "tail_energy", "image_statistics"))
@@ -145,9 +143,8 @@ _INTENT = Cause(
             parts=(
                 Check("near_duplicates"),
                 Cause("ascent", "Confidence climbs", (
-                    Cause("rise", "It rises over a sender's window, and leaves what honest rows are like", least=ALL,
-                          parts=(Check("confidence_ascent"), Check("rising_confidence", RISE),
-                                 Cause("leaves", "It goes where honest rows do not go", _STEERED))),
+                    Cause("rise", "It rises over a sender's window, by steps of many scales", least=ALL,
+                          parts=(Check("confidence_ascent"), Check("rising_confidence", RISE), Check("many_scales"))),
                     Cause("trend", "It climbs from query to query", least=ALL,
                           parts=(_sure("confidence_log_p"), Check("confidence_trend", CLIMB))),
                 )),

@@ -86,7 +86,7 @@ def states(verdict: Verdict) -> dict[str, str]:
         ({"client_shift": True, "reprogramming_like": 1.0}, ATTACK, "reprogramming"),
         ({"client_shift": True, "reprogramming_like": 0.0}, SHIFT, "newcomer"),
         (NEAR | {"confidence_ascent": True, "rising_confidence": 0.7}, UNKNOWN, ""),
-        (NEAR | {"confidence_ascent": True, "rising_confidence": 0.7, "row_scores": True}, ATTACK, "inversion"),
+        (NEAR | {"confidence_ascent": True, "rising_confidence": 0.7, "row_scores": True}, UNKNOWN, ""),
         (NEAR | {"confidence_ascent": True, "rising_confidence": 0.7, "many_scales": 1.0}, ATTACK, "inversion"),
         (NEAR | {"confidence_ascent": True, "rising_confidence": -0.7}, UNKNOWN, ""),
         ({"confidence_ascent": True, "rising_confidence": 0.7}, UNKNOWN, ""),
