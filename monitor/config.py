@@ -19,6 +19,7 @@ from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, Val
 from monitor.budget import Budget, parse, run_length
 from monitor.errors import ConfigError
 from monitor.listeners import HTTP_ADDRESS, Flight, Http, Source, Telemetry, clashes
+from monitor.probes.section import faults as probe_faults
 from monitor.quantities import Address, duration
 from monitor.sections import Alarms, Columns, Joint, Moving, Pane, Season, Security, Window, streaming_detectors
 from monitor.strict import Duration, Fault, Names, RelativePath, Size, Strict, faults_of, unknown
@@ -133,7 +134,7 @@ class Model(Strict):
 
     @classmethod
     def cross(cls, raw: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator[Fault]:
-        """A budget must leave room for more than two panes between alarms; a reference moves or has seasons."""
+        """A budget leaves more than two panes between alarms, a reference moves or has seasons, probes can be sent."""
         pane, alarms = raw.get("pane"), raw.get("alarms")
         season, moving, columns = (raw.get(key) or {} for key in ("season", "moving", "columns"))
         if isinstance(season, Mapping) and season.get("by", "none") != "none":
@@ -141,6 +142,10 @@ class Model(Strict):
                 yield ("moving", "panes"), "a reference that moves has no seasons; remove it or season.by"
             if isinstance(columns, Mapping) and not columns.get("time"):
                 yield ("season", "by"), "needs the time of each row; name it under columns.time, or remove it"
+        if isinstance(security := raw.get("security"), Mapping) and security.get("probes") is not None:
+            known = columns if isinstance(columns, Mapping) else {}
+            for where, text in probe_faults(security["probes"], known, context):
+                yield ("security", "probes", *where), text
         every = pane.get("every") if isinstance(pane, Mapping) else "60s"
         for key in ("false_alarms", "false_tickets"):
             if not isinstance(alarms, Mapping) or key not in alarms:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from monitor.listeners import Bearer
-from monitor.probes.settings import Settings, Tensor
-from monitor.strict import Duration, Names, Size, Strict
+from monitor.probes.settings import Settings, Tensor, faults_of
+from monitor.strict import Duration, Fault, Names, Size, Strict
 
 
 class Input(Strict):
@@ -69,3 +69,26 @@ class Probes(Bearer):
             timeout=self.timeout,
             most_bytes=self.answer_bytes,
         )
+
+
+_KEYS = {"scales": "inputs", "image": "inputs", "choosing, counting": "certify", "draws, choosing, counting": "certify"}
+"""Where the section says what the prober calls otherwise."""
+
+
+def faults(raw: object, columns: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator[Fault]:
+    """What the prober would refuse of a raw section that is sound field by field, but for the reference's scales.
+
+    ``columns`` are the model's, as raw.
+    """
+    try:
+        section = Probes.model_validate(raw, context=dict(context))
+    except ValidationError:  # told where it stands
+        return
+    image, shape = columns.get("image"), columns.get("image_shape")
+    whole = isinstance(image, str) and isinstance(shape, (list, tuple)) and len(shape) == 3
+    sound = whole and all(isinstance(size, int) and size > 0 for size in shape or ())
+    known = dict.fromkeys((name for one in section.inputs for name in one.columns), 1.0)
+    settings = section.settings(known, str(image) if sound else "", tuple(shape or ()) if sound else (), b"")
+    for fault in faults_of(settings):
+        name, _, text = fault.partition(": ")
+        yield (_KEYS.get(name, name),), text

@@ -102,9 +102,13 @@ class Settings:
 
 def check(settings: Settings) -> None:
     """Raise `ConfigError` with every fault and its fix."""
-    faults = [*_place(settings), *_shape(settings), *_limits(settings)]
-    if faults:
+    if faults := faults_of(settings):
         raise ConfigError([f"probes.{fault}" for fault in faults])
+
+
+def faults_of(settings: Settings) -> list[str]:
+    """Every fault as ``name, name: sentence``."""
+    return [*_place(settings), *_shape(settings), *_limits(settings)]
 
 
 def _place(settings: Settings) -> list[str]:
