@@ -5,8 +5,9 @@ Question: H0: from its first labelled row on, an input comes with a chance of at
 Statistic, null law: `rates.log_e` of its copies since its first row, times 1 / (t (t + 1)) where that was the t-th of
 all labelled rows: an e-process each, and so is their sum, so all inputs together are one key.
 Sees / blind to: exact copies, within ``most`` inputs remembered; blind to copies that differ in a last digit, and to a
-slow flood of more inputs than that. Deliveries that are repeated look the same: ``same_label`` and ``same_source`` are
-facts for arbitration.
+slow flood of more inputs than that. Deliveries that are repeated look the same: ``same_label`` and ``same_source``, the
+shares of copies with the label and the source of the first row, are facts for arbitration (NaN where that row names no
+source); who floods an input that somebody else labelled first looks like many sources.
 Memory: 60 bytes times ``most``; a new input takes the place of the one with the least evidence, of those the longest
 unseen. Source: failures.md section 6 (stream-level checks).
 """

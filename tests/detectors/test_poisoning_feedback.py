@@ -161,6 +161,15 @@ def test_an_input_that_all_label_is_no_single_sources_and_without_names_nobodys(
         assert bool(one.clients) == np.isfinite(share)
 
 
+def test_a_flood_of_what_another_labelled_first_is_an_expected_miss_as_one_sources(fixed: FeedbackFixed) -> None:
+    feedback = Feedback(fixed, 50)
+    z, label = drawn(500, np.random.default_rng(14))
+    client = np.where(np.arange(500) == 0, 1, 2)
+    feedback.add(rows(label, client)._replace(digest=np.full(500, 7_777, np.uint64)), z)
+    one = next(one for one in feedback.suspicions(LEVEL) if one.heuristic == "label_floods")
+    assert one.facts["same_source"] == 0
+
+
 def test_copies_that_differ_a_little_are_an_expected_miss_of_floods(fixed: FeedbackFixed) -> None:
     feedback = Feedback(fixed, 50)
     z, label = drawn(1_000, np.random.default_rng(9))
