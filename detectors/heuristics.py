@@ -98,8 +98,8 @@ _ROWS = (
     Heuristic(
         "neighbour_disagreement", "H7", ROW,
         "rows are answered against their neighbours",
-        "Is a row answered against the labels of its reference neighbours, in a space that is not the model's own?",
-        (_NEAR, _ANSWER, _LABEL), ("client",),
+        "Is a row answered against its neighbours in the reference, in a space that is not the model's own?",
+        (_NEAR, _ANSWER), ("label", "client"),
         (_EVASION, "physical_adversarial_example", "backdoor", "natural_adversarial_example"),
         "moving the row until its neighbours are of the class it is taken for",
     ),

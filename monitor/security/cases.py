@@ -17,6 +17,7 @@ from scipy import special
 
 from detectors.decide import causes, fault_tree
 from detectors.decide.fault_tree import UNKNOWN, Verdict
+from detectors.heuristics import HEURISTICS, LABEL
 from detectors.queries.suspicion import Suspicion
 from monitor.naming import mode_of
 from monitor.report import Culprit, Finding, Recovered
@@ -32,6 +33,7 @@ MOST_TOLD = 5
 STREAM = "senders"
 PAGED = ("search", "inversion")
 """Causes that wake somebody: near-duplicates that look for something. Others can be an unusual customer."""
+_OF_LABELS = frozenset(name for name, one in HEURISTICS.items() if one.about == LABEL)
 _FLEET: Key = ("fleet", 0)
 _EVERYBODY = ("odd_everywhere", "corruption", "concept")
 _GROWN = 1.25
@@ -136,8 +138,8 @@ class Cases:
 
     def called(self, about: str, who: int) -> str:
         """What people read: the sender's name if it is known, else its pseudonym."""
-        if about == "client":
-            return f"client {self.names.get(who) or f'{who & (2**64 - 1):016x}'}"
+        if about in ("client", "source"):
+            return f"{about} {self.names.get(who) or f'{who & (2**64 - 1):016x}'}"
         if about == "version":
             return f"version {self.versions.get(who, str(who))}"
         return "all senders" if about == "fleet" else f"{about} {who}"
@@ -216,7 +218,8 @@ class Cases:
         high = float(special.betaincinv(one.hits + 1, one.rows - one.hits, 0.975)) if one.hits < one.rows else 1.0
         log_e = one.log_e if np.isfinite(one.log_e) else nan
         before = float(one.facts.get("reference_rate", nan))
-        name = self.called(one.about, one.who)
+        about = "source" if one.about == "client" and one.heuristic in _OF_LABELS else one.about
+        name = self.called(about, one.who)
         return Culprit(name, -1, one.heuristic, log_e, "share_of_rows", share, low, high, before, share)
 
     def _evidence(self, group: Sequence[Suspicion], verdict: Verdict) -> dict[str, Any]:
@@ -237,7 +240,9 @@ class Cases:
 
 
 def _subject(one: Suspicion) -> Key:
-    """Whose case it is: a cluster that is mostly one sender's is the sender's."""
+    """Whose case it is: a cluster that is mostly one sender's is the sender's; who gives labels is a source."""
+    if one.about == "client" and one.heuristic in _OF_LABELS:
+        return "source", one.who
     if one.about == "cluster" and one.clients:
         who, rows = one.clients[0]
         if who and 2 * rows >= one.rows:

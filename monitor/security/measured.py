@@ -6,6 +6,7 @@ its own rule.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -118,10 +119,13 @@ def measure(fitted: Fitted, settings: Security, seed: int = 0) -> dict[str, Any]
 def measured(fitted: Fitted, reader: Reader, settings: Security, seed: int = 0) -> Measured:
     """What was kept with the reference, or measured now where it is of other settings; with the ``reader``'s key."""
     kept = fitted.security
-    if not kept or int(kept["held/near/radius/capacity"]) != max(settings.queries, 2):
-        kept = measure(fitted, settings, seed)
-    held = rebuilt(Held, under("held", kept))
-    trusted = under("feedback", kept)
+    try:
+        held, heard = _rebuilt(kept)
+        fits = int(held.near.radius.capacity) == max(settings.queries, 2)
+    except ValueError:  # nothing was kept, or by another version
+        fits = False
+    if not fits:
+        held, heard = _rebuilt(measure(fitted, settings, seed))
     rows = _sample(fitted, reader)
     rng = np.random.default_rng(seed)
     if settings.training:
@@ -134,11 +138,16 @@ def measured(fitted: Fitted, reader: Reader, settings: Security, seed: int = 0) 
     tau = float(reference.tau[answers].max(initial=1.0))
     columns = _columns(layout, len(reference.grid.numeric_names))
     found = Measured(held, None, probes, marked, columns, tau)
-    if not trusted:
+    if heard is None:
         return found
     digest, times = np.unique(rows.digest, return_counts=True)
-    heard = rebuilt(feedback.FeedbackFixed, trusted)._replace(digest=digest, times=times.astype(np.int64))
-    return found._replace(feedback=heard)
+    return found._replace(feedback=heard._replace(digest=digest, times=times.astype(np.int64)))
+
+
+def _rebuilt(kept: Mapping[str, Any]) -> tuple[Held, feedback.FeedbackFixed | None]:
+    """What was kept; ValueError if that is something else."""
+    trusted = under("feedback", kept)
+    return rebuilt(Held, under("held", kept)), rebuilt(feedback.FeedbackFixed, trusted) if trusted else None
 
 
 def _marked(
