@@ -29,8 +29,10 @@ from monitor.security.reader import Reader
 
 ODD_RATE = 0.005
 """Share of reference rows that a heuristic for single rows may call odd."""
-DISAGREEING_RATE = 0.05
+DISAGREEING_RATE = 0.02
 """The same where neighbours' labels are counted: of ten neighbours all disagree about one good row in fifty."""
+UNSURE = 0.1
+"""Share of reference rows whose answer is so unsure that their neighbours disagree by nature, and are not asked."""
 _RATES = dict.fromkeys(scores.HEURISTICS, ODD_RATE)
 _RATES["neighbour_disagreement"] = DISAGREEING_RATE
 LOW_MARGIN = 0.01
@@ -43,13 +45,17 @@ _PIECE = 32
 
 
 class Single(NamedTuple):
-    """What single rows are held against; ``margin ()`` is the reference's low margin (NaN: unknown)."""
+    """What single rows are held against; ``margin ()`` is the reference's low margin, ``unsure ()`` an unsure one.
+
+    NaN: unknown.
+    """
 
     layout: Layout
     scores: scores.RowsFixed
     integrity: integrity.IntegrityFixed
     outputs: outputs.OutputsFixed
     margin: FloatArray
+    unsure: FloatArray
 
 
 class Held(NamedTuple):
@@ -107,7 +113,7 @@ def measure(fitted: Fitted, settings: Security, seed: int = 0) -> dict[str, Any]
         scored,
         integrity.fit(layout, grid, summary, rows.block),
         outputs.fit(layout, rows, rows.latency),
-        np.array(np.quantile(margin, LOW_MARGIN) if len(margin) else np.nan, np.float64),
+        *(np.array(np.quantile(margin, share) if len(margin) else np.nan) for share in (LOW_MARGIN, UNSURE)),
     )
     near = ring.calibrate(queries, max(settings.queries, 2), rng)
     known = _senders(single, near, rows, len(reader.classes), rng, training=False)
@@ -217,8 +223,11 @@ def flags_of(fixed: Single, rows: Rows, queries: Queries, hit: NDArray[np.bool_]
         "output_integrity": (answers, every if answered(fixed.layout, rows) else ~every),
         **{name: (odd[_RATES[name]][:, i], every) for i, name in enumerate(names)},
     }
-    if (kind := "neighbour_disagreement") in found:  # of rows that are far from all trusted ones, they say nothing
-        known = np.isfinite(scored.scores[:, scored.names.index(kind)])
+    if (
+        kind := "neighbour_disagreement"
+    ) in found:  # of rows far from all trusted ones, or between classes, they say nothing
+        with np.errstate(invalid="ignore"):
+            known = np.isfinite(scored.scores[:, scored.names.index(kind)]) & ~(queries.margin <= fixed.unsure)
         found[kind] = (found[kind][0] & known, known)
     flags, asked = (np.stack([pair[i] for pair in found.values()], axis=1) for i in range(2))
     anew = np.isin(tuple(found), _OF_REPEATS) | ~hit[:, None]
