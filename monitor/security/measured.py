@@ -37,11 +37,8 @@ _RATES = dict.fromkeys(scores.HEURISTICS, ODD_RATE)
 _RATES["neighbour_disagreement"] = DISAGREEING_RATE
 LOW_MARGIN = 0.01
 """Share of reference rows whose margin counts as low."""
-_OF_REPEATS = ("near_duplicates", "output_integrity", "low_margin")
-"""Kinds that near-duplicates are asked about, too: rows that repeat each other are one piece of evidence to others.
-
-Low margins are no cause of an attack by themselves, and where near-duplicates are ordinary they tell of a search.
-"""
+_OF_REPEATS = ("near_duplicates", "output_integrity")
+"""Kinds that near-duplicates are asked about, too: rows that repeat each other are one piece of evidence to others."""
 _NO_KEY = bytes(32)
 _PIECE = 32
 """Neighbouring rows that stay together when the sample is parted."""
