@@ -18,7 +18,7 @@ from detectors.types import Sample, View
 from monitor.engine import Engine, Pane
 from monitor.findings import largest
 from monitor.naming import FAULT_TREE
-from monitor.report import Finding, Report
+from monitor.report import Finding, Report, number
 from monitor.security.guard import Guard
 
 DIRECTIONS = "directions"
@@ -65,7 +65,7 @@ class Arbiter:
             share = self._share(view, views[view], sample(view))
             known = {robust_share.PERTURBATION: True, robust_share.NATURAL: False}
             facts["weak_directions"] = known.get(share.character)
-            numbers = {name: _plain(value) for name, value in share._asdict().items()}
+            numbers = {name: number(one) if isinstance(one, float) else one for name, one in share._asdict().items()}
             evidence[DIRECTIONS] = {**numbers, "sentence": share.sentence}
         verdict = fault_tree.evaluate(causes.TREE, facts)
         evidence[FAULT_TREE] = verdict.as_dict()
@@ -105,10 +105,3 @@ class Arbiter:
             found["concentrated"] = bool(found.get("concentrated")) or few
             found["fleet_wide"] = bool(found.get("fleet_wide")) or verdict is Verdict.FLEET
         return found | {"version_change": self._guard.version_suspected}
-
-
-def _plain(value: object) -> object:
-    """Numbers as JSON has them."""
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if value == value and abs(value) != float("inf") else None  # noqa: PLR0124 - NaN
-    return value

@@ -49,13 +49,13 @@ class Culprit:
         return {
             "unit": self.unit,
             "detector": self.detector,
-            "log_e": _number(self.log_e),
-            "effect": _number(self.effect),
+            "log_e": number(self.log_e),
+            "effect": number(self.effect),
             "effect_name": self.effect_name,
-            "effect_low": _number(self.effect_low),
-            "effect_high": _number(self.effect_high),
-            "reference": _number(self.reference_value),
-            "window": _number(self.window_value),
+            "effect_low": number(self.effect_low),
+            "effect_high": number(self.effect_high),
+            "reference": number(self.reference_value),
+            "window": number(self.window_value),
             "together": [list(group) for group in self.together],
             "view": self.view or None,
         }
@@ -175,8 +175,8 @@ class Finding:
             "severity": self.severity,
             "detector": self.detector,
             "units": [unit.as_dict() for unit in self.units],
-            "log_e": _number(self.log_e),
-            "threshold": _number(self.threshold),
+            "log_e": number(self.log_e),
+            "threshold": number(self.threshold),
             "since_pane": self.since_pane,
             "since_time": _instant(self.since_time),
             "rows": self.rows,
@@ -184,7 +184,7 @@ class Finding:
             "config_id": self.config_id,
             "joins": self.joins,
             "strata": [
-                {"stratum": name, "reference": _number(before), "window": _number(now)}
+                {"stratum": name, "reference": number(before), "window": number(now)}
                 for name, before, now in self.strata
             ],
             "evidence": dict(self.evidence),
@@ -252,7 +252,7 @@ class Report:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-def _number(value: float) -> float | None:
+def number(value: float) -> float | None:
     """Six significant digits; JSON has neither NaN nor infinity."""
     if not math.isfinite(value):
         return None

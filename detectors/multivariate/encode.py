@@ -116,17 +116,22 @@ class VectorEncoder(NamedTuple):
 
     def encode(self, block: Block) -> SingleArray:
         """Rows ``(n, k)``."""
-        vectors = block.vectors[int(self.vector)]
-        out = np.empty((len(vectors), self.axes.shape[1]), np.float32)
-        tile = np.zeros((_TILE, len(self.centre)), np.float32)
-        with np.errstate(over="ignore", invalid="ignore"):
-            for start in range(0, len(vectors), _TILE):
-                some = vectors[start : start + _TILE]
-                np.subtract(some, self.centre, out=tile[: len(some)])
-                out[start : start + _TILE] = (tile @ self.axes)[: len(some)]
+        out = along(self.centre, self.axes, block.vectors[int(self.vector)])
         np.clip(out, -CLIP, CLIP, out=out)
         out[np.isnan(out).any(axis=1)] = 0.0
         return out
+
+
+def along(centre: SingleArray, axes: SingleArray, rows: SingleArray) -> SingleArray:
+    """(rows ``(n, d)`` - ``centre``) @ ``axes (d, k)``, in tiles: what becomes of a row depends on that row alone."""
+    out = np.empty((len(rows), axes.shape[1]), np.float32)
+    tile = np.zeros((_TILE, len(centre)), np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start in range(0, len(rows), _TILE):
+            some = rows[start : start + _TILE]
+            np.subtract(some, centre, out=tile[: len(some)])
+            out[start : start + _TILE] = (tile @ axes)[: len(some)]
+    return out
 
 
 def columns_encoder(

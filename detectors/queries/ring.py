@@ -115,11 +115,11 @@ class Ring:
         step = min(nearest.CHUNK, self.capacity)
         parts = [self._chunk(between(queries, start, start + step)) for start in range(0, len(queries.digest), step)]
         if not parts:
-            return _none(0)
+            return none(0)
         return Hits(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def _chunk(self, queries: Queries) -> Hits:
-        hits = _none(len(queries.digest))
+        hits = none(len(queries.digest))
         first = self._stored
         same = self._same(queries.digest)
         hits.exact[:] = same >= 0
@@ -282,7 +282,8 @@ def _either(own: NDArray[np.bool_], other: IntArray, mine: NDArray[Any], theirs:
     return taken
 
 
-def _none(n: int) -> Hits:
+def none(n: int) -> Hits:
+    """No hits of ``n`` queries."""
     no = [np.zeros(n, np.bool_) for _ in range(3)]
     nothing = np.full(n, np.nan, np.float32)
     return Hits(nothing, np.full(n, -1, np.int64), no[0], no[1], no[2], np.full(n, -1, np.int64))

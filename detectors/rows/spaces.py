@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.grid import Grid
-from detectors.multivariate.encode import ColumnsEncoder, columns_encoder, principal
+from detectors.multivariate.encode import ColumnsEncoder, along, columns_encoder, principal
 from detectors.rows.answers import vector
 from detectors.rows.layout import Layout
 from detectors.types import Block, SingleArray, Summary
@@ -36,8 +36,6 @@ MOST_INPUTS = 4096
 _SMALL_SIDE = 32
 _FEW = 8
 """With fewer encoded dimensions than this, features alone do not tell queries apart: the embedding helps."""
-_TILE = 64
-"""Rows in one matrix product. Always the same number: another one might sum up in another order."""
 _FAR = 8.0
 """Rows this many times longer than the median one do not take part in measuring."""
 _FIT_ROWS = 4096
@@ -108,13 +106,7 @@ def embedding(fixed: Spaces, block: Block) -> SingleArray:
 
 def projected(known: Axes, rows: SingleArray) -> SingleArray:
     """Rows ``(n, d)`` in the map's space ``(n, m)``, in tiles; a row of NaN where one of its numbers is not finite."""
-    out = np.empty((len(rows), known.axes.shape[1]), np.float32)
-    tile = np.zeros((_TILE, len(known.centre)), np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):
-        for start in range(0, len(rows), _TILE):
-            some = rows[start : start + _TILE]
-            np.subtract(some, known.centre, out=tile[: len(some)])
-            out[start : start + _TILE] = (tile @ known.axes)[: len(some)]
+    out = along(known.centre, known.axes, rows)
     out[~np.isfinite(out).all(axis=1)] = np.nan
     return out
 

@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from detectors.decide import causes, fault_tree
 from detectors.decide.fault_tree import UNKNOWN, Verdict
 from detectors.heuristics import HEURISTICS, LABEL
+from detectors.maths import binomial
 from detectors.queries.suspicion import Suspicion
 from monitor.naming import mode_of
-from monitor.report import Culprit, Finding, Recovered
+from monitor.report import Culprit, Finding, Recovered, number
 
 Key = tuple[str, int]
 """What a case is about, and which."""
@@ -214,8 +214,7 @@ class Cases:
         """A suspicion as a unit: its share of rows that speak for it, with a 95 % interval (Clopper and Pearson)."""
         nan = float("nan")
         share = one.hits / one.rows if one.rows else nan
-        low = float(special.betaincinv(one.hits, one.rows - one.hits + 1, 0.025)) if one.hits > 0 else 0.0
-        high = float(special.betaincinv(one.hits + 1, one.rows - one.hits, 0.975)) if one.hits < one.rows else 1.0
+        low, high = (float(end(one.hits, one.rows, 0.025)) for end in (binomial.lower, binomial.upper))
         log_e = one.log_e if np.isfinite(one.log_e) else nan
         before = float(one.facts.get("reference_rate", nan))
         about = "source" if one.about == "client" and one.heuristic in _OF_LABELS else one.about
@@ -232,7 +231,7 @@ class Cases:
                     "rows": one.rows,
                     "hits": one.hits,
                     "clients": [[self.called("client", who), rows] for who, rows in one.clients[:MOST_TOLD]],
-                    "facts": {name: _plain(value) for name, value in one.facts.items()},
+                    "facts": {name: number(value) for name, value in one.facts.items()},
                 }
                 for one in group
             ],
@@ -277,7 +276,3 @@ def _promised(group: Sequence[Suspicion]) -> bool:
 
 def _strength(one: Suspicion) -> float:
     return -one.log_p if np.isnan(one.log_e) else one.log_e
-
-
-def _plain(value: float) -> float | None:
-    return float(f"{value:.6g}") if np.isfinite(value) else None

@@ -18,6 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from detectors.decide.concentration import Verdict
+from detectors.queries.ring import none
 from detectors.queries.suspicion import Hits, Queries, Suspicion
 from detectors.rows import spaces
 from detectors.rows.layout import Rows
@@ -31,7 +32,7 @@ from monitor.security.asking import Asking
 from monitor.security.cases import MOST_CASES, MOST_TOLD, STREAM, Case, Cases, Facts, Key, Now
 from monitor.security.measured import Flags, Measured, answered, columns_of, flags_of, place_of, queries_of
 from monitor.security.pace import Pace
-from monitor.security.parts import Parts, none, some
+from monitor.security.parts import Parts, some
 from monitor.security.reader import MOST_VERSIONS, Reader
 from monitor.security.shown import Shown
 from monitor.security.watching import watching

@@ -211,8 +211,8 @@ def flags_of(fixed: Single, rows: Rows, queries: Queries, hit: NDArray[np.bool_]
     """
     n = rows.block.rows
     scored = scores.score(fixed.scores, rows.block)
-    names, _ = scores.flags(scored, ODD_RATE)
-    odd = {rate: scores.flags(scored, rate)[1] for rate in {_RATES[name] for name in names}}
+    odd = {rate: scores.flags(scored, rate) for rate in (ODD_RATE, DISAGREEING_RATE)}
+    names, _ = odd[ODD_RATE]
     every = np.ones(n, bool)
     with np.errstate(invalid="ignore"):
         low = np.asarray(queries.margin <= fixed.margin)
@@ -221,11 +221,10 @@ def flags_of(fixed: Single, rows: Rows, queries: Queries, hit: NDArray[np.bool_]
         "low_margin": (low, np.isfinite(queries.margin)),
         "integrity": (np.asarray(integrity.check(fixed.integrity, rows.block).score > 0), every),
         "output_integrity": (answers, every if answered(fixed.layout, rows) else ~every),
-        **{name: (odd[_RATES[name]][:, i], every) for i, name in enumerate(names)},
+        **{name: (odd[_RATES[name]][1][:, i], every) for i, name in enumerate(names)},
     }
-    if (
-        kind := "neighbour_disagreement"
-    ) in found:  # of rows far from all trusted ones, or between classes, they say nothing
+    # Of rows far from all trusted ones, or between classes, the neighbours say nothing.
+    if (kind := "neighbour_disagreement") in found:
         with np.errstate(invalid="ignore"):
             known = np.isfinite(scored.scores[:, scored.names.index(kind)]) & ~(queries.margin <= fixed.unsure)
         found[kind] = (found[kind][0] & known, known)

@@ -20,7 +20,6 @@ from detectors.queries.fleet import Fleet
 from detectors.queries.pairs import Pairs
 from detectors.queries.prada import Prada
 from detectors.queries.ring import Ring
-from detectors.queries.suspicion import Hits
 from detectors.rows.layout import Rows
 from detectors.rows.outputs import Outputs
 from detectors.types import FloatArray, IntArray
@@ -95,13 +94,6 @@ class Parts:
 def _smallest(kinds: Sequence[str], alarms: Alarms) -> FloatArray:
     """The rise of each kind's rate that matters: a fault's, or a shift's."""
     return np.array([alarms.smallest_fault if kind in _FAULTS else alarms.smallest_shift for kind in kinds])
-
-
-def none(n: int) -> Hits:
-    """No hits at all."""
-    no = [np.zeros(n, bool) for _ in range(3)]
-    nowhere = np.full(n, -1, np.int64)
-    return Hits(np.full(n, np.nan, np.float32), nowhere, no[0], no[1], no[2], nowhere.copy())
 
 
 def some(rows: Rows, chosen: IntArray) -> Rows:
