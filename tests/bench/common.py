@@ -11,10 +11,11 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -88,11 +89,21 @@ class Running:
 
 
 @contextmanager
-def agent(*, durable: bool, pane_rows: int, queue: str = "64MiB") -> Iterator[Running]:
-    """An agent with everything on, watching 60 columns; stopped at the end."""
+def agent(
+    *,
+    durable: bool,
+    pane_rows: int,
+    queue: str = "64MiB",
+    reference: pa.Table | None = None,
+    model: Mapping[str, Any] | None = None,
+) -> Iterator[Running]:
+    """An agent with everything on, watching 60 columns or those of ``reference``; stopped at the end.
+
+    ``model`` holds further keys of the model's section.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        pq.write_table(mixed(20_000, seed=0), folder / "reference.parquet")
+        pq.write_table(mixed(20_000, seed=0) if reference is None else reference, folder / "reference.parquet")
         port, flight = free_port(), free_port()
         document = {
             "models": [
@@ -101,6 +112,7 @@ def agent(*, durable: bool, pane_rows: int, queue: str = "64MiB") -> Iterator[Ru
                     "reference": str(folder / "reference.parquet"),
                     "pane": {"rows": pane_rows},
                     "alarms": {"false_alarms": "1 per 100000 panes"},
+                    **(model or {}),
                 }
             ],
             "sources": [
