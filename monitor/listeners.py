@@ -13,11 +13,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr
 
 from monitor.quantities import Address, address
-from monitor.strict import Duration, Fault, Listen, Location, RelativePath, Strict
+from monitor.strict import Duration, Fault, Listen, Location, Names, RelativePath, Strict
 
 WhenFull = Literal["reject", "drop_oldest"]
 FLIGHT_ADDRESS = Address("127.0.0.1", 8815)
 HTTP_ADDRESS = Address("127.0.0.1", 9710)
+WEB_ADDRESS = Address("127.0.0.1", 9711)
 
 
 class Bearer(Strict):
@@ -118,7 +119,18 @@ class Flight(Listener):
                 yield (lack,), f"missing; {have} is given, and TLS needs both"
 
 
-class Http(Listener):
+class HttpListener(Listener):
+    """A door that speaks HTTP: TLS and passwords as in Prometheus, and the names under which it may be called."""
+
+    config_file: RelativePath | None = Field(
+        default=None, description="web.config.yml of Prometheus' exporter-toolkit: TLS, client certificates, passwords"
+    )
+    hosts: Names = Field(
+        default=(), description="names by which others call it, beside its own address; against DNS rebinding"
+    )
+
+
+class Http(HttpListener):
     """POST /v1/ingest/{model}."""
 
     default_address: ClassVar[Address | None] = HTTP_ADDRESS
@@ -127,7 +139,7 @@ class Http(Listener):
     when_full: WhenFull = Field(default="reject", description="what to do with rows when the queue is full")
 
 
-class Telemetry(Listener):
+class Telemetry(HttpListener):
     """/metrics and health; without an address of its own it is served where the first HTTP source listens."""
 
     listen: Listen | None = Field(default=None, description="address to bind")

@@ -1,0 +1,90 @@
+"""The ``web`` section of the configuration: where the pages are served, under which address, and who may do what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from monitor.listeners import WEB_ADDRESS, Bearer, HttpListener
+from monitor.quantities import Address
+from monitor.strict import Fault, Listen, Names, unknown
+from monitor.web.people import ANONYMOUS, TOKEN, Person
+
+
+class Rights(Bearer):
+    """One person: a user of ``basic_auth_users``, the holder of a token of their own, or a shared name."""
+
+    name: str = Field(
+        min_length=1,
+        max_length=100,
+        description=f"user of config_file, common name of a client certificate, or `{ANONYMOUS}` or `{TOKEN}`",
+    )
+    models: Names | None = Field(default=None, description="models that they see; all unless given")
+    values: bool = Field(default=False, description="may see feature values")
+    act: bool = Field(default=False, description="may acknowledge, mute, quarantine and accept a new normal")
+
+    @property
+    def person(self) -> Person:
+        """As the gate knows them."""
+        models = None if self.models is None else frozenset(self.models)
+        return Person(self.name, models, self.values, self.act)
+
+
+def outside(value: str) -> str:
+    """``https://HOST[:PORT]`` without anything after it."""
+    parts = urlsplit(value)
+    plain = f"{parts.scheme}://{parts.netloc}"
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or value.rstrip("/") != plain:
+        message = f'"{value}" is not an outside address; write "https://HOST" or "https://HOST:PORT" and no path'
+        raise ValueError(message)
+    return plain
+
+
+class Web(HttpListener):
+    """The pages and their interface for programs."""
+
+    default_address: ClassVar[Address | None] = WEB_ADDRESS
+
+    enabled: bool = Field(default=True, description="serve the pages at all")
+    listen: Listen = Field(default=WEB_ADDRESS, description="address to bind")
+    url: Annotated[str, AfterValidator(outside)] | None = Field(
+        default=None, description="outside address of the pages, for links in alerts; the bound one unless given"
+    )
+    show_values: bool = Field(default=False, description="show feature values to those who are not listed under people")
+    people: tuple[Rights, ...] = Field(
+        default=(), description="who may see and do what; all who are let in see everything and act unless given"
+    )
+
+    @property
+    def address_text(self) -> str:
+        """The outside address, for links."""
+        scheme = "https" if self.config_file is not None else "http"
+        return self.url or f"{scheme}://{self.listen}"
+
+    @classmethod
+    def cross(cls, raw: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator[Fault]:
+        """Each person once, known by something."""
+        yield from super().cross(raw, context)
+        entries = raw.get("people")
+        told: list[str] = []
+        for index, entry in enumerate(entries if isinstance(entries, list) else []):
+            name = entry.get("name") if isinstance(entry, Mapping) else None
+            if isinstance(name, str) and name in told:
+                yield ("people", index, "name"), f'"{name}" is listed already; choose another name or join the two'
+            told += [name] if isinstance(name, str) else []
+        if told and (raw.get("token_file") or raw.get("token_env")) and TOKEN not in told:
+            yield ("people",), f'says nothing about those who bring the shared token; list "{TOKEN}" with its rights'
+
+
+def people_faults(raw: Any, models: list[str]) -> Iterator[Fault]:
+    """People of a raw section whose models are not configured."""
+    entries = raw.get("people") if isinstance(raw, Mapping) else None
+    for index, entry in enumerate(entries if isinstance(entries, list) else []):
+        given = entry.get("models") if isinstance(entry, Mapping) else None
+        for name in [given] if isinstance(given, str) else given if isinstance(given, list) else []:
+            if name not in models:
+                where = ("web", "people", index, "models")
+                yield where, f'"{name}" is not configured: {unknown("model", str(name), models)}'
