@@ -21,6 +21,52 @@ HTTP_ADDRESS = Address("127.0.0.1", 9710)
 WEB_ADDRESS = Address("127.0.0.1", 9711)
 
 
+def kept_secret(raw: Mapping[str, Any], context: Any, kind: str = "token") -> SecretStr | None:
+    """The secret of a section, None where there is none; what is wrong with it `secret_faults` tells."""
+    try:
+        text = read_secret(raw, context or {}, kind)
+    except ValueError:
+        return None
+    return SecretStr(text) if text else None
+
+
+def secret_faults(raw: Mapping[str, Any], context: Mapping[str, Any], kind: str = "token") -> Iterator[Fault]:
+    """A secret given twice, or one that cannot be read; ``kind`` begins the names of its two keys."""
+    file, variable = f"{kind}_file", f"{kind}_env"
+    given = [key for key in (file, variable) if raw.get(key)]
+    if len(given) > 1:
+        yield (variable,), f"{file} is given too; keep one of the two"
+    elif given:
+        try:
+            read_secret(raw, context, kind)
+        except ValueError as error:
+            yield (given[0],), str(error)
+
+
+def read_secret(raw: Mapping[str, Any], context: Mapping[str, Any], kind: str = "token") -> str | None:
+    """The secret from its file or variable; `ValueError` when it is not there."""
+    if not context.get("secrets", False):
+        return None
+    if raw.get(f"{kind}_env"):
+        name = str(raw[f"{kind}_env"])
+        text = str(context.get("environ", {}).get(name, "")).strip()
+        problem = f'the environment variable "{name}" is not set or empty; set it before the start'
+    elif raw.get(f"{kind}_file"):
+        path = Path(context.get("base", Path())) / Path(str(raw[f"{kind}_file"])).expanduser()
+        problem = f'the file "{path}" is empty; write the {kind} into it'
+        try:
+            text = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            message = f'the file "{path}" cannot be read: {reason}; create it with the {kind} as its only line'
+            raise ValueError(message) from error
+    else:
+        return None
+    if not text:
+        raise ValueError(problem)
+    return text
+
+
 class Bearer(Strict):
     """A bearer token from a file or a variable, never from the configuration itself."""
 
@@ -30,12 +76,7 @@ class Bearer(Strict):
 
     def model_post_init(self, context: Any) -> None:
         """Keep the token apart from the fields, so that no print can show it."""
-        raw = {"token_file": self.token_file, "token_env": self.token_env}
-        try:
-            token = _read_token(raw, context or {})
-        except ValueError:  # `cross` tells it
-            token = None
-        self._token = SecretStr(token) if token else None
+        self._token = kept_secret({"token_file": self.token_file, "token_env": self.token_env}, context)
 
     @property
     def token(self) -> str | None:
@@ -45,14 +86,7 @@ class Bearer(Strict):
     @classmethod
     def cross(cls, raw: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator[Fault]:
         """One token at most, readable."""
-        given = [key for key in ("token_file", "token_env") if raw.get(key)]
-        if len(given) > 1:
-            yield ("token_env",), "token_file is given too; keep one of the two"
-        elif given:
-            try:
-                _read_token(raw, context)
-            except ValueError as error:
-                yield (given[0],), str(error)
+        yield from secret_faults(raw, context)
 
 
 class Listener(Bearer):
@@ -74,30 +108,6 @@ class Listener(Bearer):
             if not listen.loopback:
                 fix = "add token_file or token_env, listen on 127.0.0.1, or say allow_unauthenticated: true"
                 yield ("listen",), f"{listen} can be reached by other machines and no token is asked for; {fix}"
-
-
-def _read_token(raw: Mapping[str, Any], context: Mapping[str, Any]) -> str | None:
-    """The token from its file or variable; `ValueError` when it is not there."""
-    if not context.get("secrets", False):
-        return None
-    if raw.get("token_env"):
-        name = str(raw["token_env"])
-        token = str(context.get("environ", {}).get(name, "")).strip()
-        problem = f'the environment variable "{name}" is not set or empty; set it before the start'
-    elif raw.get("token_file"):
-        path = Path(context.get("base", Path())) / Path(str(raw["token_file"])).expanduser()
-        problem = f'the file "{path}" is empty; write the token into it'
-        try:
-            token = path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            message = f'the file "{path}" cannot be read: {reason}; create it with the token as its only line'
-            raise ValueError(message) from error
-    else:
-        return None
-    if not token:
-        raise ValueError(problem)
-    return token
 
 
 class Flight(Listener):
