@@ -67,12 +67,8 @@ class ClassifierTwoSample:
         mine = half_a(view)
         rows = binned.learnt(view)
         strata = view.sample.strata[mine].astype(np.int64) if len(mine) > 1 else np.zeros(len(rows), np.int64)
-        centre, scale = rows.mean(axis=0), rows.std(axis=0)
-        scale = np.where(scale > 1e-6, scale, 1.0).astype(np.float32)
-        width = np.repeat(kernels.geometric(kernels.pairs(rows, rng), BANDWIDTHS), FREQUENCIES // BANDWIDTHS)
-        frequencies = (rng.standard_normal((rows.shape[1], len(width))) / width).astype(np.float32)
+        made = feature_map(rows, rng)
         some = np.sort(rng.choice(len(rows), min(len(rows), MOST_ROWS), replace=False))
-        made = ClassifierFixed(centre, scale, frequencies, rows[:0], strata[:0])
         return made._replace(features=features(made, rows[some]), strata=strata[some])
 
     def score(self, fixed: ClassifierFixed, view: View, sample: Sample, rng: np.random.Generator) -> Outcome:
@@ -88,6 +84,15 @@ class ClassifierTwoSample:
         contrast = labels(bins.window_strata[::2], bins.reference_strata, self.draws, rng)
         line = rank.reshape(-1, even.shape[1]).mean(axis=1) @ contrast / len(rank)
         return Outcome(float(0.5 + line[0]), math.log(rank_p(line)), bins.n, extra={"auc": float(0.5 + line[0])})
+
+
+def feature_map(rows: SingleArray, rng: np.random.Generator) -> ClassifierFixed:
+    """Draw the features from rows ``(n, d)``; it holds no rows yet."""
+    centre, scale = rows.mean(axis=0), rows.std(axis=0)
+    scale = np.where(scale > 1e-6, scale, 1.0).astype(np.float32)
+    width = np.repeat(kernels.geometric(kernels.pairs(rows, rng), BANDWIDTHS), FREQUENCIES // BANDWIDTHS)
+    frequencies = (rng.standard_normal((rows.shape[1], len(width))) / width).astype(np.float32)
+    return ClassifierFixed(centre, scale, frequencies, rows[:0], np.zeros(0, np.int64))
 
 
 def features(fixed: ClassifierFixed, rows: SingleArray) -> SingleArray:
@@ -107,7 +112,7 @@ def train(fixed: ClassifierFixed, sample: Sample, bins: Bins) -> Model:
     x = np.concatenate([features(fixed, sample.rows[odd]), fixed.features])
     weight = binned.shares(fixed.strata, bins.window_strata) * len(odd)
     y = np.repeat([1.0, 0.0], [len(odd), len(fixed.features)])
-    return _newton(x, y, np.concatenate([np.ones(len(odd)), weight]))
+    return newton(x, y, np.concatenate([np.ones(len(odd)), weight]))
 
 
 def predict(fixed: ClassifierFixed, model: Model, rows: SingleArray) -> FloatArray:
@@ -124,12 +129,14 @@ def mid_ranks(values: FloatArray) -> FloatArray:
     return rank
 
 
-def _newton(x: SingleArray, y: FloatArray, weight: FloatArray) -> Model:
-    """Penalised logistic regression of ``y (n,)`` on ``x (n, D)`` in a few Newton steps from 0."""
+def newton(
+    x: SingleArray, y: FloatArray, weight: FloatArray, ridge: float = PENALTY, start: Model | None = None
+) -> Model:
+    """Penalised logistic regression of ``y (n,)`` on ``x (n, D)`` in a few Newton steps, from 0 or from ``start``."""
     x = np.hstack([x, np.ones((len(x), 1), np.float32)])
-    penalty = np.full(x.shape[1], PENALTY)
+    penalty = np.full(x.shape[1], ridge)
     penalty[-1] = 1e-6
-    beta = np.zeros(x.shape[1])
+    beta = np.zeros(x.shape[1]) if start is None else np.append(start.weight, start.intercept)
     for _ in range(STEPS):
         p = special.expit(x @ beta)
         curve = (weight * np.maximum(p * (1 - p), 1e-6)).astype(np.float32)
