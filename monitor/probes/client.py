@@ -1,21 +1,15 @@
-"""One HTTP call at a time to one endpoint: no redirects, no proxies, an end to time and size.
-
-The time limit is for the whole call, however slowly its bytes drip: when it ends the socket is shut down.
-"""
+"""Asks the one endpoint that may be probed: how its calls look, and what of an answer is taken."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import http.client
 import os
-import socket
-import ssl
-import threading
 import time
 from typing import Final, NamedTuple
 
+from monitor.outgoing import Caller, CallError, retry_after
 from monitor.probes.settings import Settings
 
 ID_PREFIX: Final = "driftwarden-probe-"
@@ -24,15 +18,6 @@ _MULTIPLE, _BAD = 300, 400
 _BUSY = (429, 503)
 _CHUNK = 1 << 16
 _NONCE, _MAC = 8, 12
-
-
-class CallError(Exception):
-    """A call that was not answered; ``reason`` is a closed label, ``retry_after`` the pause that was asked for."""
-
-    def __init__(self, reason: str, text: str, retry_after: float = 0.0) -> None:
-        """Say why, without anything from the answer's body."""
-        super().__init__(text)
-        self.reason, self.retry_after = reason, retry_after
 
 
 class Reply(NamedTuple):
@@ -87,7 +72,7 @@ class Client:
         }
         if settings.token:
             self._headers["Authorization"] = f"Bearer {settings.token}"
-        self._context = ssl.create_default_context() if settings.secure else None
+        self._caller = Caller(settings.endpoint, settings.timeout)
 
     def get(self, path: str) -> Reply:
         """GET below the model's path; `CallError` if there is no good answer in time."""
@@ -98,43 +83,16 @@ class Client:
         return self._call("POST", self._settings.path + path, body)
 
     def _call(self, method: str, path: str, body: bytes | None) -> Reply:
-        where, limit = self._settings.address, self._settings.timeout
-        begun = time.perf_counter()
-        connection = (
-            http.client.HTTPConnection(where.host, where.port, timeout=limit)
-            if self._context is None
-            else http.client.HTTPSConnection(where.host, where.port, timeout=limit, context=self._context)
-        )
         headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
-        late = threading.Event()
-        try:
-            connection.connect()
-            # TLS wraps the socket that lies below; shutting it down ends any call on it at once
-            alarm = threading.Timer(max(limit - (time.perf_counter() - begun), 0.0), _cut, (connection.sock, late))
-            alarm.daemon = True
-            alarm.start()
-            try:
-                connection.request(method, path, body, headers)
-                read = self._read(connection.getresponse())
-            finally:
-                alarm.cancel()
-        except (CallError, OSError, http.client.HTTPException, ValueError) as error:
-            if late.is_set() or isinstance(error, TimeoutError):
-                raise CallError("timeout", f"no whole answer within {limit:g} s") from None
-            if isinstance(error, CallError):
-                raise
-            raise CallError("connection", f"the endpoint cannot be asked: {type(error).__name__}") from None
-        finally:
-            connection.close()
-        if late.is_set():  # cut off where the body might as well have ended
-            raise CallError("timeout", f"no whole answer within {limit:g} s")
+        begun = time.perf_counter()
+        read = self._caller.call(method, path, headers, body, self._read)
         return Reply(read, time.perf_counter() - begun)
 
     def _read(self, answer: http.client.HTTPResponse) -> bytes:
         if _MULTIPLE <= answer.status < _BAD:
             raise CallError("redirect", f"the endpoint redirects ({answer.status}); configure where it really is")
         if answer.status != http.client.OK:
-            pause = _seconds(answer.getheader("Retry-After")) if answer.status in _BUSY else 0.0
+            pause = retry_after(answer.getheader("Retry-After"), time.time()) if answer.status in _BUSY else 0.0
             raise CallError("status", f"the endpoint answers {answer.status}", pause)
         if answer.getheader("Content-Encoding", "identity").lower() != "identity":
             raise CallError("malformed", "the answer is compressed, which was not asked for")
@@ -146,15 +104,3 @@ class Client:
         if answer.length:  # what was announced and did not come
             raise CallError("malformed", "the answer ends before its announced length")
         return bytes(body)
-
-
-def _cut(sock: socket.socket, late: threading.Event) -> None:
-    """The call's time is over."""
-    late.set()
-    with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
-
-
-def _seconds(header: str | None) -> float:
-    """Retry-After in seconds; a date, or anything else, asks for nothing."""
-    return float(header[:9]) if header is not None and header.strip().isdecimal() else 0.0

@@ -20,8 +20,9 @@ from detectors import smoothing
 from detectors.types import FloatArray
 from monitor import log
 from monitor.clock import Clock
+from monitor.outgoing import CallError
 from monitor.probes import protocol
-from monitor.probes.client import CallError, Client, Marks
+from monitor.probes.client import Client, Marks
 from monitor.probes.limits import Allowance, Breaker
 from monitor.probes.protocol import Answer, BadAnswerError, Metadata, UnfitError
 from monitor.probes.results import GOLDEN, RANDOM, Result

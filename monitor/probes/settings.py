@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from monitor.errors import ConfigError
-from monitor.quantities import Address
+from monitor.outgoing import Endpoint, endpoint, exposed
 
 FLOATS: Final = ("FP16", "FP32", "FP64", "BF16")
 """Datatypes whose values may be moved by noise."""
@@ -76,20 +76,14 @@ class Settings:
     slow: float = 2.0
 
     @property
-    def address(self) -> Address:
-        """Host and port of the endpoint."""
-        parts = urllib.parse.urlsplit(self.url)
-        return Address(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
-
-    @property
-    def secure(self) -> bool:
-        """Whether it is asked over TLS."""
-        return self.url.startswith("https://")
+    def endpoint(self) -> Endpoint:
+        """Where it is."""
+        return endpoint(self.url)
 
     @property
     def path(self) -> str:
         """Path of the model: what is configured and nothing from outside is ever part of it."""
-        prefix = urllib.parse.urlsplit(self.url).path.rstrip("/")
+        prefix = self.endpoint.path.rstrip("/")
         version = f"/versions/{urllib.parse.quote(self.version, safe='')}" if self.version else ""
         return f"{prefix}/v2/models/{urllib.parse.quote(self.model, safe='')}{version}"
 
@@ -114,16 +108,10 @@ def faults_of(settings: Settings) -> list[str]:
 def _place(settings: Settings) -> list[str]:
     faults = []
     try:
-        parts = urllib.parse.urlsplit(settings.url)
-        plain = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        return ["url: cannot be read; write http://HOST:PORT or https://HOST"]
-    if not plain or parts.query or parts.fragment:
-        faults.append("url: must be http://HOST:PORT or https://HOST, with a path at most")
-    if parts.username or parts.password:
-        faults.append("url: holds a name or password; use token_file or token_env")
-    if settings.token and parts.scheme == "http" and not settings.address.loopback:
-        faults.append("url: the token would be sent in clear text to another machine; use https")
+        if exposed(settings.endpoint) and settings.token:
+            faults.append("url: the token would be sent in clear text to another machine; use https")
+    except ValueError as error:
+        faults += [f"url: {problem}" for problem in str(error).splitlines()]
     if settings.model not in settings.allowed:
         faults.append(f'model: "{settings.model}" is not in `allowed`; name the models there that may be asked')
     if not _HEADER.fullmatch(settings.client_header):

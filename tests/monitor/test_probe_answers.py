@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from monitor.probes.client import CallError, Client, Marks
+from monitor.outgoing import CallError
+from monitor.probes.client import Client, Marks
 from monitor.probes.results import GOLDEN
 from tests.monitor.endpoint import Document, Endpoint, Handler, running
 from tests.monitor.probing import ROW, changed, late, probed, prober_for, raw, settings_for
