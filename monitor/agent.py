@@ -7,57 +7,38 @@ is counted and logged, and the others go on.
 from __future__ import annotations
 
 import dataclasses
-import json
 import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from monitor import log
 from monitor.calibration.selfcheck import Selfcheck
+from monitor.checkpoints import Checkpoints
 from monitor.clock import Clock
 from monitor.config import Config, Model
 from monitor.envelope import Delivery, batches
-from monitor.errors import ConfigError, StoreError
+from monitor.errors import ConfigError
 from monitor.evidence import NO_HISTOGRAMS, histograms, pack_evidence
 from monitor.intake import Intake
+from monitor.interventions import Interventions, Wanted
 from monitor.limits import Limits
 from monitor.logbook import Logbook
 from monitor.metrics import Histogram, histogram
+from monitor.records import Checkpoint, Intervention
 from monitor.report import Report
 from monitor.security.cases import STREAM
-from monitor.states import pack_pane
-from monitor.store import Checkpoint, PaneRow, Store
+from monitor.store import Store
 from monitor.streams import Fed
 from monitor.told import Told
 from monitor.watched import Act, References, Watched, rows_beside, trusted_beside
 
-FINDINGS_FILE = "findings.jsonl"
 CHECK_PANES = 10
 """Resampled panes judged at a time: a few milliseconds each."""
 SEED = 0
 _TAKE_SECONDS = 0.1
-_CROWDED = 0.5
-"""Share of the spool that is in use before a checkpoint comes out of turn."""
-_RETRY_SECONDS = 5.0
-"""After a checkpoint that failed, findings wait so long before they are written down out of turn."""
-
-
-@dataclass(slots=True)
-class Progress:
-    """What the checkpoint is about, and how checkpoints went."""
-
-    sequence: int = 0
-    settled: int = 0
-    positions: dict[str, Any] = field(default_factory=dict)
-    checkpoints: int = 0
-    failures: int = 0
-    last_success: float = 0.0
-    size: int = 0
 
 
 class Agent:
@@ -66,14 +47,13 @@ class Agent:
     def __init__(self, config: Config, *, clock: Clock, store: Store, intake: Intake) -> None:
         """Load or measure every reference; `DriftwardenError` if one cannot be used."""
         self.config, self.clock, self.store, self.intake = config, clock, store, intake
-        self.progress = Progress()
-        self.findings = Logbook()
-        self._retry = 0.0
+        self.interventions = Interventions()
+        self.findings = Logbook(self.interventions)
+        self.saving = Checkpoints(store, intake, self.findings, clock, self.folder)
         self._halted = threading.Event()
         self._tasks: queue.SimpleQueue[tuple[Callable[[], object], threading.Event]] = queue.SimpleQueue()
         self._log = log.get("agent")
         self._limits = limits_of(config)
-        self.checkpoint_seconds = histogram("driftwarden_checkpoint_duration_seconds")
         self.detector_seconds: dict[str, Histogram] = {}
         self.references = References(self.folder, clock)
         self.models = {model.name: self.watch(model, config) for model in config.models}
@@ -99,7 +79,8 @@ class Agent:
     def restore(self) -> None:
         """Go on from the last checkpoint, if there is one."""
         saved = self.store.load()
-        self.findings.open = {row.id: row for row in self.store.findings(state="open")}
+        self.findings.open = {row.id: row for row in self.store.findings(over=False)}
+        self.interventions.restore(self.store.interventions(active=self.clock.now()))
         for watched in self.models.values():
             if watched.learner is not None:
                 watched.learner.restore(0 if saved is None else saved.sequence)
@@ -107,8 +88,8 @@ class Agent:
             self._forget_senders()
             self.intake.recover(0)
             return
-        self.progress.sequence = self.progress.settled = saved.sequence
-        self.progress.positions = dict(saved.positions)
+        self.saving.progress.sequence = self.saving.progress.settled = saved.sequence
+        self.saving.progress.positions = dict(saved.positions)
         self.intake.ledger.restore(saved.ledger)
         for watched in self.models.values():
             self._restore_model(watched, saved)
@@ -158,17 +139,8 @@ class Agent:
                 self._log.error("task failed", error=repr(error))
             finally:
                 done.set()
-        if (self.findings.waiting or self._crowded()) and self.clock.monotonic() >= self._retry:
+        if self.saving.due:
             self.checkpoint()
-
-    def _crowded(self) -> bool:
-        """Whether the spool is half full of deliveries that a checkpoint would settle."""
-        spool = self.intake.spool
-        return (
-            spool is not None
-            and self.progress.sequence > self.progress.settled
-            and spool.bytes > spool.capacity_bytes * _CROWDED
-        )
 
     def post(self, task: Callable[[], object], timeout: float = 30.0) -> bool:
         """Have the engine thread run a task; whether it did so in time."""
@@ -197,8 +169,8 @@ class Agent:
             if left > 0:
                 discard("malformed", left, "the delivery held fewer rows than it said")
         if delivery.position is not None:
-            self.progress.positions.update(delivery.position)
-        self.progress.sequence = delivery.sequence
+            self.saving.progress.positions.update(delivery.position)
+        self.saving.progress.sequence = delivery.sequence
         self.intake.done(delivery)
 
     def _feed(self, watched: Watched, batch: pa.RecordBatch, delivery: Delivery) -> None:
@@ -256,6 +228,7 @@ class Agent:
         """Count, log and keep what the reports say; findings are written with the next checkpoint, which follows."""
         for report in reports:
             watched.tally.judged(report, self.clock.now())
+            self.saving.judged(watched.model.name, report, watched.views(report.stream))
             for name, seconds in report.seconds.items():
                 if name not in self.detector_seconds:
                     self.detector_seconds[name] = histogram("driftwarden_detector_duration_seconds")
@@ -281,6 +254,8 @@ class Agent:
 
     def idle(self) -> None:
         """Let event time pass for models whose rows have stopped coming; while rows wait, none have stopped."""
+        if self.interventions.forget(self.clock.now()):
+            self.findings.look_at_mutes(self.clock.now())
         if self.intake.queued_batches:
             return
         now = self.clock.monotonic()
@@ -291,63 +266,37 @@ class Agent:
                 self.publish(watched, streams.advance(streams.watermark + quiet))
 
     def checkpoint(self) -> None:
-        """Write states, open panes, source positions, books and findings in one transaction."""
-        self.progress.checkpoints += 1
-        began = self.clock.monotonic()
-        try:
-            size = self._commit()
-        except StoreError as error:
-            self.progress.failures += 1
-            self._retry = self.clock.monotonic() + _RETRY_SECONDS
-            self._log.error("checkpoint failed", error=str(error))
-            return
-        self.checkpoint_seconds.observe(self.clock.monotonic() - began)
-        self.progress.size, self.progress.last_success = size, self.clock.now()
-        self.progress.settled = self.progress.sequence
-        self.intake.settled(self.progress.sequence)
-        self._tell()
+        """Write everything down."""
+        self.saving.write(list(self.models.values()))
 
-    def _commit(self) -> int:
-        states: dict[str, bytes] = {}
-        panes: list[PaneRow] = []
-        oldest: dict[str, int] = {}
-        sequence, positions = self.progress.sequence, dict(self.progress.positions)
-        for watched in self.models.values():
-            if watched.learner is not None:
-                watched.learner.save(sequence)
-            if watched.streams is None:
-                continue
-            states |= watched.streams.state()
-            positions.setdefault("grids", {})[watched.model.name] = watched.identity
-            for one in watched.streams.streams.values():
-                key = f"{watched.model.name}/{one.name}"
-                panes += [PaneRow(key, pane.number, pack_pane(pane)) for pane in one.closed]
-                oldest[key] = one.panes.number - watched.model.window.panes + 1
-        checkpoint = Checkpoint(
-            sequence=sequence,
-            streams=states,
-            positions=positions,
-            ledger=self.intake.ledger_state(sequence),
-            saved_at=self.clock.now(),
-        )
-        self.store.commit(checkpoint, list(self.findings.pending.values()), panes, oldest)
-        self.findings.pending = {}
-        for watched in self.models.values():
-            for one in watched.streams.streams.values() if watched.streams is not None else ():
-                one.closed = []
-        return sum(len(blob) for blob in states.values())
+    def intervene(self, wanted: Wanted) -> Intervention:
+        """Do what somebody asks for, on disk when this returns; `ConfigError` says what is wrong with it."""
+        now = self.clock.now()
+        self._watched(wanted.model)
+        finding = wanted.target.get("finding")
+        if wanted.kind == "acknowledge" and (finding not in self.findings.open):
+            raise ConfigError([f"target.finding: {finding!r} is not open; there is nothing to acknowledge"])
+        made = self.interventions.do(wanted, now)
+        self.findings.done(made, now)
+        self.checkpoint()
+        return made
 
-    def _tell(self) -> None:
-        """Append findings that are safe on disk to the file that other programs follow."""
-        if not self.findings.lines:
-            return
-        text = "".join(json.dumps(line) + "\n" for line in self.findings.lines)
-        self.findings.lines = []
-        try:
-            with (self.folder / FINDINGS_FILE).open("a", encoding="utf-8") as file:
-                file.write(text)
-        except OSError as error:
-            self._log.error("findings file cannot be written", error=error.strerror)
+    def undo(self, id: str, by: str, because: str) -> Intervention:  # noqa: A002 - the field's name
+        """Take an intervention back, on disk when this returns; `ConfigError` if it does not hold."""
+        now = self.clock.now()
+        one = self.interventions.held.get(id)
+        if one is None:
+            raise ConfigError([f"id: nothing that holds is called {id!r}; it may be undone already, or have run out"])
+        undone = self.interventions.undo(one, by, because, now)
+        self.findings.undone(undone, now)
+        self.checkpoint()
+        return undone
+
+    def _watched(self, model: str) -> Watched:
+        watched = self.models.get(model)
+        if watched is None:
+            raise ConfigError([f"model: {model!r} is not watched; watched are: {', '.join(self.models)}"])
+        return watched
 
     def check_itself(self) -> None:
         """Judge some resampled panes of every model that wants it."""
@@ -374,7 +323,7 @@ class Agent:
 
     def replace(self, config: Config, begun: Sequence[Watched]) -> None:
         """Take over a reloaded configuration: ``begun`` are the models that are new or changed."""
-        self.references.go_on(begun, self.models, self.progress.sequence)
+        self.references.go_on(begun, self.models, self.saving.progress.sequence)
         fresh = {watched.model.name: watched for watched in begun}
         kept = {model.name: fresh.get(model.name) or self.models[model.name] for model in config.models}
         gone = [name for name in self.models if kept.get(name) is not self.models[name]]

@@ -149,7 +149,7 @@ class Running:
         if isinstance(settings, Flight):
             return source_class("flight")(self._intake, settings, limits)
         if isinstance(settings, Directory):
-            return source_class("directory")(self._intake, settings, limits, self.agent.progress.positions)
+            return source_class("directory")(self._intake, settings, limits, self.agent.saving.progress.positions)
         if isinstance(settings, Stdin):
             return source_class("stdin")(self._intake, settings, limits)
         return None

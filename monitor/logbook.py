@@ -1,33 +1,50 @@
-"""The findings of a running agent: which are open, which wait for the disk, and the lines that other programs follow.
+"""The findings of a running agent: which are open, which wait for the disk, and who is to be told.
 
-Touched by the engine's thread alone. What is in `pending` and `lines` is written with the next checkpoint.
+Touched by the engine's thread alone. What is in `pending`, `events` and `lines` is written with the next checkpoint:
+`lines` into the file that other programs follow, `events` into the log that receivers read.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from monitor import log
+from monitor.interventions import Interventions
+from monitor.records import Event, EventKind, FindingRow, FindingState, Intervention
 from monitor.report import Finding, Recovered
-from monitor.store import FindingRow, FindingState
+
+_ENDS: dict[str, EventKind] = {"recovered": "finding.recovered"}
 
 
 class Logbook:
     """Open findings by id, and what is to be written down."""
 
-    def __init__(self) -> None:
+    def __init__(self, interventions: Interventions | None = None) -> None:
         """Begin with nothing open."""
+        self.interventions = Interventions() if interventions is None else interventions
         self.open: dict[str, FindingRow] = {}
         self.pending: dict[str, FindingRow] = {}
+        self.events: list[Event] = []
         self.lines: list[dict[str, Any]] = []
         self._log = log.get("findings")
 
     @property
     def waiting(self) -> bool:
         """Whether there is something to write down."""
-        return bool(self.pending or self.lines)
+        return bool(self.pending or self.lines or self.events or self.interventions.pending)
+
+    @property
+    def unattended(self) -> list[FindingRow]:
+        """What calls for somebody, one row an incident: open, neither acknowledged nor muted."""
+        return [row for row in self.heads if row.unattended]
+
+    @property
+    def heads(self) -> list[FindingRow]:
+        """One row for each open incident: its head, or, where that is over, each finding that joined it."""
+        return [row for row in self.open.values() if row.joins not in self.open]
 
     def opened(self, finding: Finding, evidence: bytes) -> None:
         """Open a finding; ``evidence`` is an archive of `monitor.evidence`."""
@@ -40,15 +57,22 @@ class Logbook:
             closed=None,
             state="open",
             severity=finding.severity,
+            triage=finding.triage,
+            failure_mode=finding.failure_mode,
+            subject=finding.subject,
+            joins=finding.joins,
             detector=finding.detector,
+            unit=finding.units[0].unit,
+            sentence=finding.sentence(),
+            muted=False,
             document=json.dumps(line),
             evidence=evidence,
         )
+        row = dataclasses.replace(row, muted=self.interventions.mutes(row, finding.time))
         self.open[row.id] = self.pending[row.id] = row
         self.lines.append(line)
-        self._log.warning(
-            finding.sentence(), model=finding.model, stream=finding.stream, finding=finding.id, triage=finding.triage
-        )
+        self._event(row, "finding.opened", finding.time)
+        self._log.warning(row.sentence, model=row.model, stream=row.stream, finding=row.id, triage=row.triage)
 
     def recovered(self, back: Recovered, model: str, stream: str) -> None:
         """End the findings that a recovery ends."""
@@ -60,7 +84,8 @@ class Logbook:
         """End one finding, if it is open."""
         row = self.open.pop(row_id, None)
         if row is not None:
-            self.pending[row_id] = dataclasses.replace(row, closed=time, state=state)
+            row = self.pending[row_id] = dataclasses.replace(row, closed=time, state=state)
+            self._event(row, _ENDS.get(state, "finding.ended"), time)
             self._log.info(state, model=row.model, stream=row.stream, finding=row_id)
             if state != "recovered":  # a recovery has been told with its columns
                 ended = {"kind": "ended", "why": state, "model": row.model, "stream": row.stream}
@@ -70,3 +95,67 @@ class Logbook:
         """End all findings of a model."""
         for row in [row for row in self.open.values() if row.model == model]:
             self.closed(row.id, time, state)
+
+    def done(self, one: Intervention, now: float) -> None:
+        """Somebody did something: findings that are acknowledged or muted by it are so from now on."""
+        self._record(one, "intervention.done", now)
+        if one.kind == "acknowledge":
+            self._acknowledge(one, "open", "acknowledged", now)
+        self.look_at_mutes(now)
+
+    def undone(self, one: Intervention, now: float) -> None:
+        """Somebody took it back: what it kept quiet calls for somebody again."""
+        self._record(one, "intervention.undone", now)
+        if one.kind == "acknowledge":
+            self._acknowledge(one, "acknowledged", "open", now)
+        self.look_at_mutes(now)
+
+    def look_at_mutes(self, now: float) -> None:
+        """Bring all open findings up to date with the mutes; one that is heard again is told as if it had opened."""
+        for row in list(self.open.values()):
+            muted = self.interventions.mutes(row, now)
+            if muted != row.muted:
+                heard = self._keep(dataclasses.replace(row, muted=muted))
+                if heard.unattended:
+                    self._event(heard, "finding.opened", now, f"{row.id}-{now:.3f}")
+
+    def _acknowledge(self, one: Intervention, before: FindingState, after: FindingState, now: float) -> None:
+        """The finding and what has joined it so far."""
+        for row in list(self.open.values()):
+            if one.finding in (row.id, row.joins) and row.state == before:
+                kept = self._keep(dataclasses.replace(row, state=after))
+                if after == "acknowledged":
+                    self._event(kept, "finding.acknowledged", now, f"{row.id}-{one.id}", one)
+                else:
+                    self._event(kept, "finding.opened", now, f"{row.id}-{one.id}-undone", one)
+
+    def _record(self, one: Intervention, kind: EventKind, now: float) -> None:
+        self.events.append(Event(f"{one.id}-{kind}", now, kind, one.model, {"intervention": one.as_dict()}))
+        self.lines.append({"kind": kind, "model": one.model, "time": now, "intervention": one.as_dict()})
+        self._log.warning(kind, model=one.model, what=one.kind, intervention=one.id, by=one.by, because=one.because)
+
+    def _keep(self, row: FindingRow) -> FindingRow:
+        self.open[row.id] = self.pending[row.id] = row
+        return row
+
+    def _event(
+        self, row: FindingRow, kind: EventKind, time: float, name: str = "", by: Intervention | None = None
+    ) -> None:
+        document: dict[str, Any] = {"finding": told(row)}
+        if by is not None:
+            document["intervention"] = by.as_dict()
+        self.events.append(Event(name or f"{row.id}-{kind}", time, kind, row.model, document))
+
+
+def told(row: FindingRow) -> dict[str, Any]:
+    """A finding as others are told of it: its own JSON, and what has become of it."""
+    became = ("state", "opened", "closed", "sentence", "muted")
+    document: dict[str, Any] = json.loads(row.document)
+    return document | {name: getattr(row, name) for name in became}
+
+
+def quietly(rows: Iterable[FindingRow]) -> dict[str, int]:
+    """How many incidents are open and somebody knows: acknowledged, or muted and not acknowledged."""
+    rows = list(rows)
+    muted = sum(row.state == "open" and row.muted for row in rows)
+    return {"acknowledged": sum(row.state == "acknowledged" for row in rows), "muted": muted}

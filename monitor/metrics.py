@@ -204,7 +204,23 @@ METRICS: tuple[Metric, ...] = (
     # Findings and the promise they are held to.
     _counter("driftwarden_findings_total", (*_MODEL, "severity", "triage"), "Findings opened."),
     _counter("driftwarden_findings_recovered_total", _MODEL, "Findings closed because the stream is back."),
-    _gauge("driftwarden_findings_open", (*_MODEL, "severity"), "Findings open now."),
+    _gauge(
+        "driftwarden_findings_open",
+        (*_MODEL, "severity", "triage"),
+        "Incidents open now that nobody has acknowledged or muted; findings that joined one are not counted.",
+    ),
+    _gauge(
+        "driftwarden_findings_attended",
+        (*_MODEL, "state"),
+        "Incidents open now that somebody has acknowledged, or that are muted.",
+    ),
+    _gauge(
+        "driftwarden_finding_opened_timestamp_seconds",
+        (*_MODEL, "severity", "triage", "failure_mode", "finding"),
+        "When an open incident began that calls for somebody; the newest 20 of a model.",
+    ),
+    _counter("driftwarden_interventions_total", (*_MODEL, "kind"), "What people did about findings, since the start."),
+    _gauge("driftwarden_mutes_active", _MODEL, "Mutes that hold."),
     _gauge("driftwarden_alarm_budget_panes", _MODEL, "Panes per allowed false alarm."),
     _gauge("driftwarden_smallest_shift", _MODEL, "Shift in probability mass below which no alarm is wanted."),
     _gauge("driftwarden_reference_rows", _MODEL, "Rows of the reference."),
@@ -258,6 +274,16 @@ METRICS: tuple[Metric, ...] = (
         "Rows put forward to active probes; those left out found no room, or nobody knows whose version answered.",
     ),
     _gauge("driftwarden_probe_breaker_open", _MODEL, "1 while active probes leave the endpoint alone."),
+    # Pages and receivers.
+    _gauge("driftwarden_web_info", ("url",), "Always 1; the label is the address at which people open the pages."),
+    _counter("driftwarden_notifications_total", ("receiver",), "Notifications attempted, by receiver."),
+    _counter("driftwarden_notification_failures_total", ("receiver",), "Attempts that a receiver did not take."),
+    _counter(
+        "driftwarden_notifications_dropped_total",
+        ("receiver",),
+        "Notifications given up: refused for good, or too old.",
+    ),
+    _gauge("driftwarden_notifications_waiting", ("receiver",), "Events that a receiver has not been told of yet."),
     # Clockwork and state.
     _counter("driftwarden_checkpoints_total", (), "Attempts to write a checkpoint."),
     _counter("driftwarden_checkpoint_failures_total", (), "Checkpoints that could not be written."),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from monitor.agent import Agent
 from monitor.config import fingerprint
 from monitor.exposition import Exposition
+from monitor.interventions import KINDS
 from monitor.ledger import REASONS, REFUSALS
 from monitor.metrics import (
     Distribution,
@@ -57,13 +58,13 @@ class Board:
             raise
 
     def _snapshot(self) -> Snapshot:
-        agent = self._agent
+        agent, now = self._agent, time.time()
         parts = [prometheus.identity(self._version, fingerprint(agent.config)), self._itself(), self._books()]
         for watched in agent.models.values():
             if watched.streams is None:
                 continue
-            open_now = Counter(row.severity for row in agent.findings.open.values() if row.model == watched.model.name)
-            parts.append(prometheus.of_model(watched.streams, watched.tally, open_now))
+            parts.append(prometheus.of_model(watched.streams, watched.tally))
+            parts.append(prometheus.of_findings(watched.model.name, agent.findings, now))
         parts.append(process_series(self._process))
         return complete(prometheus.merged(parts), zeros(self._known()))
 
@@ -78,13 +79,14 @@ class Board:
             "source": sources,
             "detector": tuple(dict.fromkeys(running)),
             "task": self._tasks,
+            "driftwarden_interventions_total.kind": KINDS,
             "driftwarden_discarded_rows_total.reason": REASONS,
             "driftwarden_ingest_refused_requests_total.reason": REFUSALS,
             "driftwarden_ingest_refused_rows_total.reason": REFUSALS,
         }
 
     def _itself(self) -> Snapshot:
-        progress, intake, reloads = self._agent.progress, self._agent.intake, self.reloads
+        progress, intake, reloads = self._agent.saving.progress, self._agent.intake, self.reloads
         spool = intake.spool
         plain: dict[str, float | Distribution] = {
             "driftwarden_ready": float(self.ready),
@@ -102,7 +104,7 @@ class Board:
             "driftwarden_checkpoint_failures_total": progress.failures,
             "driftwarden_checkpoint_last_success_timestamp_seconds": progress.last_success,
             "driftwarden_checkpoint_size_bytes": progress.size,
-            "driftwarden_checkpoint_duration_seconds": self._agent.checkpoint_seconds.freeze(),
+            "driftwarden_checkpoint_duration_seconds": self._agent.saving.seconds.freeze(),
             "driftwarden_snapshot_timestamp_seconds": time.time(),
             "driftwarden_snapshot_failures_total": self._failures,
         }

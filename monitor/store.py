@@ -1,8 +1,9 @@
-"""The state directory: one SQLite file (WAL) with the checkpoint, the findings and the panes, and one lock.
+"""The state directory: one SQLite file (WAL) with the checkpoint, findings, panes, interventions and events, one lock.
 
 Everything that must agree after a crash is written in one transaction: states of the streams, positions of the sources,
-the ledger, the last sequence number, findings and panes. A file that cannot be trusted is refused with what to do, and
-never taken for an empty one: `Store` makes a new file complete under another name and then renames it.
+the ledger, the last sequence number, findings, panes, and what receivers are to be told. A file that cannot be trusted
+is refused with what to do, and never taken for an empty one: `Store` makes a new file complete under another name and
+then renames it. How it is read stands in `monitor.archive`.
 """
 
 from __future__ import annotations
@@ -14,104 +15,42 @@ import json
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Lock
-from typing import IO, Any, Literal, Self
+from typing import IO, Any
 
+from monitor.archive import DATABASE, Archive, check
 from monitor.clock import Clock
 from monitor.errors import StoreError
+from monitor.records import APPLICATION, SCHEMA, VERSION, Checkpoint, FindingRow, Intervention, News
 
-DATABASE = "driftwarden.sqlite3"
 LOCK = "driftwarden.lock"
-VERSION = 1
-"""Version of the schema, in SQLite's user_version."""
-APPLICATION = 0x44726677
-"""SQLite's application_id: "Drfw"."""
+HISTORY = 20_000
+"""Panes of a stream whose evidence is kept."""
+EVENTS = 50_000
+"""Events kept for receivers that are behind."""
 
 _LOCK_TEXT = 60
 """Characters read of who holds the lock."""
-
-FindingState = Literal["open", "recovered", "acknowledged", "rebaselined", "reloaded"]
-
-_SCHEMA = """
-CREATE TABLE checkpoint (
-  id INTEGER PRIMARY KEY CHECK (id = 1), sequence INTEGER NOT NULL, saved_at REAL NOT NULL, document TEXT NOT NULL,
-  crc INTEGER NOT NULL, streams INTEGER NOT NULL) STRICT;
-CREATE TABLE streams (name TEXT PRIMARY KEY, blob BLOB NOT NULL, crc INTEGER NOT NULL) STRICT;
-CREATE TABLE findings (
-  id TEXT PRIMARY KEY, model TEXT NOT NULL, stream TEXT NOT NULL, opened REAL NOT NULL, closed REAL,
-  state TEXT NOT NULL, severity TEXT NOT NULL, detector TEXT NOT NULL, document TEXT NOT NULL,
-  evidence BLOB NOT NULL) STRICT;
-CREATE INDEX findings_opened ON findings (opened);
-CREATE TABLE panes (
-  stream TEXT NOT NULL, number INTEGER NOT NULL, saved_at REAL NOT NULL, blob BLOB NOT NULL,
-  PRIMARY KEY (stream, number)) STRICT;
-CREATE INDEX panes_saved ON panes (saved_at);
-"""
+_FINDING = ", ".join(field.name for field in fields(FindingRow))
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """All that a restart needs to go on: ``streams`` holds the complete set, a stream that is absent is dropped."""
-
-    sequence: int
-    streams: Mapping[str, bytes]
-    positions: Mapping[str, Any]
-    ledger: Mapping[str, Any]
-    saved_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class FindingRow:
-    """A finding as it is kept: ``document`` is JSON, ``evidence`` an Arrow IPC stream."""
-
-    id: str
-    model: str
-    stream: str
-    opened: float
-    closed: float | None
-    state: FindingState
-    severity: str
-    detector: str
-    document: str
-    evidence: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PaneRow:
-    """A closed pane's summary, kept for later questions."""
-
-    stream: str
-    number: int
-    blob: bytes
-
-
-class Store:
+class Store(Archive):
     """The open state directory; safe to use from several threads, locked against other processes."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
         """Make or open the directory; `StoreError` when it is in use, damaged or not writable."""
         self._path = path
-        self._mutex = Lock()
         self._written: dict[str, bytes] = {}
         self._lock = _take_lock(path, clock.now())
         try:
             with self._trouble("opened"):
-                self._connection = _open(path / DATABASE)
+                super().__init__(path, _open(path / DATABASE))
         except BaseException:
             self._lock.close()
             raise
-
-    def __enter__(self) -> Self:
-        """For ``with``."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close at the end of ``with``."""
-        self.close()
 
     def load(self) -> Checkpoint | None:
         """The last checkpoint, or None in a new directory."""
@@ -131,13 +70,7 @@ class Store:
             sequence, {name: blob for name, blob, _ in states}, document["positions"], document["ledger"], saved_at
         )
 
-    def commit(
-        self,
-        checkpoint: Checkpoint,
-        findings: Sequence[FindingRow],
-        panes: Sequence[PaneRow],
-        oldest: Mapping[str, int] | None = None,
-    ) -> None:
+    def commit(self, checkpoint: Checkpoint, news: News, oldest: Mapping[str, int] | None = None) -> None:
         """Write all of it or nothing; on disk when this returns. After a `StoreError` the old content stands.
 
         ``oldest`` says per stream which pane is the first still needed: earlier ones are deleted.
@@ -154,59 +87,38 @@ class Store:
             )
             run.execute("INSERT OR REPLACE INTO checkpoint VALUES (1, ?, ?, ?, ?, ?)", head)
             run.executemany(
-                "INSERT OR REPLACE INTO findings VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_finding_values, findings)
-            )
-            run.executemany(
                 "INSERT OR REPLACE INTO panes VALUES (?, ?, ?, ?)",
-                ((pane.stream, pane.number, checkpoint.saved_at, pane.blob) for pane in panes),
+                ((pane.stream, pane.number, checkpoint.saved_at, pane.blob) for pane in news.panes),
             )
             run.executemany("DELETE FROM panes WHERE stream = ? AND number < ?", (oldest or {}).items())
+            _tell(run, news)
         self._written = digests
 
-    def findings(
-        self,
-        *,
-        id: str | None = None,  # noqa: A002 - the column's name
-        model: str | None = None,
-        stream: str | None = None,
-        state: FindingState | None = None,
-        severity: str | None = None,
-        since: float | None = None,
-        limit: int | None = None,
-    ) -> list[FindingRow]:
-        """Findings that fit all given filters, newest first; ``since`` is about the time of opening."""
-        filters: dict[str, str | float | None] = {
-            "id = ?": id,
-            "model = ?": model,
-            "stream = ?": stream,
-            "state = ?": state,
-            "severity = ?": severity,
-            "opened >= ?": since,
-        }
-        wanted = {clause: value for clause, value in filters.items() if value is not None}
-        where = f"WHERE {' AND '.join(wanted)}" if wanted else ""
-        query = f"SELECT * FROM findings {where} ORDER BY opened DESC, id DESC LIMIT ?"  # noqa: S608 - constants only
-        with self._mutex, self._trouble("read"):
-            rows = self._connection.execute(query, [*wanted.values(), -1 if limit is None else limit]).fetchall()
-        return [FindingRow(*row) for row in rows]
-
-    def panes(self, stream: str) -> list[PaneRow]:
-        """The kept panes of one stream, oldest first."""
-        query = "SELECT stream, number, blob FROM panes WHERE stream = ? ORDER BY number"
-        with self._mutex, self._trouble("read"):
-            return [PaneRow(*row) for row in self._connection.execute(query, [stream])]
+    def move_cursor(self, receiver: str, seq: int) -> None:
+        """A receiver has been told of everything up to ``seq``."""
+        with self._transaction() as run:
+            run.execute("INSERT OR REPLACE INTO receivers VALUES (?, ?)", [receiver, seq])
 
     def prune(self, before: float) -> int:
-        """Forget findings closed and panes saved before a time; open findings stay. Returns how many went."""
+        """Forget findings closed, panes saved and interventions ended before a time; returns how many went.
+
+        Open findings and what people did that still holds stay. Of the histories and the event log the newest stay.
+        """
+        over = "coalesce(undone, until, CASE kind WHEN 'acknowledge' THEN time END) < ?"
         with self._transaction() as run:
             gone = run.execute("DELETE FROM findings WHERE closed < ?", [before]).rowcount
             gone += run.execute("DELETE FROM panes WHERE saved_at < ?", [before]).rowcount
+            gone += run.execute(f"DELETE FROM interventions WHERE {over}", [before]).rowcount  # noqa: S608 - constant
+            gone += run.execute("DELETE FROM history WHERE finish < ?", [before]).rowcount
+            for stream, last in run.execute("SELECT stream, max(pane) FROM history GROUP BY stream").fetchall():
+                query = "DELETE FROM history WHERE stream = ? AND pane <= ?"
+                gone += run.execute(query, [stream, last - HISTORY]).rowcount
+            gone += run.execute("DELETE FROM events WHERE seq <= (SELECT max(seq) FROM events) - ?", [EVENTS]).rowcount
         return gone
 
     def close(self) -> None:
         """Fold the write-ahead log in and let go of the directory; a second call does nothing."""
-        with self._mutex, contextlib.suppress(sqlite3.Error):  # the data is safe already: commits are synchronous
-            self._connection.close()
+        super().close()
         self._lock.close()
 
     @contextlib.contextmanager
@@ -215,26 +127,6 @@ class Store:
         with self._mutex, self._trouble("written"), self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             yield self._connection
-
-    @contextlib.contextmanager
-    def _trouble(self, doing: str) -> Iterator[None]:
-        """SQLite's errors as a `StoreError` with the fix."""
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            fix = "check free space, permissions and that the volume is mounted read-write"
-            message = f"store.path {self._path}: {DATABASE} cannot be {doing} ({error}); {fix}"
-            raise StoreError(message) from error
-        except sqlite3.ProgrammingError as error:
-            message = f"store.path {self._path}: the store is closed already"
-            raise StoreError(message) from error
-        except sqlite3.DatabaseError as error:
-            raise self._damaged(str(error)) from error
-
-    def _damaged(self, why: str) -> StoreError:
-        """What to do with a file that cannot be trusted."""
-        fix = "restore it from a copy, or move the directory away to begin anew (open evidence and findings stay in it)"
-        return StoreError(f"store.path {self._path}: {DATABASE} is damaged: {why}; {fix}")
 
 
 def _take_lock(path: Path, now: float) -> IO[str]:
@@ -266,7 +158,7 @@ def _open(file: Path) -> sqlite3.Connection:
         _create(file)
     connection = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
     try:
-        _check(file, connection)
+        check(file, connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
     except BaseException:
@@ -275,23 +167,13 @@ def _open(file: Path) -> sqlite3.Connection:
     return connection
 
 
-def _check(file: Path, connection: sqlite3.Connection) -> None:
-    """That the file is ours and of this version; `Store.load` checks the state itself by its checksums."""
-    if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION:
-        raise sqlite3.DatabaseError("it is empty or belongs to another program")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version != VERSION:
-        message = f"{file}: written by another version of driftwarden (schema {version}, this one reads {VERSION})"
-        raise StoreError(message + "; run that version, or move the directory away to begin anew")
-
-
 def _create(file: Path) -> None:
     """A complete new database under a temporary name, then renamed: a half-made one is never found."""
     temporary = file.with_suffix(".new")
     temporary.unlink(missing_ok=True)
     connection = sqlite3.connect(temporary, isolation_level=None)
     try:
-        connection.executescript(_SCHEMA)
+        connection.executescript(SCHEMA)
         connection.execute(f"PRAGMA application_id = {APPLICATION}")
         connection.execute(f"PRAGMA user_version = {VERSION}")
     finally:
@@ -309,6 +191,28 @@ def _names(names: Mapping[str, bytes]) -> str:
     return json.dumps(list(names))
 
 
-def _finding_values(row: FindingRow) -> tuple[Any, ...]:
+def _tell(run: sqlite3.Connection, news: News) -> None:
+    """Write what people and receivers are to be told; an event that was written before stays as it was."""
+    marks = ", ".join("?" * len(fields(FindingRow)))
+    run.executemany(f"INSERT OR REPLACE INTO findings ({_FINDING}) VALUES ({marks})", map(astuple, news.findings))  # noqa: S608 - constants only
+    run.executemany(
+        "INSERT OR REPLACE INTO history VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            (one.stream, one.pane, one.start, one.end, one.rows, one.log_e, one.threshold, json.dumps(dict(one.units)))
+            for one in news.history
+        ),
+    )
+    run.executemany(
+        "INSERT OR REPLACE INTO interventions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        map(_intervention_values, news.interventions),
+    )
+    run.executemany(
+        "INSERT OR IGNORE INTO events (id, time, kind, model, document) VALUES (?, ?, ?, ?, ?)",
+        ((one.id, one.time, one.kind, one.model, json.dumps(dict(one.document))) for one in news.events),
+    )
+
+
+def _intervention_values(one: Intervention) -> tuple[Any, ...]:
     """In the order of the table's columns."""
-    return tuple(getattr(row, column) for column in FindingRow.__slots__)
+    what = (one.id, one.kind, one.model, one.finding, json.dumps(dict(one.target)), one.because, one.by)
+    return (*what, one.time, one.until, one.undone, one.undone_by, one.undone_because)

@@ -74,6 +74,11 @@ class Watched:
         told = (alarms.smallest_shift, alarms.smallest_fault, model.pane, model.window.panes, model.joint, model.moving)
         return "/".join([ruler, *(str(one) for one in (*told, model.streaming))])
 
+    def views(self, stream: str) -> tuple[str, ...]:
+        """Names of the joint views of one stream."""
+        one = None if self.streams is None else self.streams.streams.get(stream)
+        return () if one is None else tuple(view.name for view in one.engine.reference.views)
+
     def close(self) -> None:
         """End what runs beside the engine's thread for this model."""
         if self.streams is not None and self.streams.guard is not None:

@@ -1,4 +1,4 @@
-"""The demo's two processes, the agent and the model server, in a temporary folder that goes when they do."""
+"""The demo's processes, the agent and the model server first, in a temporary folder that goes when they do."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from monitor.agent import FINDINGS_FILE
+from monitor.checkpoints import FINDINGS_FILE
 from monitor.demo.files import folder
 from monitor.errors import DriftwardenError
 from monitor.signals import Signals
@@ -24,7 +24,7 @@ READY_SECONDS = 30.0
 STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 _TAIL_LINES = 15
-_HOST = "127.0.0.1"
+HOST = "127.0.0.1"
 _PORTS = 65_536
 
 
@@ -39,11 +39,17 @@ class Place:
     path: Path
     port: int
     flight_port: int
+    web_port: int
 
     @property
     def metrics(self) -> str:
         """Address that Prometheus would be given."""
-        return f"http://{_HOST}:{self.port}/metrics"
+        return f"http://{HOST}:{self.port}/metrics"
+
+    @property
+    def pages(self) -> str:
+        """Address of the incident pages."""
+        return f"http://{HOST}:{self.web_port}"
 
     @property
     def findings(self) -> Path:
@@ -55,8 +61,8 @@ class Place:
         given = folder() / "demo.yaml"
         document = read_yaml(given.read_text(encoding="utf-8"), str(given))
         document["models"][0]["reference"] = str(given.parent / "reference.parquet")
-        document["sources"] = [{"flight": {"listen": f"{_HOST}:{self.flight_port}"}}]
-        document["telemetry"] = {"listen": f"{_HOST}:{self.port}"}
+        document["sources"] = [{"flight": {"listen": f"{HOST}:{self.flight_port}"}}]
+        document["telemetry"] = {"listen": f"{HOST}:{self.port}"}
         document["store"] = {"path": str(self.path / "store")}
         made = self.path / "driftwarden.yaml"
         made.write_text(write_yaml(document), encoding="utf-8")
@@ -66,20 +72,22 @@ class Place:
 @contextmanager
 def place(port: int) -> Iterator[Place]:
     """A folder and ports for one demo; ``port`` 0 takes a free one. `DriftwardenError` if ``port`` is taken."""
-    first, second = _free_ports(port)
-    with tempfile.TemporaryDirectory(prefix="driftwarden-demo-") as made:
-        yield Place(Path(made), first, second)
-
-
-def _free_ports(port: int) -> tuple[int, int]:
-    """``port`` (or any) and one more, both free a moment ago."""
     if not 0 <= port < _PORTS:
         raise DriftwardenError(f"--port: {port} is no port; name one below {_PORTS}, or 0 for a free one")
+    metrics, flight, web = free_ports(port, 0, 0)
+    with tempfile.TemporaryDirectory(prefix="driftwarden-demo-") as made:
+        yield Place(Path(made), metrics, flight, web)
+
+
+def free_ports(*wanted: int) -> tuple[int, ...]:
+    """The ports wanted, any for a 0, all free a moment ago."""
+    port = 0
     try:
-        with socket.create_server((_HOST, port)) as one, socket.create_server((_HOST, 0)) as two:
-            return int(one.getsockname()[1]), int(two.getsockname()[1])
+        with ExitStack() as stack:
+            held = [stack.enter_context(socket.create_server((HOST, port := one))) for one in wanted]
+            return tuple(int(one.getsockname()[1]) for one in held)
     except OSError as error:
-        message = f"--port: {_HOST}:{port} cannot be used: {error.strerror}; name another port, or 0 for a free one"
+        message = f"--port: {HOST}:{port} cannot be used: {error.strerror}; name another port, or 0 for a free one"
         raise DriftwardenError(message) from error
 
 
@@ -92,12 +100,12 @@ def _import_path() -> list[str]:
 class Process:
     """A child with its output in a file."""
 
-    def __init__(self, name: str, arguments: list[str], log: Path) -> None:
+    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
         """Start it, out of reach of the terminal's Ctrl-C: the demo stops it in its own order."""
         self.name, self._log = name, log
-        with log.open("wb") as file:
-            self._child = subprocess.Popen(  # noqa: S603 - this interpreter with our own modules
-                [sys.executable, "-P", "-m", *arguments],
+        with log.open("ab") as file:
+            self._child = subprocess.Popen(  # noqa: S603 - our own modules, or a program that the operator installed
+                command,
                 env=os.environ | {"PYTHONPATH": os.pathsep.join(_import_path())},
                 stdin=subprocess.DEVNULL,
                 stdout=file,
@@ -136,47 +144,50 @@ class Process:
 
 
 @contextmanager
-def process(name: str, arguments: list[str], log: Path) -> Iterator[Process]:
+def process(name: str, command: Sequence[str], log: Path) -> Iterator[Process]:
     """A child that does not outlive the block."""
-    child = Process(name, arguments, log)
+    child = Process(name, command, log)
     try:
         yield child
     finally:
         child.stop()
 
 
-@contextmanager
-def agent(where: Place) -> Iterator[Process]:
+def module(name: str, *arguments: str) -> list[str]:
+    """The command that runs one of our own modules with this interpreter."""
+    return [sys.executable, "-P", "-m", name, *arguments]
+
+
+def agent(where: Place) -> AbstractContextManager[Process]:
     """The agent, as `driftwarden run` starts it."""
-    arguments = ["monitor", "run", "--config", str(where.configuration())]
-    with process("agent", arguments, where.path / "agent.log") as child:
-        yield child
+    command = module("monitor", "run", "--config", str(where.configuration()))
+    return process("agent", command, where.path / "agent.log")
 
 
-@contextmanager
-def model_server(where: Place, seconds: float) -> Iterator[Process]:
-    """The model server, which takes ``seconds`` over the whole log."""
-    location = f"grpc://{_HOST}:{where.flight_port}"
-    arguments = ["monitor.demo.server", "--location", location, "--seconds", str(seconds)]
-    with process("model server", arguments, where.path / "server.log") as child:
-        yield child
+def model_server(where: Place, seconds: float, first: int = 0, end: int = 0) -> AbstractContextManager[Process]:
+    """The model server at such a pace that the whole log takes ``seconds``; rows from ``first`` to before ``end``."""
+    location = f"grpc://{HOST}:{where.flight_port}"
+    span = ("--first", str(first), "--end", str(end))
+    command = module("monitor.demo.server", "--location", location, "--seconds", str(seconds), *span)
+    return process("model server", command, where.path / "server.log")
 
 
-def wait_ready(child: Process, where: Place, signals: Signals) -> None:
-    """Return when the agent accepts rows; `DriftwardenError` if it ends or takes too long."""
+def wait_ready(child: Process, port: int, path: str, signals: Signals) -> None:
+    """Return when a child answers with 200; `DriftwardenError` if it ends or takes too long."""
     deadline = time.monotonic() + READY_SECONDS
-    while get(where, "/readyz") is None:
+    while get(port, path) is None:
         if child.ended:
-            raise DriftwardenError(f"the agent ended before it was ready; its last words:\n{child.tail()}")
+            raise DriftwardenError(f"the {child.name} ended before it was ready; its last words:\n{child.tail()}")
         if time.monotonic() > deadline:
-            raise DriftwardenError(f"the agent is not ready after {READY_SECONDS:g} s; its last words:\n{child.tail()}")
+            text = f"the {child.name} is not ready after {READY_SECONDS:g} s; its last words:\n{child.tail()}"
+            raise DriftwardenError(text)
         if signals.wake.wait(_POLL_SECONDS):
-            raise Interrupted("stopped before the agent was ready")
+            raise Interrupted(f"stopped before the {child.name} was ready")
 
 
-def get(where: Place, path: str) -> str | None:
-    """What the agent answers; None when it does not, or not with 200. Asked directly, whatever proxies are set."""
-    connection = http.client.HTTPConnection(_HOST, where.port, timeout=2.0)
+def get(port: int, path: str) -> str | None:
+    """What is answered on a port; None when nothing is, or not with 200. Asked directly, whatever proxies are set."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=2.0)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()

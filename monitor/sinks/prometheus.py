@@ -6,7 +6,9 @@ counted in ``driftwarden_series_suppressed``.
 
 from __future__ import annotations
 
+import itertools
 import platform
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -16,7 +18,8 @@ from detectors.heuristics import HEURISTICS
 from detectors.registry import SEQUENTIAL
 from detectors.types import FloatArray
 from monitor.figures import Figures
-from monitor.metrics import PROBES, Histogram, Snapshot, Value, histogram
+from monitor.logbook import Logbook, quietly
+from monitor.metrics import PROBES, SEVERITIES, TRIAGES, Histogram, Snapshot, Value, histogram
 from monitor.report import Report
 from monitor.security.asking import Asking
 from monitor.security.guard import Guard
@@ -33,6 +36,8 @@ MEASURES: dict[str, str] = {
     "standard_deviation_ratio": "scale_change",
 }
 """Label ``measure`` -> the detector whose effect it shows."""
+SHOWN_INCIDENTS = 20
+"""Open incidents of a model with a series of their own, the newest."""
 
 
 @dataclass(slots=True)
@@ -95,7 +100,7 @@ def identity(version: str, fingerprint: str) -> Snapshot:
     }
 
 
-def of_model(streams: ModelStreams, tally: ModelTally, open_findings: Mapping[str, int]) -> Snapshot:
+def of_model(streams: ModelStreams, tally: ModelTally) -> Snapshot:
     """All series of one model."""
     name = streams.model.name
     made = _Maker((name,))
@@ -122,12 +127,30 @@ def of_model(streams: ModelStreams, tally: ModelTally, open_findings: Mapping[st
         made.put("driftwarden_findings_total", number, severity, triage)
     if streams.guard is not None:
         _guard(made, streams.guard, streams.model.security.shown_clients)
-    for severity in ("page", "ticket", "info"):
-        made.put("driftwarden_findings_open", open_findings.get(severity, 0), severity)
     for kind, number in tally.violations.items():
         made.put("driftwarden_schema_violations_total", number, kind)
     suppressed = sum(_stream(made, streams, one, tally) for one in streams.streams.values())
     made.put("driftwarden_series_suppressed", suppressed)
+    return made.snapshot
+
+
+def of_findings(model: str, findings: Logbook, now: float) -> Snapshot:
+    """What is open and calls for somebody, what somebody has in hand, and what people did."""
+    made = _Maker((model,))
+    heads = [row for row in findings.heads if row.model == model]
+    calling = [row for row in heads if row.unattended]
+    numbers = Counter((row.severity, row.triage) for row in calling)
+    for severity, triage in itertools.product(SEVERITIES, TRIAGES):
+        made.put("driftwarden_findings_open", numbers[severity, triage], severity, triage)
+    for state, number in quietly(heads).items():
+        made.put("driftwarden_findings_attended", number, state)
+    for row in sorted(calling, key=lambda row: row.opened)[-SHOWN_INCIDENTS:]:
+        labels = (row.severity, row.triage, row.failure_mode, row.id)
+        made.put("driftwarden_finding_opened_timestamp_seconds", row.opened, *labels)
+    made.put("driftwarden_mutes_active", findings.interventions.muting(model, now))
+    for (name, kind), number in findings.interventions.counts.items():
+        if name == model:
+            made.put("driftwarden_interventions_total", number, kind)
     return made.snapshot
 
 

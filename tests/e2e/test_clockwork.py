@@ -82,7 +82,8 @@ def test_finding_is_told_in_the_file_with_its_columns_and_kept_with_evidence(mak
     assert page["pane"] in (16, 17)
     assert page["since_pane"] == 16
     with Store(agent.folder / "state", SystemClock()) as store:
-        (row,) = store.findings(id=page["id"])
+        row = store.finding(page["id"])
+    assert row is not None
     kept = unpack_evidence(row.evidence)
     histogram, rows = kept["histograms"], kept["rows"]
     assert set(histogram.column("unit").to_pylist()) >= {"x0"}

@@ -8,7 +8,6 @@ it, for it is what every dashboard and alert of every user will see. Time is a c
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from pathlib import Path
 from typing import Final
 
@@ -18,10 +17,12 @@ import pyarrow as pa
 from detectors.registry import CATALOG
 from monitor.config import parse_config
 from monitor.exposition import Exposition
+from monitor.interventions import KINDS
 from monitor.ledger import REASONS, REFUSALS
 from monitor.loading import measure_batches
+from monitor.logbook import Logbook
 from monitor.metrics import Snapshot, complete, zeros
-from monitor.sinks.prometheus import ModelTally, merged, of_model
+from monitor.sinks.prometheus import ModelTally, merged, of_findings, of_model
 from monitor.streams import ModelStreams
 
 FOLDER: Final = Path(__file__).parent
@@ -71,7 +72,7 @@ def snapshot() -> Snapshot:
     streams = ModelStreams(model, fitted, config_id="golden", timer=lambda: 0.0)
     streams.prepare()
     tally = ModelTally()
-    opened: Counter[str] = Counter()
+    findings = Logbook()
     for pane in range(PANES):
         start = NOON + 60 * pane
         version = "v2" if pane >= ROLLOUT else "v1"
@@ -79,17 +80,19 @@ def snapshot() -> Snapshot:
         tally.fed(fed)
         for report in fed.reports:
             tally.judged(report, report.end)
-            opened.update(finding.severity for finding in report.findings)
+            for finding in report.findings:
+                findings.opened(finding, b"")
     known = {
         "model": (model.name,),
         "source": ("flight", "http"),
         "detector": tuple(CATALOG),
         "task": ("checkpoint",),
+        "driftwarden_interventions_total.kind": KINDS,
         "driftwarden_discarded_rows_total.reason": REASONS,
         "driftwarden_ingest_refused_requests_total.reason": REFUSALS,
         "driftwarden_ingest_refused_rows_total.reason": REFUSALS,
     }
-    return complete(merged([of_model(streams, tally, opened)]), zeros(known))
+    return complete(merged([of_model(streams, tally), of_findings(model.name, findings, NOON)]), zeros(known))
 
 
 def rounded(snapshot: Snapshot) -> Snapshot:

@@ -328,13 +328,13 @@ def test_what_happened_to_probes_is_counted_in_metrics() -> None:
     one.asking = asking(prober)
     one.asking.left_out = 6
     streams = ModelStreams(model(), fitted(), config_id="c", timer=lambda: 0.0, guard=one)
-    made = of_model(streams, ModelTally(), {})
+    made = of_model(streams, ModelTally())
     assert made["driftwarden_probe_rows_total"] == [(("glyphs",), 850)]
     assert made["driftwarden_probe_breaker_open"] == [(("glyphs",), 1.0)]
     fates = {labels[1]: value for labels, value in made["driftwarden_probes_total"]}
     assert fates == {"answered": 50, "unfit": 4, "left_out": 9, "failed": 7}
     one.asking = None
-    assert not [name for name in of_model(streams, ModelTally(), {}) if "probe" in name]
+    assert not [name for name in of_model(streams, ModelTally()) if "probe" in name]
 
 
 def test_closing_ends_the_prober() -> None:

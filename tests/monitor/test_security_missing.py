@@ -135,7 +135,7 @@ def test_a_role_that_is_not_configured_switches_off_what_needs_it_and_nothing_el
 @pytest.mark.parametrize("role", COLUMNS)
 def test_the_metric_says_which_are_active(role: str) -> None:
     streams = ModelStreams(model(role), fitted(role), config_id="c", timer=lambda: 0.0, guard=guard(role))
-    series = of_model(streams, ModelTally(), {})["driftwarden_heuristic_active"]
+    series = of_model(streams, ModelTally())["driftwarden_heuristic_active"]
     active = {labels[1]: value for labels, value in series}
     assert set(active) == set(HEURISTICS)
     assert {name for name, value in active.items() if value} == guard().watching - OFF[role]
