@@ -22,6 +22,7 @@ from monitor.config import Config, Model
 from monitor.envelope import Delivery, batches
 from monitor.errors import ConfigError
 from monitor.evidence import NO_HISTOGRAMS, histograms, pack_evidence
+from monitor.fitted import Fitted
 from monitor.intake import Intake
 from monitor.interventions import Interventions, Wanted
 from monitor.limits import Limits
@@ -66,15 +67,6 @@ class Agent:
     def watch(self, model: Model, config: Config) -> Watched:
         """A model that begins: with its reference, or with learning one."""
         return self.references.watch(model, config)
-
-    def rebaseline(self, act: Act) -> None:
-        """Take the next rows of a model for its reference; `ConfigError` if there is no such model."""
-        watched = self.models.get(act.model)
-        if watched is None or watched.streams is None:
-            problem = "is not watched" if watched is None else "is still learning its first reference"
-            raise ConfigError([f"model: {act.model!r} {problem}; watched are: {', '.join(self.models)}"])
-        self.references.rebaseline(watched, act)
-        self._log.warning("re-baseline begun", model=act.model, by=act.by, because=act.because, rows=act.rows)
 
     def restore(self) -> None:
         """Go on from the last checkpoint, if there is one."""
@@ -219,10 +211,19 @@ class Agent:
         if learnt and watched.streams is not None:
             self._log.info("reference learnt", model=watched.model.name, rows=watched.streams.fitted.rows)
         if learnt and act is not None:
-            watched.tally.rebaselined += 1
-            self.findings.lines.append({"kind": "rebaseline", **dataclasses.asdict(act), "time": self.clock.now()})
-            self.findings.model_ended(act.model, self.clock.now(), "rebaselined")
+            self._rebaselined(watched, act)
+        elif act is not None and watched.act is None:  # they made none
+            self._called_off(act)
         return rest
+
+    def _called_off(self, act: Act) -> None:
+        """A re-baseline came to nothing: it is undone in the agent's own name."""
+        one = self.interventions.held.get(act.id)
+        if one is not None:
+            why = "its rows made no reference; the log says why"
+            undone = self.interventions.undone(one, "driftwarden", why, self.clock.now())
+            self.interventions.let_go(undone)
+            self.findings.undone(undone, self.clock.now())
 
     def publish(self, watched: Watched, reports: Iterable[Report]) -> None:
         """Count, log and keep what the reports say; findings are written with the next checkpoint, which follows."""
@@ -269,14 +270,23 @@ class Agent:
         """Write everything down."""
         self.saving.write(list(self.models.values()))
 
-    def intervene(self, wanted: Wanted) -> Intervention:
-        """Do what somebody asks for, on disk when this returns; `ConfigError` says what is wrong with it."""
+    def intervene(self, wanted: Wanted, measured: Fitted | None = None) -> Intervention:
+        """Do what somebody asks for, on disk when this returns; `ConfigError` says what is wrong with it.
+
+        ``measured`` is the new reference of a re-baseline from a span.
+        """
         now = self.clock.now()
-        self._watched(wanted.model)
+        watched = self._watched(wanted.model)
         finding = wanted.target.get("finding")
-        if wanted.kind == "acknowledge" and (finding not in self.findings.open):
+        if wanted.kind == "acknowledge" and finding not in self.findings.open:
             raise ConfigError([f"target.finding: {finding!r} is not open; there is nothing to acknowledge"])
         made = self.interventions.do(wanted, now)
+        if made.kind == "rebaseline":
+            try:
+                self._rebaseline(watched, made, measured)
+            except BaseException:
+                self.interventions.drop(made)
+                raise
         self.findings.done(made, now)
         self.checkpoint()
         return made
@@ -287,10 +297,32 @@ class Agent:
         one = self.interventions.held.get(id)
         if one is None:
             raise ConfigError([f"id: nothing that holds is called {id!r}; it may be undone already, or have run out"])
-        undone = self.interventions.undo(one, by, because, now)
+        undone = self.interventions.undone(one, by, because, now)
+        if one.kind == "rebaseline":
+            watched = self._watched(one.model)
+            if self.references.back(watched, undone, self.config):
+                self.findings.model_ended(one.model, now, "rebaselined")
+        self.interventions.let_go(undone)
         self.findings.undone(undone, now)
         self.checkpoint()
         return undone
+
+    def _rebaseline(self, watched: Watched, one: Intervention, measured: Fitted | None) -> None:
+        """Begin to gather rows for a new reference, or take the one that has been measured."""
+        if watched.streams is None:
+            raise ConfigError([f"model: {one.model!r} is still learning its first reference"])
+        act = Act(one.id, one.model, one.because, one.by, int(one.target.get("rows", 0)), one.time)
+        if measured is None:
+            self.references.rebaseline(watched, act)
+        else:
+            self.references.adopt(watched, act, measured, self.config)
+            self._rebaselined(watched, act)
+
+    def _rebaselined(self, watched: Watched, act: Act) -> None:
+        """There is a new reference: findings against the old one end."""
+        watched.tally.rebaselined += 1
+        self.findings.lines.append({"kind": "rebaseline", **dataclasses.asdict(act), "time": self.clock.now()})
+        self.findings.model_ended(act.model, self.clock.now(), "rebaselined")
 
     def _watched(self, model: str) -> Watched:
         watched = self.models.get(model)

@@ -7,6 +7,7 @@ that thread; the main thread waits for signals.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -20,9 +21,15 @@ from monitor.agent import Agent, limits_of
 from monitor.clock import SystemClock
 from monitor.config import Config, load
 from monitor.errors import ConfigError, DriftwardenError, StoreError
+from monitor.fitted import Fitted
 from monitor.intake import Intake
+from monitor.interventions import Wanted
+from monitor.kept import Kept, Span, rows
+from monitor.kept import folder_of as kept_in
+from monitor.learning import measured
 from monitor.ledger import Ledger
 from monitor.listeners import Directory, Flight, Http, Stdin
+from monitor.records import Intervention
 from monitor.scheduler import Scheduler
 from monitor.signals import Signals
 from monitor.snapshot import Board
@@ -30,7 +37,7 @@ from monitor.sources import http
 from monitor.sources import load as source_class
 from monitor.spool import Spool
 from monitor.store import Store
-from monitor.watched import Act, Watched
+from monitor.watched import Watched
 from monitor.web import ops
 
 SNAPSHOT_SECONDS = 1.0
@@ -81,7 +88,8 @@ class Running:
             kinds = {source.kind for source in config.sources}
             ledger = Ledger((kind, name) for kind in kinds for name in names)
             durable = config.store.durable
-            self._spool = Spool(config.store.path / "spool", config.store.spool_bytes) if durable else None
+            kept = Kept(kept_in(config), config.store.keep_bytes)
+            self._spool = Spool(config.store.path / "spool", config.store.spool_bytes, kept) if durable else None
             self._intake = Intake(models=names, capacity_bytes=config.queue.bytes, ledger=ledger, spool=self._spool)
             self.agent = Agent(config, clock=clock, store=self._store, intake=self._intake)
             self.agent.restore()
@@ -194,20 +202,48 @@ class Running:
         reloads.last_successful, reloads.last_success = True, self.agent.clock.now()
         self._log.info("reloaded", models=len(config.models), begun_anew=len(begun))
 
-    def rebaseline(self, act: ops.NewBaseline) -> None:
-        """Have the engine gather a new reference; `DriftwardenError` if it cannot."""
+    def intervene(self, wanted: Wanted) -> Intervention:
+        """Have the engine do what somebody asks for; `DriftwardenError` if it cannot."""
+        measured = self._measured(wanted) if wanted.kind == "rebaseline" and "since" in wanted.target else None
+        return self._asked(lambda: self.agent.intervene(wanted, measured))
+
+    def rebaseline(self, asked: ops.NewBaseline) -> None:
+        """Have the next rows become a model's reference."""
+        self.intervene(Wanted("rebaseline", asked.model, asked.because, asked.by, {"rows": asked.rows}))
+
+    def undo(self, id: str, by: str, because: str) -> Intervention:  # noqa: A002 - the field's name
+        """Have the engine take an intervention back; `DriftwardenError` if it cannot."""
+        return self._asked(lambda: self.agent.undo(id, by, because))
+
+    def _measured(self, wanted: Wanted) -> Fitted:
+        """A reference of kept rows, measured on the caller's thread while the engine goes on."""
+        watched = self.agent.models.get(wanted.model)
+        if watched is None or watched.types is None:
+            raise ConfigError([f"model: {wanted.model!r} is not watched, or still learning its first reference"])
+        span = Span(float(wanted.target["since"]), float(wanted.target["until"]))
+        config = self.agent.config
+        time, limits = watched.model.columns.time, limits_of(config)
+        return measured(
+            rows(kept_in(config), wanted.model, span, time=time, limits=limits, types=watched.types), watched.model
+        )
+
+    def _asked(self, do: Callable[[], Intervention]) -> Intervention:
+        """What the engine's thread made of it."""
+        made: list[Intervention] = []
         faults: list[DriftwardenError] = []
 
-        def do() -> None:
+        def task() -> None:
             try:
-                self.agent.rebaseline(Act(act.model, act.because, act.by, act.rows, self.agent.clock.now()))
+                made.append(do())
             except DriftwardenError as fault:
                 faults.append(fault)
 
-        if not self.agent.post(do):
-            raise StoreError("the engine is busy; try again")
+        done = self.agent.post(task)
         if faults:
             raise faults[0]
+        if not done or not made:
+            raise StoreError("the engine is busy or has failed; look at the log and try again")
+        return made[0]
 
     def _adopt(self, config: Config, begun: list[Watched]) -> None:
         self._intake.admit(model.name for model in config.models)

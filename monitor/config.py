@@ -170,6 +170,9 @@ class StoreSection(Strict):
     checkpoint: Duration = Field(default=10.0, ge=0.1, description="how often states are written")
     retention: Duration = Field(default=90 * 86400.0, gt=0, description="how long closed findings are kept")
     spool_bytes: Size = Field(default=1 << 30, ge=1 << 20, description="disk space for rows not yet judged")
+    keep_bytes: Size = Field(
+        default=256 << 20, ge=0, description="disk space for rows judged last, for re-baselines and exports; 0: none"
+    )
 
 
 class Queue(Strict):

@@ -22,6 +22,7 @@ from monitor.config import Model
 from monitor.fitted import Fitted
 from monitor.loading import at_hand, roles_of
 from monitor.schema import Roles
+from monitor.standing import Standing
 
 _DRIFT: Final[dict[str, frozenset[str]]] = {
     "distributional_shift": frozenset({"inputs", "prediction", "score", "embeddings", "segments", "version", "time"}),
@@ -130,9 +131,8 @@ class Coverage(NamedTuple):
 
 def measured(model: Model, folder: Path) -> Fitted | None:
     """The reference that an agent with this state folder would use, if it was measured before."""
-    from monitor.watched import standing_in  # it needs `switched_off`
 
-    made = standing_in(folder, model)
+    made = Standing(folder, model).place
     return at_hand(model, folder / "references") if made is None else artefact.load(made)
 
 

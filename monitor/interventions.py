@@ -26,6 +26,9 @@ MOST_CLIENTS: Final = 1_000
 """Senders in one quarantine."""
 MOST_ROWS: Final = 10_000
 """Rows in one quarantine."""
+LEAST_ROWS: Final = 1_000
+MOST_REFERENCE_ROWS: Final = 10_000_000
+"""Rows of a new reference."""
 _TEXT: Final = 500
 _NAME: Final = 256
 
@@ -75,17 +78,24 @@ class Interventions:
         self.counts[key] = self.counts.get(key, 0) + 1
         return made
 
-    def undo(self, one: Intervention, by: str, because: str, now: float) -> Intervention:
-        """Take one back; `ConfigError` if it does not hold any more, or nobody says why."""
+    def drop(self, one: Intervention) -> None:
+        """It came to nothing: there was none."""
+        self.held.pop(one.id, None)
+        self.pending.pop(one.id, None)
+
+    def undone(self, one: Intervention, by: str, because: str, now: float) -> Intervention:
+        """Give it as it will be once it is taken back; `ConfigError` if it does not hold, or nobody says why."""
         faults = list(_said(by, because))
         if not one.active(now):
             faults.append(f"id: {one.id} does not hold any more; there is nothing to undo")
         if faults:
             raise ConfigError(faults)
-        undone = dataclasses.replace(one, undone=now, undone_by=by.strip(), undone_because=because.strip())
-        self.held.pop(one.id, None)
-        self.pending[one.id] = undone
-        return undone
+        return dataclasses.replace(one, undone=now, undone_by=by.strip(), undone_because=because.strip())
+
+    def let_go(self, undone: Intervention) -> None:
+        """It was taken back."""
+        self.held.pop(undone.id, None)
+        self.pending[undone.id] = undone
 
     def mutes(self, row: FindingRow, now: float) -> bool:
         """Whether mutes cover a finding: its failure mode, its segment, or every column that it names."""
@@ -139,7 +149,7 @@ def _faults(wanted: Wanted, now: float) -> Iterator[str]:
         case "quarantine":
             yield from _of_quarantine(wanted.target)
         case "rebaseline":
-            return  # its target is made by the agent itself
+            yield from _of_rebaseline(wanted.target)
 
 
 def _said(by: str, because: str) -> Iterator[str]:
@@ -173,6 +183,17 @@ def _of_quarantine(target: Mapping[str, Any]) -> Iterator[str]:
             yield f"target.{key}: must be a list of at most {most} names of at most {_NAME} characters"
     if not isinstance(target.get("finding", ""), str):
         yield "target.finding: must be the id of a finding"
+
+
+def _of_rebaseline(target: Mapping[str, Any]) -> Iterator[str]:
+    rows, since, until = (target.get(key) for key in ("rows", "since", "until"))
+    if set(target) == {"rows"}:
+        if not isinstance(rows, int) or not LEAST_ROWS <= rows <= MOST_REFERENCE_ROWS:
+            yield f"target.rows: must be a number of rows from {LEAST_ROWS} to {MOST_REFERENCE_ROWS}"
+    elif set(target) != {"since", "until"}:
+        yield 'target: must be {"rows": N}, for the next rows, or {"since": T, "until": T}, for rows that are kept'
+    elif not isinstance(since, int | float) or not isinstance(until, int | float) or not since < until:
+        yield "target.until: must be a time after target.since, both in seconds since 1970"
 
 
 def _short(value: object) -> bool:

@@ -6,15 +6,21 @@ What has been kept is written to the state folder with every checkpoint, so that
 from __future__ import annotations
 
 import os
+from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.ipc
 
 from monitor.config import Model
-from monitor.errors import StoreError
+from monitor.errors import ConfigError, StoreError
 from monitor.fitted import Fitted
+from monitor.interventions import LEAST_ROWS
 from monitor.loading import measure_batches
+
+MOST_ROWS = 200_000
+"""Rows in memory that a reference is measured on at most."""
 
 
 class Learner:
@@ -93,6 +99,21 @@ class Learner:
         """Delete the files: the artefact has taken their place."""
         for file in self._folder.glob("*.arrow"):
             file.unlink()
+
+
+def measured(batches: Iterable[pa.RecordBatch], model: Model) -> Fitted:
+    """A reference of rows that are kept, the newest `MOST_ROWS` of them; `ConfigError` if they are too few."""
+    kept: deque[pa.RecordBatch] = deque()
+    total = 0
+    for batch in batches:
+        kept.append(batch)
+        total += batch.num_rows
+        while total - kept[0].num_rows >= MOST_ROWS:
+            total -= kept.popleft().num_rows
+    if total < LEAST_ROWS:
+        fix = "name a longer span, raise store.keep_bytes, or take the next rows (rows of watched folders are not kept)"
+        raise ConfigError([f"target: {total} rows of this span are kept, a reference needs {LEAST_ROWS}; {fix}"])
+    return measure_batches(_alike(list(kept)), model)
 
 
 def _alike(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:

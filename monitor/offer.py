@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,6 +57,7 @@ class Offer:
             "version": self.version,
             "rows": self.rows,
             "format": ARROW if self.format == BATCH else self.format,
+            "arrived": time.time(),
         }
 
     def receipt(self) -> Receipt:

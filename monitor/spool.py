@@ -1,8 +1,8 @@
 """The spool: accepted deliveries on disk, so that nothing acknowledged is lost to ``kill -9`` or a loss of power.
 
 A folder of append-only segments. One thread writes: it takes everything that waits, appends it as one group and then
-tells all who wait (group commit), so a hundred senders share one flush. Segments whose last sequence is settled are
-deleted.
+tells all who wait (group commit), so a hundred senders share one flush. Segments whose last sequence is settled leave
+the folder: they are kept elsewhere (`monitor.kept`), or deleted.
 
 Recovery reads what decodes: a damaged record is counted and passed over, a torn tail ends its segment. A start never
 appends to an old segment, so a torn tail is never written over.
@@ -19,6 +19,7 @@ from typing import Any, Final, TypeAlias
 
 from monitor import log
 from monitor.errors import QueueFull, StoreError
+from monitor.kept import Kept
 from monitor.segment import Place, Raw, Record, Segment, Stage, scan
 
 SEGMENT_BYTES: Final = 16 << 20
@@ -61,9 +62,10 @@ class _Waiting:
 class Spool:
     """Durable order for deliveries."""
 
-    def __init__(self, path: Path, capacity_bytes: int) -> None:
-        """Open the folder; records found in it wait for `recover`."""
+    def __init__(self, path: Path, capacity_bytes: int, kept: Kept | None = None) -> None:
+        """Open the folder; records found in it wait for `recover`. ``kept`` takes what is settled."""
         self.path = path
+        self._kept = kept
         self.capacity_bytes = capacity_bytes
         self.corrupt_records = 0
         self._segment_bytes = min(SEGMENT_BYTES, max(capacity_bytes // 8, 1))
@@ -143,7 +145,7 @@ class Spool:
         return payload
 
     def settled(self, sequence: int) -> None:
-        """A checkpoint covers everything up to ``sequence``: delete the segments that hold nothing younger."""
+        """A checkpoint covers everything up to ``sequence``: let go of the segments that hold nothing younger."""
         with self._wake:
             idle = not self._waiting and not self._writing
             active = self._active.path if self._active is not None else None
@@ -154,7 +156,10 @@ class Spool:
             for path in gone:
                 del self._segments[path]
         for path in gone:
-            path.unlink(missing_ok=True)
+            if self._kept is None:
+                path.unlink(missing_ok=True)
+            else:
+                self._kept.take(path)
 
     def close(self) -> None:
         """Write what waits and stop."""

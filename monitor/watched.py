@@ -1,17 +1,15 @@
 """One watched model, and where its reference comes from: stored data, first traffic, or an explicit re-baseline.
 
-A re-baseline is an act of a person, with a reason: rows from now on become the new reference. Until there are enough
-of them the old reference goes on judging. The act is kept with the new artefact and in ``history.jsonl``; it holds
-until the configured reference or its columns change.
+A re-baseline is an act of a person, with a reason: rows from now on, or those of a span that are still kept, become the
+new reference. Until there are enough of them the old reference goes on judging. It can be taken back, and holds until
+the configured reference or its columns change (`monitor.standing`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,19 +27,22 @@ from monitor.fitted import Fitted
 from monitor.learning import Learner
 from monitor.loading import fitted_of
 from monitor.prepared import prepared
+from monitor.records import Intervention
 from monitor.report import Finding
 from monitor.security.pseudonyms import key_of
 from monitor.security.start import guard_of
 from monitor.sinks.prometheus import ModelTally
+from monitor.standing import Standing, write
 from monitor.streams import ModelStreams
 
-HISTORY = "history.jsonl"
 _ACT = "act.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Who asked for a new reference, why, when (seconds since the epoch) and of how many rows."""
+    """A wish for a new reference: its id, who asked, why, when (seconds since the epoch) and of how many rows."""
+
+    id: str
 
     model: str
     because: str
@@ -84,6 +85,14 @@ class Watched:
         if self.streams is not None and self.streams.guard is not None:
             self.streams.guard.close()
 
+    def follow(self, begun: Watched) -> None:
+        """Go on with another reference: evidence begins anew, counters go on."""
+        self.close()
+        begun.asks_on(self)
+        self.streams, self.types, self.absent = begun.streams, begun.types, begun.absent
+        self.learner, self.act, self.check = begun.learner, None, None
+        memory.release()
+
     def asks_on(self, old: Watched | None) -> None:
         """Count what the same model was asked today before a reload or a re-baseline."""
         streams = [None if one is None else one.streams for one in (old, self)]
@@ -110,7 +119,7 @@ class References:
         return watched
 
     def _watch(self, model: Model, config: Config) -> Watched:
-        made = standing_in(self._folder, model)
+        made = Standing(self._folder, model).place
         if made is not None:
             return self._begin(model, artefact.load(made), config)
         wanted = model.reference.learn_rows
@@ -134,25 +143,60 @@ class References:
         except Exception as fault:  # noqa: BLE001 - the reference in force, if there is one, goes on
             self._give_up(watched, learner, fault)
             return (None if watched.streams is None else batch), False
-        watched.close()
-        begun.asks_on(watched)
-        watched.streams, watched.types, watched.absent = begun.streams, begun.types, begun.absent
-        watched.learner, watched.act = None, None
-        watched.check = None
         learner.forget()
-        memory.release()
+        watched.follow(begun)
         return rest, True
 
     def _take_over(self, watched: Watched, learner: Learner, config: Config) -> Watched:
         """Measure the rows, keep the artefact, and begin with it."""
         fitted = prepared(learner.fit(), watched.model)
-        begun = self._begin(watched.model, fitted, config)
-        artefact.write(fitted, self._place(watched.model, "learned" if watched.act is None else "rebaselined"))
         if watched.act is not None:
-            self._record(watched, watched.act, fitted)
-        else:
-            _write(_beside(self._place(watched.model, "learned")), json.dumps({"replaces": _identity(watched.model)}))
+            return self._adopted(watched, watched.act, fitted, config)
+        begun, standing = self._begin(watched.model, fitted, config), Standing(self._folder, watched.model)
+        artefact.write(fitted, standing.learned)
+        standing.keep_learned()
         return begun
+
+    def adopt(self, watched: Watched, act: Act, fitted: Fitted, config: Config) -> None:
+        """Take a reference that has been measured already; what is still being gathered for another is called off."""
+        begun = self._adopted(watched, act, prepared(fitted, watched.model), config)
+        self._call_off(watched)
+        watched.follow(begun)
+
+    def _adopted(self, watched: Watched, act: Act, fitted: Fitted, config: Config) -> Watched:
+        """The model with a new reference, which is on disk with who wanted it and why."""
+        begun, standing = self._begin(watched.model, fitted, config), Standing(self._folder, watched.model)
+        old = "" if watched.streams is None else watched.streams.fitted.reference.grid.id
+        facts = {**dataclasses.asdict(act), "done": self._clock.now(), "rows": fitted.rows}
+        facts |= {"grid": fitted.reference.grid.id, "replaces_grid": old}
+        try:
+            artefact.write(fitted, standing.made_for(act.id))
+            standing.push(facts)
+            (self._learning(watched.model, "rebaseline") / _ACT).unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"{self._folder}: the re-baseline cannot be recorded: {error.strerror}") from error
+        return begun
+
+    def back(self, watched: Watched, one: Intervention, config: Config) -> bool:
+        """Take a re-baseline back: whether another reference is in force now; `ConfigError` if it cannot be done.
+
+        One that is still gathering rows is called off.
+        """
+        if watched.act is not None and watched.act.id == one.id:
+            self._call_off(watched)
+            return False
+        standing = Standing(self._folder, watched.model)
+        standing.pop(one.id, {"undone": self._clock.now(), "undone_by": one.undone_by, "because": one.undone_because})
+        self._call_off(watched)
+        watched.follow(self._watch(watched.model, config))
+        return True
+
+    def _call_off(self, watched: Watched) -> None:
+        """Gather no more rows for a re-baseline."""
+        if watched.act is not None and watched.learner is not None:
+            watched.learner.forget()
+            watched.learner, watched.act = None, None
+            (self._learning(watched.model, "rebaseline") / _ACT).unlink(missing_ok=True)
 
     def _give_up(self, watched: Watched, learner: Learner, fault: Exception) -> None:
         """Rows that make no reference: a first one is learnt from other rows, a re-baseline is called off."""
@@ -184,7 +228,7 @@ class References:
             folder.mkdir(parents=True, exist_ok=True)
             for file in folder.glob("*.arrow"):
                 file.unlink()
-            _write(folder / _ACT, json.dumps(dataclasses.asdict(act)))
+            write(folder / _ACT, json.dumps(dataclasses.asdict(act)))
         except OSError as error:
             raise StoreError(f"{folder}: the re-baseline cannot be written down: {error.strerror}") from error
         watched.act, watched.learner = act, Learner(watched.model, act.rows, folder)
@@ -198,68 +242,8 @@ class References:
         types, now = fitted.sample.schema, self._clock.monotonic()
         return Watched(model, streams=streams, types=types, last_rows=now, absent=absent)
 
-    def _record(self, watched: Watched, act: Act, fitted: Fitted) -> None:
-        """Keep who did it and why: beside the artefact, and in the history, which only grows."""
-        old = "" if watched.streams is None else watched.streams.fitted.reference.grid.id
-        facts = {**dataclasses.asdict(act), "done": self._clock.now(), "replaces_grid": old}
-        facts |= {"grid": fitted.reference.grid.id, "replaces": _identity(watched.model)}
-        place = self._place(watched.model, "rebaselined")
-        try:
-            _write(_beside(place), json.dumps(facts))
-            with (self._folder / "references" / HISTORY).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(facts) + "\n")
-            (self._learning(watched.model, "rebaseline") / _ACT).unlink(missing_ok=True)
-        except OSError as error:
-            raise StoreError(f"{place}: the re-baseline cannot be recorded: {error.strerror}") from error
-
-    def _place(self, model: Model, kind: str) -> Path:
-        return _place(self._folder, model, kind)
-
     def _learning(self, model: Model, kind: str = "") -> Path:
         return self._folder / "learning" / (f"{model.name}-{kind}" if kind else model.name)
-
-
-def standing_in(folder: Path, model: Model) -> Path | None:
-    """Artefact of the agent's own making that is the model's reference: re-baselined, or learnt from first traffic."""
-    for kind in ("rebaselined", "learned") if model.reference.learn_rows else ("rebaselined",):
-        place = _place(folder, model, kind)
-        if (place / artefact.MANIFEST).is_file() and _facts(place).get("replaces") == _identity(model):
-            return place
-    return None
-
-
-def _place(folder: Path, model: Model, kind: str) -> Path:
-    return folder / "references" / f"{model.name}-{kind}"
-
-
-def _identity(model: Model) -> str:
-    """Changes when the configuration asks for another reference."""
-    told = json.dumps([model.reference.document(), model.columns.model_dump(), model.season.model_dump()])
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
-
-
-def _beside(place: Path) -> Path:
-    """Where it stands what an artefact was made for; models' names may have dots."""
-    return place.with_name(place.name + ".json")
-
-
-def _facts(place: Path) -> dict[str, object]:
-    """What was written down beside an artefact; nothing if that cannot be read."""
-    try:
-        facts = json.loads(_beside(place).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
-
-
-def _write(path: Path, text: str) -> None:
-    """All or nothing."""
-    fresh = path.with_name(path.name + ".tmp")
-    with fresh.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.rename(path)
 
 
 def rows_beside(watched: Watched, stream: str, finding: Finding) -> tuple[pa.Table, dict[str, pa.Table]]:
@@ -296,7 +280,3 @@ def _hidden(watched: Watched, rows: pa.Table) -> pa.Table:
     if guard is None or watched.model.security.client_names == "plain":
         return rows
     return guard.reader.hidden(rows)
-
-
-Ask = Callable[[Act], None]
-"""Hands an act to the engine's thread; `DriftwardenError` if it cannot be done."""

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from detectors.heuristics import CLIENT, HEURISTICS, LABEL
 from detectors.taxonomy import MODES, TELEMETRY
-from monitor import artefact, docs, watched
+from monitor import artefact, docs, standing
 from monitor.cli import command
 from monitor.config import Config, Model, parse_config
 from monitor.coverage import READS, Row, coverage, measured
@@ -216,7 +216,7 @@ def test_reference_that_the_agent_learnt_is_taken_only_where_it_still_stands_in(
     place = tmp_path / "references" / "m-learned"
     artefact.write(fitted, place)
     assert measured(model, tmp_path) is None  # nobody knows what it was made for
-    place.with_name("m-learned.json").write_text(json.dumps({"replaces": watched._identity(model)}), encoding="utf-8")
+    place.with_name("m-learned.json").write_text(json.dumps({"replaces": standing.identity(model)}), encoding="utf-8")
     learned = measured(model, tmp_path)
     assert learned is not None
     assert learned.rows == 6_000

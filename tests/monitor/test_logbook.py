@@ -112,7 +112,9 @@ def ask(made: Logbook, kind: InterventionKind, target: dict[str, Any], until: fl
 
 
 def undo(made: Logbook, name: str, now: float = 70.0) -> None:
-    made.undone(made.interventions.undo(made.interventions.held[name], "bob", "mistake", now), now)
+    undone = made.interventions.undone(made.interventions.held[name], "bob", "mistake", now)
+    made.interventions.let_go(undone)
+    made.undone(undone, now)
 
 
 def test_acknowledging_an_incident_takes_what_joined_it_and_is_undone_with_it() -> None:
@@ -210,6 +212,9 @@ def test_findings_whose_head_is_over_stand_for_themselves() -> None:
         (Wanted("quarantine", "m", "known", "ana", {"clients": []}), "target: must name"),
         (Wanted("quarantine", "m", "known", "ana", {"clients": "all"}), "target.clients"),
         (Wanted("quarantine", "m", "known", "ana", {"rows": ["r"] * 10_001}), "target.rows"),
+        (Wanted("rebaseline", "m", "known", "ana", {"rows": 999}), "target.rows"),
+        (Wanted("rebaseline", "m", "known", "ana", {"since": 5.0}), "target: must be"),
+        (Wanted("rebaseline", "m", "known", "ana", {"since": 5.0, "until": 5.0}), "target.until"),
     ],
 )
 def test_a_wish_that_cannot_be_granted_names_the_field(wanted: Wanted, fault: str) -> None:
@@ -222,6 +227,7 @@ def test_a_wish_that_cannot_be_granted_names_the_field(wanted: Wanted, fault: st
 def test_what_was_undone_cannot_be_undone_again() -> None:
     it = Interventions()
     one = it.do(Wanted("quarantine", "m", "odd rows", "ana", {"clients": ["c1"]}), 60.0)
-    it.undo(one, "bob", "harmless", 61.0)
+    it.let_go(it.undone(one, "bob", "harmless", 61.0))
+    assert not it.held
     with pytest.raises(ConfigError, match="does not hold any more"):
-        it.undo(it.pending[one.id], "bob", "harmless", 62.0)
+        it.undone(it.pending[one.id], "bob", "harmless", 62.0)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from monitor import artefact, learning
+from monitor import artefact, learning, standing
 from monitor.clock import SystemClock
 from monitor.config import Config, parse_config
-from monitor.errors import ReferenceError_
+from monitor.errors import ConfigError, ReferenceError_
 from monitor.learning import Learner
 from monitor.loading import at_hand, fitted_of, measure_batches
+from monitor.records import Intervention
 from monitor.watched import Act, References, Watched
 from tests.monitor.streams_bench import model, rows
 
-ACT = Act("m", "a new tariff", "ana", 3_000, 1.7e9)
+ACT = Act("a1", "m", "a new tariff", "ana", 3_000, 1.7e9)
 
 
 def config(folder: Path, **changes: Any) -> Config:
@@ -108,7 +111,7 @@ def test_models_whose_names_have_dots_keep_their_own_rebaselines(tmp_path: Path)
     for settings in both:
         references, watched = begin(tmp_path, settings)
         references.learn(watched, rows(2_000, 0), settings)
-        references.rebaseline(watched, Act(settings.models[0].name, "a new tariff", "ana", 3_000, 1.7e9))
+        references.rebaseline(watched, Act("a1", settings.models[0].name, "a new tariff", "ana", 3_000, 1.7e9))
         assert references.learn(watched, rows(3_000, 1), settings)[1]
     for settings in both:
         streams = begin(tmp_path, settings)[1].streams
@@ -169,3 +172,63 @@ def test_evidence_goes_on_only_where_a_pane_is_still_the_same(tmp_path: Path) ->
     assert identity(max_segments=3) == identity()
     assert identity(pane={"every": "60s"}) != identity()
     assert identity(moving={"panes": 20}) != identity()
+
+
+def taken(folder: Path) -> tuple[References, Watched, Config]:
+    """A model that was re-baselined to 3,000 rows and then, from a span, to 1,500."""
+    references, watched, settings = learnt(folder)
+    references.rebaseline(watched, ACT)
+    assert references.learn(watched, rows(3_000, 1), settings)[1]
+    second = dataclasses.replace(ACT, id="a2", rows=0)
+    references.adopt(watched, second, measure_batches([rows(1_500, 2)], settings.models[0]), settings)
+    return references, watched, settings
+
+
+def sizes(watched: Watched) -> int:
+    assert watched.streams is not None
+    return watched.streams.fitted.rows
+
+
+def undo(name: str) -> Intervention:
+    return Intervention(name, "rebaseline", "m", {}, "a new tariff", "ana", 1.0, None, 2.0, "bob", "a mistake")
+
+
+def test_rebaselines_are_taken_back_one_by_one_also_after_a_restart(tmp_path: Path) -> None:
+    references, watched, settings = taken(tmp_path)
+    assert sizes(watched) == sizes(begin(tmp_path, settings)[1]) == 1_500
+    with pytest.raises(ConfigError, match="take back the later ones first"):
+        references.back(watched, undo("a1"), settings)
+    assert references.back(watched, undo("a2"), settings)
+    assert sizes(watched) == sizes(begin(tmp_path, settings)[1]) == 3_000
+    assert references.back(watched, undo("a1"), settings)
+    assert sizes(watched) == sizes(begin(tmp_path, settings)[1]) == 2_000
+    with pytest.raises(ConfigError, match="not kept any more"):
+        references.back(watched, undo("a1"), settings)
+    told = [json.loads(line) for line in (tmp_path / "references" / "history.jsonl").read_text().splitlines()]
+    assert [(one["id"], "undone" in one) for one in told] == [("a1", False), ("a2", False), ("a2", True), ("a1", True)]
+
+
+def test_a_rebaseline_that_still_gathers_is_called_off(tmp_path: Path) -> None:
+    references, watched, settings = learnt(tmp_path)
+    references.rebaseline(watched, ACT)
+    references.learn(watched, rows(1_000, 1), settings)
+    assert not references.back(watched, undo("a1"), settings)
+    assert (watched.learner, watched.act) == (None, None)
+    assert sizes(watched) == 2_000
+    assert begin(tmp_path, settings)[1].act is None
+
+
+def test_only_so_many_rebaselines_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standing, "DEEPEST", 2)
+    references, watched, settings = taken(tmp_path)
+    third = dataclasses.replace(ACT, id="a3", rows=0)
+    references.adopt(watched, third, measure_batches([rows(1_200, 3)], settings.models[0]), settings)
+    places = {path.name for path in (tmp_path / "references").glob("m-rebaselined-*") if path.is_dir()}
+    assert places == {"m-rebaselined-a2", "m-rebaselined-a3"}
+
+
+def test_a_reference_of_a_span_needs_rows(tmp_path: Path) -> None:
+    settings = config(tmp_path).models[0]
+    with pytest.raises(ConfigError, match="999 rows of this span are kept"):
+        learning.measured([rows(999, 0)], settings)
+    assert learning.measured([rows(600, 0), rows(600, 1)], settings).rows == 1_200
