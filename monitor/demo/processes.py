@@ -10,9 +10,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from monitor.checkpoints import FINDINGS_FILE
 from monitor.demo.files import folder
@@ -98,7 +99,7 @@ def _import_path() -> list[str]:
 
 
 class Process:
-    """A child with its output in a file."""
+    """A child with its output in a file; it does not outlive a ``with`` block."""
 
     def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
         """Start it, out of reach of the terminal's Ctrl-C: the demo stops it in its own order."""
@@ -112,6 +113,14 @@ class Process:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def __enter__(self) -> Self:
+        """It runs already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it."""
+        self.stop()
 
     @property
     def pid(self) -> int:
@@ -143,33 +152,23 @@ class Process:
             self._child.wait()
 
 
-@contextmanager
-def process(name: str, command: Sequence[str], log: Path) -> Iterator[Process]:
-    """A child that does not outlive the block."""
-    child = Process(name, command, log)
-    try:
-        yield child
-    finally:
-        child.stop()
-
-
 def module(name: str, *arguments: str) -> list[str]:
     """The command that runs one of our own modules with this interpreter."""
     return [sys.executable, "-P", "-m", name, *arguments]
 
 
-def agent(where: Place) -> AbstractContextManager[Process]:
+def agent(where: Place) -> Process:
     """The agent, as `driftwarden run` starts it."""
     command = module("monitor", "run", "--config", str(where.configuration()))
-    return process("agent", command, where.path / "agent.log")
+    return Process("agent", command, where.path / "agent.log")
 
 
-def model_server(where: Place, seconds: float, first: int = 0, end: int = 0) -> AbstractContextManager[Process]:
+def model_server(where: Place, seconds: float, first: int = 0, end: int = 0) -> Process:
     """The model server at such a pace that the whole log takes ``seconds``; rows from ``first`` to before ``end``."""
     location = f"grpc://{HOST}:{where.flight_port}"
     span = ("--first", str(first), "--end", str(end))
     command = module("monitor.demo.server", "--location", location, "--seconds", str(seconds), *span)
-    return process("model server", command, where.path / "server.log")
+    return Process("model server", command, where.path / "server.log")
 
 
 def wait_ready(child: Process, port: int, path: str, signals: Signals) -> None:

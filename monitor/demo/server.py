@@ -28,13 +28,14 @@ BATCH_ROWS = 200
 @click.command()
 @click.option("--location", default="grpc://127.0.0.1:8815", show_default=True, help="Flight address of the agent.")
 @click.option("--seconds", default=60.0, show_default=True, help="How long the three years of the log take.")
-@click.option("--rows", default=0, help="Stop after so many rows; 0 takes all.")
-def main(location: str, seconds: float, rows: int) -> None:
+@click.option("--first", default=0, help="Begin with this row, counted from 0.")
+@click.option("--end", default=0, help="Stop before this row; 0 takes all.")
+def main(location: str, seconds: float, first: int, end: int) -> None:
     """Serve the stored requests once, and log them to an agent."""
     model = Classifier.load(folder() / "model.json")
-    requests = read_requests(folder() / "production.parquet", model)
-    requests = requests.slice(0, rows) if rows else requests
-    pace = Accelerated.over(requests, seconds, time.monotonic)
+    whole = read_requests(folder() / "production.parquet", model)
+    requests = whole.slice(first, (end or whole.num_rows) - first)
+    pace = Accelerated.over(requests, seconds * requests.num_rows / whole.num_rows, time.monotonic)
     sender = Sender(Link(location, (MODEL, model.version)), time.monotonic, time.sleep)
     logged = sender.send(serve(requests, model, pace, time.sleep))
     click.echo(f"{logged} rows logged, {sender.refusals} refusals")

@@ -36,7 +36,7 @@ def show(signals: Signals, *, once: bool, port: int, seconds: float | None = Non
             where = stack.enter_context(processes.place(port))
             console.print("starting the agent", style="dim")
             agent = stack.enter_context(processes.agent(where))
-            processes.wait_ready(agent, where, signals)
+            processes.wait_ready(agent, where.port, "/readyz", signals)
             server = stack.enter_context(processes.model_server(where, pace))
             log = measure(where.configuration(), folder() / "production.parquet")
             view: View = Screen(console) if console.is_terminal else Lines(console)
@@ -95,7 +95,7 @@ class Demo:
 
     def _refresh(self) -> bool:
         """Look and tell; whether all is judged that will be."""
-        text = processes.get(self._where, "/metrics")
+        text = processes.get(self._where.port, "/metrics")
         if text is not None:
             self._scrape = Scrape.of(text)
         news = self._findings.news()

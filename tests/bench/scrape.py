@@ -1,7 +1,7 @@
 """CPU of /metrics with 20,000 series: of a scrape, of the snapshot taken each second, and of writing it down.
 
-The agent is a real one with a stream for each segment and a hundred columns in each. It is left without rows while it is
-measured, so that what it spends is the snapshot, and the rest of an idle agent.
+The agent is a real one with a stream for each segment and a hundred columns in each. No rows come while it is measured,
+so that what it spends is the snapshot, and the rest of an idle agent.
 """
 
 from __future__ import annotations

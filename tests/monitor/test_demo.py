@@ -259,7 +259,7 @@ def test_the_agent_gets_a_configuration_that_is_valid_and_in_its_folder() -> Non
         assert str(config.endpoint.address) == f"127.0.0.1:{where.port}"
         assert Path(config.models[0].reference.paths[0]).is_file()
         assert config.models[0].alarms == load(folder() / "demo.yaml").models[0].alarms
-        assert where.port != where.flight_port
+        assert len({where.port, where.flight_port, where.web_port}) == 3
     assert not where.path.exists()
 
 
@@ -275,15 +275,16 @@ def test_a_port_that_is_taken_is_refused_before_anything_starts() -> None:
 
 
 def test_a_child_that_breaks_is_told_with_its_last_words(tmp_path: Path) -> None:
-    arguments = ["monitor", "validate", "--config", "nowhere.yaml"]
-    with processes.process("model server", arguments, tmp_path / "log") as child:
+    command = processes.module("monitor", "validate", "--config", "nowhere.yaml")
+    with processes.Process("model server", command, tmp_path / "log") as child:
         child._child.wait(60)
         with pytest.raises(DriftwardenError, match=r"model server ended with code 78(.|\n)*nowhere\.yaml"):
             _ = child.ended
 
 
 def test_a_child_does_not_outlive_its_block(tmp_path: Path) -> None:
-    with processes.process("server", ["http.server", "0", "--bind", "127.0.0.1"], tmp_path / "log") as child:
+    command = processes.module("http.server", "0", "--bind", "127.0.0.1")
+    with processes.Process("server", command, tmp_path / "log") as child:
         assert not child.ended
         pid = child.pid
     with pytest.raises(ProcessLookupError):
@@ -292,7 +293,7 @@ def test_a_child_does_not_outlive_its_block(tmp_path: Path) -> None:
 
 def test_nobody_there_is_no_answer() -> None:
     with processes.place(0) as where:
-        assert processes.get(where, "/readyz") is None
+        assert processes.get(where.port, "/readyz") is None
 
 
 def test_a_signal_ends_the_demo_before_it_has_begun(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -330,7 +331,7 @@ def test_the_demo_serves_until_a_signal_comes(
         return wait(timeout)
 
     def keep(self: show.Demo, signals: Signals, console: Console) -> None:
-        assert processes.get(self._where, "/metrics") is not None
+        assert processes.get(self._where.port, "/metrics") is not None
         kept.set()
         real(self, signals, console)
 
