@@ -19,10 +19,12 @@ from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, Val
 from monitor.budget import Budget, parse, run_length
 from monitor.errors import ConfigError
 from monitor.listeners import HTTP_ADDRESS, Flight, Http, Source, Telemetry, clashes
+from monitor.notify.section import Notify, receiver_faults
 from monitor.probes.section import faults as probe_faults
 from monitor.quantities import Address, duration
 from monitor.sections import Alarms, Columns, Joint, Moving, Pane, Season, Security, Window, streaming_detectors
 from monitor.strict import Duration, Fault, Names, RelativePath, Size, Strict, faults_of, unknown
+from monitor.web.section import Web, people_faults
 from monitor.yaml_text import read_yaml, write_yaml
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -215,6 +217,8 @@ class Config(Strict):
         default=(Source(flight=Flight()), Source(http=Http())), description="list of where rows come from"
     )
     telemetry: Telemetry = Telemetry()
+    web: Web = Web()
+    notify: tuple[Notify, ...] = Field(default=(), description="list of who is told of findings")
     store: StoreSection = Field(default={}, validate_default=True)
     queue: Queue = Queue()
     limits: LimitsSection = LimitsSection()
@@ -243,6 +247,8 @@ class Config(Strict):
             names += [name] if isinstance(name, str) else []
         yield from _source_faults(_sections(raw.get("sources")), names)
         yield from clashes(raw)
+        yield from people_faults(raw.get("web"), names)
+        yield from receiver_faults(raw.get("notify"), names)
         yield from _queue_faults(raw)
 
 

@@ -150,6 +150,7 @@ def make_agent(tmp_path: Path) -> Iterator[Callable[..., Agent]]:
                 }
             ],
             "sources": [{"http": {"listen": f"127.0.0.1:{port}"}}],
+            "web": {"listen": f"127.0.0.1:{free_port()}"},
             "store": {"path": str(folder / "state"), "checkpoint": "60s"},
             **changes,
         }
