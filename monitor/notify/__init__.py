@@ -1,0 +1,1 @@
+"""Notifications: what the agent tells others of its own accord, and to whom."""
