@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr
 
+from monitor.errors import ConfigError
 from monitor.quantities import Address, address
 from monitor.strict import Duration, Fault, Listen, Location, Names, RelativePath, Strict
 
@@ -93,6 +94,7 @@ class Listener(Bearer):
     """What all doors share."""
 
     default_address: ClassVar[Address | None] = None
+    guards: ClassVar[str] = "token_file or token_env"
 
     allow_unauthenticated: bool = Field(default=False, description="serve other machines without a token")
 
@@ -100,14 +102,23 @@ class Listener(Bearer):
     def cross(cls, raw: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator[Fault]:
         """A token at least where strangers can knock."""
         yield from super().cross(raw, context)
-        if not any(raw.get(key) for key in ("token_file", "token_env", "allow_unauthenticated")):
-            try:
-                listen = address(raw.get("listen", cls.default_address))
-            except ValueError:  # the field itself tells it, or there is no address of its own
-                return
-            if not listen.loopback:
-                fix = "add token_file or token_env, listen on 127.0.0.1, or say allow_unauthenticated: true"
-                yield ("listen",), f"{listen} can be reached by other machines and no token is asked for; {fix}"
+        if not cls.guarded(raw) and (listen := cls.exposed(raw)) is not None:
+            fix = f"add {cls.guards}, listen on 127.0.0.1, or say allow_unauthenticated: true"
+            yield ("listen",), f"{listen} can be reached by other machines and no token is asked for; {fix}"
+
+    @classmethod
+    def guarded(cls, raw: Mapping[str, Any]) -> bool:
+        """Whether the raw section asks for something, or says that it wants nothing."""
+        return any(raw.get(key) for key in ("token_file", "token_env", "allow_unauthenticated"))
+
+    @classmethod
+    def exposed(cls, raw: Mapping[str, Any]) -> Address | None:
+        """The address of the raw section if others than this machine can reach it."""
+        try:
+            listen = address(raw.get("listen", cls.default_address))
+        except ValueError:  # the field itself tells it, or there is no address of its own
+            return None
+        return None if listen.loopback else listen
 
 
 class Flight(Listener):
@@ -132,12 +143,45 @@ class Flight(Listener):
 class HttpListener(Listener):
     """A door that speaks HTTP: TLS and passwords as in Prometheus, and the names under which it may be called."""
 
+    guards: ClassVar[str] = "token_file or token_env, or a config_file with basic_auth_users"
+
     config_file: RelativePath | None = Field(
         default=None, description="web.config.yml of Prometheus' exporter-toolkit: TLS, client certificates, passwords"
     )
     hosts: Names = Field(
         default=(), description="names by which others call it, beside its own address; against DNS rebinding"
     )
+
+    @classmethod
+    def cross(cls, raw: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator[Fault]:
+        """A file that can be used, and asks who knocks where nothing else does and strangers can."""
+        yield from super().cross(raw, context)
+        given = raw.get("config_file")
+        if not isinstance(given, (str, Path)) or not str(given) or not context.get("secrets", False):
+            return
+        from monitor.web.standing import WebConfigFile
+
+        try:
+            path = Path(context.get("base", Path())) / Path(given).expanduser()
+            WebConfigFile(path, demand=cls.exposed(raw) is not None and not cls.unlocked(raw))
+        except ConfigError as error:
+            for fault in error.faults:
+                yield ("config_file",), fault
+
+    @property
+    def opened(self) -> bool:
+        """Whether a token guards it, or it is left open on purpose, whatever the file says."""
+        return self.token is not None or self.allow_unauthenticated
+
+    @classmethod
+    def guarded(cls, raw: Mapping[str, Any]) -> bool:
+        """A file may guard it as well; `cross` looks into it."""
+        return bool(raw.get("config_file")) or cls.unlocked(raw)
+
+    @classmethod
+    def unlocked(cls, raw: Mapping[str, Any]) -> bool:
+        """Whether it is guarded, or left open on purpose, without the file."""
+        return super().guarded(raw)
 
 
 class Http(HttpListener):
@@ -153,6 +197,14 @@ class Telemetry(HttpListener):
     """/metrics and health; without an address of its own it is served where the first HTTP source listens."""
 
     listen: Listen | None = Field(default=None, description="address to bind")
+
+    @classmethod
+    def cross(cls, raw: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator[Fault]:
+        """What belongs to an address stands with the address."""
+        yield from super().cross(raw, context)
+        for key in ("config_file", "hosts"):
+            if raw.get(key) and not raw.get("listen"):
+                yield (key,), "needs telemetry.listen; without it, say so at the HTTP source that serves the metrics"
 
 
 class Directory(Strict):
@@ -218,6 +270,9 @@ def clashes(raw: Mapping[str, Any]) -> Iterator[Fault]:
                 where: Location = ("sources", index, kind, "listen")
                 doors += [(where, kind, found) for found in _bound(entry[kind], section.default_address)]
     doors += [(("telemetry", "listen"), "telemetry", found) for found in _bound(raw.get("telemetry"), None)]
+    web = {} if raw.get("web") is None else raw["web"]
+    if not isinstance(web, Mapping) or web.get("enabled", True):
+        doors += [(("web", "listen"), "web", found) for found in _bound(web, WEB_ADDRESS)]
     for later, (where, kind, mine) in enumerate(doors):
         for _, other, theirs in doors[:later]:
             shared = kind == "telemetry" and other == "http" and mine == theirs

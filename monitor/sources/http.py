@@ -7,7 +7,6 @@ limit each and a budget for all of them together, so that neither a claim nor a 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 import math
 import socket
@@ -26,6 +25,9 @@ from monitor.envelope import ARROW, NDJSON, Limits, count_rows
 from monitor.errors import DriftwardenError, Malformed, QueueFull, Refused, TooLarge, Unauthorised
 from monitor.intake import RETRY_SECONDS, Intake, Policy
 from monitor.offer import Offer
+from monitor.web.hosts import Hosts, Strange
+from monitor.web.keeper import Denied, Keeper
+from monitor.web.standing import WebConfigFile
 
 SOURCE: Final = "http"
 MEDIA_TYPES: Final = {
@@ -52,7 +54,7 @@ _HINTS: Final = {
     "malformed": "send an Arrow IPC stream, or one JSON object a line",
     "unknown_model": "use a name that stands under models: in the configuration",
     "too_large": "send fewer rows a request, or raise the limit in the configuration",
-    "unauthorised": "send the header Authorization: Bearer TOKEN with the token of this listener",
+    "unauthorised": "send the header Authorization: Bearer TOKEN with the token of this listener, or user and password",
     "queue_full": "send the same rows again after the seconds in Retry-After",
     "draining": "send the same rows again after the seconds in Retry-After",
     "spool": "send the same rows again after the seconds in Retry-After",
@@ -75,14 +77,25 @@ class TooSlow(Refused):
     status = 408
 
 
+class NotAdmitted(Unauthorised):
+    """Turned away at the door: by what was shown, by how often, or by the page that it came from."""
+
+    def __init__(self, message: str, status: int, *headers: tuple[str, str]) -> None:
+        """Keep what the gate answers."""
+        super().__init__(message)
+        self.status, self.headers = status, headers
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the routes need to know; ``retry_after`` is in seconds."""
+    """What the routes need to know; ``retry_after`` is in seconds, ``file`` the web configuration of the server."""
 
     token: str | None = None
     limits: Limits = field(default_factory=Limits)
     policy: Policy = "reject"
     retry_after: float = RETRY_SECONDS
+    file: WebConfigFile | None = None
+    hosts: Hosts = field(default_factory=Hosts)
 
 
 def routes(intake: Intake, settings: Settings | None = None) -> list[Route]:
@@ -94,11 +107,15 @@ def routes(intake: Intake, settings: Settings | None = None) -> list[Route]:
 class Server:
     """An ASGI application on a thread of its own."""
 
-    def __init__(self, app: Any, host: str, port: int) -> None:
-        """Prepare to serve ``app``; port 0 takes a free one, `port` says which after `start`."""
+    def __init__(
+        self, app: Any, host: str, port: int, file: WebConfigFile | None = None, connections: int = CONNECTIONS
+    ) -> None:
+        """Prepare to serve ``app``; port 0 takes a free one, `port` says which after `start`; ``file`` brings TLS."""
         self.host = host
         self.port = port
         self._app = app
+        self._file = file
+        self._connections = connections
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -110,22 +127,7 @@ class Server:
             message = f"listen: {self.host}:{self.port} cannot be bound: {error.strerror}; use a free address"
             raise DriftwardenError(message) from error
         self.port = listener.getsockname()[1]
-        config = uvicorn.Config(
-            self._app,
-            http="auto",
-            loop="asyncio",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            backlog=BACKLOG,
-            limit_concurrency=CONNECTIONS,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=5,
-        )
-        self._server = uvicorn.Server(config)
+        self._server = uvicorn.Server(self._config())
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
         self._thread = threading.Thread(
             target=self._server.run, args=([listener],), name="driftwarden-http", daemon=True
@@ -135,6 +137,29 @@ class Server:
             if not self._thread.is_alive():
                 raise DriftwardenError(f"listen: the HTTP server on {self.host}:{self.port} did not start; see the log")
             time.sleep(0.005)
+
+    def _config(self) -> uvicorn.Config:
+        from monitor.web.wire import wire
+
+        config = uvicorn.Config(
+            self._app,
+            http=wire(self._file.admits if self._file is not None else None),
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=BACKLOG,
+            limit_concurrency=self._connections,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=5,
+        )
+        if self._file is not None:
+            config.load()
+            config.ssl = self._file.tls
+        return config
 
     def stop(self) -> None:
         """Finish the requests that run, close the rest."""
@@ -164,7 +189,7 @@ class _Door:
     def __init__(self, intake: Intake, settings: Settings) -> None:
         self._intake = intake
         self._settings = settings
-        self._token = settings.token.encode() if settings.token else None
+        self._keeper = Keeper(settings.token, settings.file)
         self._budget = 2 * settings.limits.body_bytes
         self._held = 0
 
@@ -185,7 +210,7 @@ class _Door:
     async def _take(self, request: Request, model: str) -> int:
         """Check, read, count, hand over; raises `Refused`."""
         settings = self._settings
-        self._authorise(request.headers.get("authorization", ""))
+        await self._authorise(request)
         self._intake.check(model)
         media = _media_type(request)
         most = min(settings.limits.body_bytes, JSON_BYTES) if media == JSON else settings.limits.body_bytes
@@ -208,23 +233,25 @@ class _Door:
             held.release()
         return rows
 
-    def _authorise(self, header: str) -> None:
-        """Compare the bearer token in constant time."""
-        if self._token is None:
-            return
-        scheme, _, given = header.partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token):
-            raise Unauthorised("the bearer token is missing or wrong")
+    async def _authorise(self, request: Request) -> None:
+        """Who sends, and under which name the agent was called."""
+        try:
+            self._settings.hosts.check(request.scope, request.headers)
+            await self._keeper.know(request.scope, request.headers)
+        except Denied as error:
+            raise NotAdmitted(str(error), error.status, *error.headers) from error
+        except Strange as error:
+            raise NotAdmitted(str(error), error.status) from error
 
     def _refusal(self, refusal: Refused) -> Response:
         """The answer to a refused request."""
         document = {"error": str(refusal), "reason": refusal.reason, "hint": _HINTS[refusal.reason]}
-        headers = {}
+        answer = Response(json.dumps(document), refusal.status, media_type=JSON)
         if isinstance(refusal, QueueFull):
-            headers["retry-after"] = str(math.ceil(refusal.retry_after))
-        if isinstance(refusal, Unauthorised):
-            headers["www-authenticate"] = "Bearer"
-        return Response(json.dumps(document), refusal.status, headers, media_type=JSON)
+            answer.headers["retry-after"] = str(math.ceil(refusal.retry_after))
+        for name, value in refusal.headers if isinstance(refusal, NotAdmitted) else ():
+            answer.headers.append(name, value)
+        return answer
 
     def hold(self, size: int) -> None:
         """Charge the budget of all bodies together."""

@@ -1,18 +1,18 @@
 """The operator's routes: metrics, health and reload, in the words of Kubernetes and of Prometheus.
 
 A scrape copies bytes that were written when the numbers were taken. Liveness says only that this loop turns: nothing
-that a restart cannot mend may fail it. Health is open to everyone; the rest asks for the token if there is one.
+that a restart cannot mend may fail it. Health is open to everyone; the rest stands behind the gate.
 """
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from threading import Lock
 
 from pydantic import Field, ValidationError
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
@@ -20,6 +20,11 @@ from starlette.routing import Route
 from monitor.errors import DriftwardenError
 from monitor.exposition import OPENMETRICS_TYPE, TEXT_TYPE, wants_openmetrics
 from monitor.strict import Strict
+from monitor.web import gate
+from monitor.web.gate import Gate
+from monitor.web.hosts import Hosts
+from monitor.web.keeper import Keeper
+from monitor.web.standing import WebConfigFile
 
 BODY_BYTES = 8192
 """Largest body of an act."""
@@ -72,14 +77,14 @@ class Operations:
     rebaseline: Callable[[NewBaseline], None]
     version: str
     token: str | None = None
-
-
-Handler = Callable[[Request], Awaitable[Response]]
+    file: WebConfigFile | None = None
+    hosts: Hosts = field(default_factory=Hosts)
 
 
 def routes(operations: Operations) -> Sequence[Route]:
     """All routes of this file, to be put beside the ingest routes or into an application of their own."""
-    guard = _Guard(operations.token)
+    keeper = Keeper(operations.token, operations.file)
+    guard = [Middleware(Gate, gate.Settings(keeper, operations.hosts, pages=False, body_bytes=BODY_BYTES))]
     reload_lock = Lock()
 
     async def landing(_: Request) -> Response:
@@ -102,28 +107,18 @@ def routes(operations: Operations) -> Sequence[Route]:
         return await run_in_threadpool(_reload, operations.reload, reload_lock)
 
     async def rebaseline(request: Request) -> Response:
-        return await run_in_threadpool(_rebaseline, operations.rebaseline, await _body(request))
+        return await run_in_threadpool(_rebaseline, operations.rebaseline, await request.body())
 
     alive = [Route(path, live, methods=["GET"]) for path in ("/healthz", "/livez", "/-/healthy")]
     prepared = [Route(path, ready, methods=["GET"]) for path in ("/readyz", "/-/ready")]
     return [
-        Route("/", guard.wrap(landing), methods=["GET"]),
-        Route("/metrics", guard.wrap(metrics), methods=["GET"]),
+        Route("/", landing, methods=["GET"], middleware=guard),
+        Route("/metrics", metrics, methods=["GET"], middleware=guard),
         *alive,
         *prepared,
-        Route("/-/reload", guard.wrap(reload), methods=["POST", "PUT"]),
-        Route("/-/rebaseline", guard.wrap(rebaseline), methods=["POST"]),
+        Route("/-/reload", reload, methods=["POST", "PUT"], middleware=guard),
+        Route("/-/rebaseline", rebaseline, methods=["POST"], middleware=guard),
     ]
-
-
-async def _body(request: Request) -> bytes:
-    """The first bytes of a body; what is longer than any good one is cut, and then is no JSON."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES:
-            break
-    return body
 
 
 def _rebaseline(ask: Callable[[NewBaseline], None], body: bytes) -> Response:
@@ -151,27 +146,3 @@ def _reload(reload: Callable[[], None], lock: Lock) -> Response:
         except DriftwardenError as error:
             return PlainTextResponse(f"The old configuration stays. Faults in the new one:\n{error}\n", status_code=400)
     return PlainTextResponse("The configuration was reloaded.\n")
-
-
-class _Guard:
-    """Asks for the bearer token, comparing in constant time."""
-
-    def __init__(self, token: str | None) -> None:
-        self._expected = token.encode() if token is not None else None
-
-    def wrap(self, handler: Handler) -> Handler:
-        """The handler behind the question."""
-
-        async def guarded(request: Request) -> Response:
-            if self._expected is not None and not self._right(request.headers.get("authorization", "")):
-                text = "This address asks for a bearer token: send the header Authorization: Bearer TOKEN.\n"
-                return PlainTextResponse(text, status_code=401, headers={"www-authenticate": "Bearer"})
-            return await handler(request)
-
-        return guarded
-
-    def _right(self, header: str) -> bool:
-        """Whether an Authorization header carries the token; the scheme's name is not case-sensitive."""
-        scheme, _, given = header.partition(" ")
-        same = hmac.compare_digest(given.strip().encode("utf-8", "replace"), self._expected or b"")
-        return same and scheme.lower() == "bearer"

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from monitor.listeners import WEB_ADDRESS, Bearer, HttpListener
 from monitor.quantities import Address
 from monitor.strict import Fault, Listen, Names, unknown
-from monitor.web.people import ANONYMOUS, TOKEN, Person
+from monitor.web.people import ANONYMOUS, SHARED, TOKEN, Person
 
 
 class Rights(Bearer):
@@ -25,6 +25,13 @@ class Rights(Bearer):
     models: Names | None = Field(default=None, description="models that they see; all unless given")
     values: bool = Field(default=False, description="may see feature values")
     act: bool = Field(default=False, description="may acknowledge, mute, quarantine and accept a new normal")
+
+    @classmethod
+    def cross(cls, raw: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator[Fault]:
+        """Shared names bring no token of their own."""
+        yield from super().cross(raw, context)
+        if raw.get("name") in SHARED and (raw.get("token_file") or raw.get("token_env")):
+            yield ("name",), f'"{raw["name"]}" is shared and has no token of its own; choose another name'
 
     @property
     def person(self) -> Person:
@@ -59,6 +66,11 @@ class Web(HttpListener):
     )
 
     @property
+    def opened(self) -> bool:
+        """Tokens of people guard it too."""
+        return super().opened or any(one.token for one in self.people)
+
+    @property
     def address_text(self) -> str:
         """The outside address, for links."""
         scheme = "https" if self.config_file is not None else "http"
@@ -68,22 +80,38 @@ class Web(HttpListener):
     def cross(cls, raw: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator[Fault]:
         """Each person once, known by something."""
         yield from super().cross(raw, context)
-        entries = raw.get("people")
         told: list[str] = []
-        for index, entry in enumerate(entries if isinstance(entries, list) else []):
-            name = entry.get("name") if isinstance(entry, Mapping) else None
-            if isinstance(name, str) and name in told:
+        for index, entry in enumerate(_entries(raw)):
+            name = str(entry.get("name", ""))
+            if name and name in told:
                 yield ("people", index, "name"), f'"{name}" is listed already; choose another name or join the two'
-            told += [name] if isinstance(name, str) else []
-        if told and (raw.get("token_file") or raw.get("token_env")) and TOKEN not in told:
+            told.append(name)
+        shared = raw.get("token_file") or raw.get("token_env")
+        if told and shared and TOKEN not in told:
             yield ("people",), f'says nothing about those who bring the shared token; list "{TOKEN}" with its rights'
+        if set(told) - {ANONYMOUS} and not shared and not raw.get("config_file") and not _own_tokens(raw):
+            yield ("people",), "names people, but nobody can show who they are; give them tokens, or add config_file"
+
+    @classmethod
+    def unlocked(cls, raw: Mapping[str, Any]) -> bool:
+        """Tokens of people guard it too."""
+        return super().unlocked(raw) or _own_tokens(raw)
+
+
+def _entries(raw: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The people of a raw section, in place."""
+    given = raw.get("people")
+    return [one if isinstance(one, Mapping) else {} for one in (given if isinstance(given, list) else [])]
+
+
+def _own_tokens(raw: Mapping[str, Any]) -> bool:
+    return any(one.get("token_file") or one.get("token_env") for one in _entries(raw))
 
 
 def people_faults(raw: Any, models: list[str]) -> Iterator[Fault]:
     """People of a raw section whose models are not configured."""
-    entries = raw.get("people") if isinstance(raw, Mapping) else None
-    for index, entry in enumerate(entries if isinstance(entries, list) else []):
-        given = entry.get("models") if isinstance(entry, Mapping) else None
+    for index, entry in enumerate(_entries(raw) if isinstance(raw, Mapping) else []):
+        given = entry.get("models")
         for name in [given] if isinstance(given, str) else given if isinstance(given, list) else []:
             if name not in models:
                 where = ("web", "people", index, "models")

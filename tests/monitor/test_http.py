@@ -136,7 +136,7 @@ def test_a_wrong_token_is_401(header: str | None) -> None:
     headers = LINES_TYPE if header is None else {**LINES_TYPE, "authorization": header.encode("latin-1")}
     answer = agent.post(b"{}", headers)  # type: ignore[arg-type]
     refused(answer, 401, "unauthorised", "token")
-    assert answer.headers["www-authenticate"] == "Bearer"
+    assert answer.headers.get_list("www-authenticate")[1] == "Bearer"
     assert agent.intake.queued_rows == 0
 
 

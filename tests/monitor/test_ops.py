@@ -140,7 +140,7 @@ async def test_the_token_is_asked_for(method: str, path: str) -> None:
     for wrong in ("", "Bearer", "Bearer geheim2", "Basic geheim", "geheim"):
         answer = await ask(app, method, path, **({"authorization": wrong} if wrong else {}))
         assert answer.status_code == 401
-        assert answer.headers["www-authenticate"] == "Bearer"
+        assert answer.headers.get_list("www-authenticate")[1] == "Bearer"
         assert "geheim" not in answer.text
     for right in ("Bearer geheim", "bearer geheim"):
         assert (await ask(app, method, path, authorization=right)).status_code == 200
@@ -173,7 +173,6 @@ async def test_a_rebaseline_is_asked_for_with_a_reason() -> None:
         ('{"model": "m", "because": "new tariff", "rows": 3}', "rows"),
         ('{"model": "m", "because": "new tariff", "row": 5000}', "rows"),
         ("no json", "body"),
-        ('"' + "x" * 100_000 + '"', "body"),
     ],
 )
 async def test_a_rebaseline_that_says_too_little_changes_nothing(body: str, told: str) -> None:
@@ -182,6 +181,12 @@ async def test_a_rebaseline_that_says_too_little_changes_nothing(body: str, told
     assert answer.status_code == 400
     assert told in answer.text
     assert asked == []
+
+
+async def test_a_body_that_no_act_needs_is_not_read() -> None:
+    asked: list[NewBaseline] = []
+    answer = await post(application(rebaseline=asked.append), "/-/rebaseline", '"' + "x" * 100_000 + '"')
+    assert (answer.status_code, asked) == (413, [])
 
 
 async def test_a_rebaseline_asks_for_the_token() -> None:
