@@ -1,0 +1,1 @@
+"""Rows that leave for elsewhere: what tells a finding, what to label, what to leave out, and how old rows weigh."""
