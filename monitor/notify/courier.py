@@ -25,6 +25,8 @@ POLL_SECONDS: Final = 1.0
 """How often the log is looked at."""
 AT_ONCE: Final = 100
 """Events read at a time."""
+REMEMBERED: Final = 1_000
+"""Ends of incidents that are not told again."""
 _ENDS: Final = ("finding.recovered", "finding.ended")
 
 
@@ -43,6 +45,7 @@ class Courier:
         self._log = log.get("notify")
         self._next: deque[Event] = deque()
         self._front: Event | None = None
+        self._ended: deque[tuple[str, float]] = deque(maxlen=REMEMBERED)
         self._seen: deque[tuple[int, float]] = deque()
         self._not_before = 0.0
         place = store.cursor(section.name)
@@ -93,20 +96,22 @@ class Courier:
         return event if heard and section.wants(finding["severity"], event.model) else None
 
     def _end(self, event: Event) -> Event | None:
-        """The end of an incident, told of its head: only the last of its findings ends it.
+        """The end of an incident, told of its head and once: only the last of its findings ends it.
 
         What was told before it was muted must be closed where a machine keeps it open; people asked not to hear of it.
         """
         finding = event.document["finding"]
-        members = self._store.briefs(incident=finding["joins"] or finding["id"])
-        if not members or any(not one.over for one in members):
+        incident = finding["joins"] or finding["id"]
+        members = self._store.briefs(incident=incident)
+        head = self._store.finding(incident)
+        if head is None or any(not one.over for one in members):
             return None
-        last = max(members, key=lambda one: (one.closed or 0.0, one.id))
-        head = self._store.finding(finding["joins"] or finding["id"])
-        if last.id != finding["id"] or head is None or not self._section.wants(head.severity, head.model):
+        ended = (incident, max(one.closed or 0.0 for one in members))
+        if finding["closed"] != ended[1] or ended in self._ended:  # several may end at the same time
             return None
-        if head.muted and self._section.format == "slack":
+        if not self._section.wants(head.severity, head.model) or (head.muted and self._section.format == "slack"):
             return None
+        self._ended.append(ended)
         return dataclasses.replace(event, document={"finding": told(head)})
 
     def _bring(self, event: Event) -> None:

@@ -63,7 +63,7 @@ class Receiver(Bearer):
     username: str | None = Field(default=None, description="user whose password the token is")
     timeout: Duration = Field(default=_SECONDS, gt=0, le=30, description="how long one attempt may take")
     severities: tuple[Severity, ...] = Field(
-        default=("page", "ticket"), min_length=1, description="severities of the findings to tell of"
+        default=("page", "ticket"), description="severities of the findings to tell of"
     )
     models: Names | None = Field(default=None, description="models to tell of; all unless given")
     _url: SecretStr | None = PrivateAttr(None)
@@ -103,6 +103,8 @@ class Receiver(Bearer):
         else:
             yield from cls._place(raw, context, given[0])
         yield from _trust_faults(raw, context)
+        if raw.get("severities") in ([], ()):
+            yield ("severities",), "is empty, so that it is told of nothing; name page, ticket or info, or remove it"
         if raw.get("username") and not any(raw.get(key) for key in ("token_file", "token_env")):
             yield ("username",), "needs the password in token_file or token_env"
 

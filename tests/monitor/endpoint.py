@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from scipy import special
 
 Document = dict[str, Any]
 Behaviour = Callable[["Handler", Document], None]
+E = TypeVar("E", bound="Endpoint")
 
 
 class Endpoint(ThreadingHTTPServer):
@@ -24,8 +25,8 @@ class Endpoint(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, handler: type[Handler] | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), handler or Handler)
         self.bodies: list[Document] = []
         self.headers: list[dict[str, str]] = []
         self.paths: list[str] = []
@@ -111,9 +112,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Endpoint]:
-    """An endpoint on a free port of this machine, until the block ends."""
-    server = Endpoint()
+def running(server: E | None = None) -> Iterator[E]:
+    """A server on a free port of this machine, an endpoint unless it is given, until the block ends."""
+    server = server or cast("E", Endpoint())
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
