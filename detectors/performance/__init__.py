@@ -1,0 +1,1 @@
+"""How well the model decides: estimated before labels come, realised after."""
