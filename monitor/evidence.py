@@ -7,16 +7,23 @@ one archive, read by `unpack_evidence`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 
+from detectors import parts
 from detectors.compare import Comparison
 from detectors.types import FloatArray
 from monitor.arrays import pack, unpack
 from monitor.report import Finding
+
+if TYPE_CHECKING:
+    from monitor.engine import Engine, Pane
 
 TELLING = 20
 """Rows of each side that are kept as the most telling ones."""
@@ -39,10 +46,26 @@ NO_HISTOGRAMS = _SCHEMA.empty_table()
 
 def histograms(finding: Finding, comparison: Comparison) -> pa.Table:
     """Reference and window counts of every column that the finding names."""
+    return counts(dict.fromkeys(unit for culprit in finding.units for unit in culprit.members), comparison)
+
+
+def counts(units: Iterable[int], comparison: Comparison) -> pa.Table:
+    """Reference and window counts of some columns (positions in the grid)."""
     p, names = len(comparison.bins), comparison.reference.grid.names
-    units = dict.fromkeys(unit for culprit in finding.units for unit in culprit.members)
     tables = [(_numeric if unit < p else _categories)(names[unit], unit, comparison) for unit in units]
     return pa.concat_tables(tables) if tables else _SCHEMA.empty_table()
+
+
+def since(engine: Engine, panes: Sequence[Pane], first: int, last: float = math.inf) -> Comparison | None:
+    """The rows of some panes, ``first`` to ``last`` by number, beside the reference; None where none is kept any more.
+
+    In the first pane of a shift a whole window hardly shows it: what people want to see are the rows since it began.
+    """
+    chosen = [pane.summary for pane in panes if first <= pane.number <= last]
+    if not chosen:
+        return None
+    merged = reduce(parts.merge, chosen)
+    return Comparison(engine.baseline.at(merged.mix), merged)
 
 
 def most_telling(rows: pa.RecordBatch, witness: FloatArray, *, largest: bool) -> pa.Table:

@@ -1,0 +1,193 @@
+"""The interface for programs, ``/api/v1``: what the pages show, as JSON, and what people do about it.
+
+Faults are answered as ``{"faults": [...]}``, one sentence each. What is not this person's to see is not there (404).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from monitor.errors import ConfigError, DriftwardenError
+from monitor.records import Intervention
+from monitor.web import wishes, wording
+from monitor.web.desk import PAGE, Act, Desk, document_of
+from monitor.web.modelview import model_view
+from monitor.web.pages import filter_of, undoable
+from monitor.web.people import Person
+
+JSON: Final = "application/json"
+NOT_FOUND: Final = 404
+
+
+class Api:
+    """The handlers; each runs in a thread of the server."""
+
+    def __init__(self, desk: Desk) -> None:
+        """``desk`` is what is read and acted on."""
+        self._desk = desk
+
+    def incidents(self, request: Request) -> Response:
+        """Incidents, newest first; ``next`` goes into ``after``."""
+        limit = _limit(request)
+        listing = self._desk.incidents(_person(request), filter_of(request), limit)
+        following = None if listing.next is None else f"{listing.next[0]!r}~{listing.next[1]}"
+        return _json({"incidents": [one.as_dict() for one in listing.incidents], "next": following})
+
+    def finding(self, request: Request) -> Response:
+        """A finding's document, how it stands, what joins it and what was done about it."""
+        person = _person(request)
+        row = self._desk.finding(person, request.path_params["id"])
+        if row is None:
+            return _none("finding")
+        _, family = self._desk.family(row)
+        beside = {
+            "joined": [one.brief.id for one in family],
+            "interventions": [_act(one) for one in self._desk.around(row)],
+        }
+        return _json(document_of(row) | beside)
+
+    def history(self, request: Request) -> Response:
+        """The evidence of a finding's stream, pane by pane, newest last."""
+        row = self._desk.finding(_person(request), request.path_params["id"])
+        if row is None:
+            return _none("finding")
+        found = self._desk.store.history(f"{row.model}/{row.stream}", limit=_limit(request))
+        names = ("pane", "start", "end", "rows", "log_e", "threshold", "units")
+        return _json({"panes": [{name: getattr(one, name) for name in names} for one in found]})
+
+    def models(self, request: Request) -> Response:
+        """Models and how they do."""
+        return _json({"models": [_fields(one) | {"state": one.state} for one in self._desk.models(_person(request))]})
+
+    def model(self, request: Request) -> Response:
+        """One model: its streams, and the columns of one of them by their evidence."""
+        person, name = _person(request), request.path_params["name"]
+        if not person.sees(name) or self._desk.live.watched(name) is None:
+            return _none("model")
+        view = model_view(self._desk, name, request.query_params.get("stream", ""), values=person.values)
+        units = [
+            {"column": one.column.name, "evidence": one.evidence, "moved": one.moved, "alarmed": one.alarmed}
+            for one in view.units
+        ]
+        told = {"name": name, "learning": view.learning, "reference_rows": view.rows, "created": view.created}
+        return _json(
+            told | {"stream": view.stream, "streams": [one._asdict() for one in view.streams], "columns": units}
+        )
+
+    def interventions(self, request: Request) -> Response:
+        """What people did, newest first."""
+        query = request.query_params
+        kind: Any = query.get("kind")
+        found = self._desk.acts(
+            _person(request),
+            model=query.get("model", ""),
+            finding=query.get("finding", ""),
+            kind=kind if kind in wording.KINDS else None,
+            active=query.get("active") in ("true", "yes", "1"),
+            limit=_limit(request),
+        )
+        return _json({"interventions": [_act(one) for one in found]})
+
+    def changes(self, request: Request) -> Response:
+        """Place of the newest event: a page that was made at another one is out of date."""
+        return _json({"last": self._desk.store.last_event()})
+
+    async def intervene(self, request: Request) -> Response:
+        """Do something; 201 with the intervention."""
+        return await self._act(request, self._intervene)
+
+    async def undo(self, request: Request) -> Response:
+        """Take it back."""
+        return await self._act(request, self._undo)
+
+    async def _act(self, request: Request, do: Callable[[Request, bytes], Response]) -> Response:
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
+            return _faults([f"content-type: must be {JSON}"], 415)
+        try:
+            return await run_in_threadpool(do, request, await request.body())
+        except ConfigError as error:
+            return _faults(error.faults, 400)
+        except DriftwardenError as error:
+            return _faults(str(error).splitlines(), 503)
+
+    def _intervene(self, request: Request, body: bytes) -> Response:
+        person = _person(request)
+        wanted = wishes.of_json(self._desk, person, body)
+        if not person.sees(wanted.model):
+            return _none("model")
+        if not person.touches(wanted.model):
+            return _faults([f"model: you may not act on {wanted.model!r}"], 403)
+        return _json(self._desk.hands.intervene(wanted).as_dict(), 201)
+
+    def _undo(self, request: Request, body: bytes) -> Response:
+        person = _person(request)
+        try:
+            asked = wishes.Undo.model_validate_json(body)
+        except ValidationError as error:
+            raise ConfigError(wishes.faults_of(error)) from error
+        one = undoable(self._desk, person, request.path_params["id"])
+        return _json(self._desk.hands.undo(one.id, person.signature(asked.by), asked.because).as_dict())
+
+
+def routes(desk: Desk) -> list[Route]:
+    """All of ``/api/v1`` but the exports."""
+    api = Api(desk)
+    return [
+        Route("/api/v1/incidents", api.incidents, methods=["GET"]),
+        Route("/api/v1/findings/{id}", api.finding, methods=["GET"]),
+        Route("/api/v1/findings/{id}/history", api.history, methods=["GET"]),
+        Route("/api/v1/models", api.models, methods=["GET"]),
+        Route("/api/v1/models/{name:path}", api.model, methods=["GET"]),
+        Route("/api/v1/interventions", api.interventions, methods=["GET"]),
+        Route("/api/v1/interventions", api.intervene, methods=["POST"]),
+        Route("/api/v1/interventions/{id}/undo", api.undo, methods=["POST"]),
+        Route("/api/v1/changes", api.changes, methods=["GET"]),
+    ]
+
+
+def _act(one: Act) -> dict[str, Any]:
+    made: Intervention = one.intervention
+    return made.as_dict() | {"active": one.active}
+
+
+def _fields(one: Any) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in one.__dataclass_fields__}
+
+
+def _json(document: Any, status: int = 200) -> JSONResponse:
+    return JSONResponse(_finite(document), status)
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows neither NaN nor infinity: null."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _none(what: str) -> JSONResponse:
+    return _faults([f"{what}: there is none of that name for you"], NOT_FOUND)
+
+
+def _faults(lines: list[str], status: int) -> JSONResponse:
+    return JSONResponse({"faults": lines}, status)
+
+
+def _limit(request: Request) -> int:
+    text = request.query_params.get("limit", "")
+    return int(text) if text.isdecimal() and len(text) < 6 else PAGE
+
+
+def _person(request: Request) -> Person:
+    person: Person = request.state.person
+    return person

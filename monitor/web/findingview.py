@@ -1,0 +1,195 @@
+"""All that the page of one finding shows, put together from the store and from the running agent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+
+from monitor.evidence import unpack_evidence
+from monitor.naming import FAULT_TREE
+from monitor.records import Brief, FindingRow, Judged
+from monitor.web import plots, rowviews, wording
+from monitor.web.desk import Act, Desk, Incident, document_of
+from monitor.web.live import names_of
+from monitor.web.people import Person
+
+BEFORE: Final = 60
+"""Panes drawn before a finding's onset."""
+AFTER: Final = 20
+"""Panes drawn after its end."""
+ALERTS: Final = {"shift": "DriftwardenShift", "attack": "DriftwardenAttack", "data_fault": "DriftwardenDataFault"}
+"""Triage -> the alert that Prometheus raises of it."""
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A column that a finding names: what is said of it, and its distribution if that is known."""
+
+    name: str
+    says: tuple[str, ...]
+    evidence: float | None
+    column: plots.Column | None
+
+
+@dataclass(frozen=True, slots=True)
+class FindingView:
+    """The page of one finding."""
+
+    row: FindingRow
+    document: Document
+    told: wording.Told
+    sure: str
+    head: Brief | None
+    family: list[Incident]
+    history: dict[str, Any]
+    judged: list[Judged]
+    changed: list[Changed]
+    window: str
+    joint: list[Document]
+    telling: rowviews.Telling | None
+    acts: list[Act]
+    elsewhere: list[Incident]
+
+    @property
+    def title(self) -> str:
+        """In a line."""
+        return Incident(self.row).title
+
+    @property
+    def tree(self) -> Document:
+        """The fault tree's verdict, empty without one."""
+        found: Document = self.document["evidence"].get(FAULT_TREE) or {}
+        return found
+
+    @property
+    def suspicions(self) -> list[Document]:
+        """What is held against a sender."""
+        return list(self.document["evidence"].get("suspicions", ()))
+
+    @property
+    def clients(self) -> list[str]:
+        """Senders that it names, as they are kept: what a quarantine takes."""
+        named = [name for one in self.suspicions for name, _ in one["clients"]]
+        told = [*named, *(unit["unit"] for unit in self.document["units"] if self.row.subject == "sender")]
+        return list(dict.fromkeys(name for name in told if name.startswith("client ")))
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns that it names: what a mute takes."""
+        return [] if self.row.subject == "sender" else names_of(self.document["units"])
+
+    @property
+    def segment(self) -> str:
+        """The segment that it is about, "" for a whole version."""
+        return self.row.stream.partition("/")[2]
+
+    @property
+    def alert(self) -> str:
+        """The alert's name, for the runbook; "" where there is none."""
+        return ALERTS.get(self.row.triage, "")
+
+    @property
+    def acknowledged(self) -> Act | None:
+        """Who attends to it."""
+        return next((one for one in self.acts if one.active and one.intervention.kind == "acknowledge"), None)
+
+
+def view_of(desk: Desk, person: Person, row: FindingRow) -> FindingView:
+    """The page of a finding that this person may see."""
+    document = document_of(row)
+    head, family = desk.family(row)
+    tables = unpack_evidence(row.evidence)
+    history = _history(desk, row, document)
+    names = names_of(document["units"]) if row.subject != "sender" else []
+    counts, window = _counts(desk, row, document, tables, names)
+    labels = ("reference", window)
+    return FindingView(
+        row=row,
+        document=document,
+        told=wording.told(document),
+        sure=wording.sureness(document),
+        head=head,
+        family=family,
+        history=_drawn(row, document, history, names),
+        judged=history,
+        changed=_changed(document, counts.to_pylist(), values=person.values, labels=labels),
+        window=window,
+        joint=[unit for unit in document["units"] if unit["view"]],
+        telling=_telling(desk, row, tables, names) if person.values else None,
+        acts=desk.around(row),
+        elsewhere=_elsewhere(desk, row),
+    )
+
+
+def _history(desk: Desk, row: FindingRow, document: Document) -> list[Judged]:
+    """The stream's panes from well before the onset until a little after the end."""
+    key = f"{row.model}/{row.stream}"
+    if row.closed is None:
+        found = desk.store.history(key, since=None)
+    else:
+        length = max(row.closed - document["since_time"], 1.0)
+        found = desk.store.history(key, until=row.closed + length)
+    first = next((place for place, one in enumerate(found) if one.pane >= document["since_pane"]), 0)
+    return plots.thinned(found[max(first - BEFORE, 0) :])
+
+
+def _drawn(row: FindingRow, document: Document, history: Sequence[Judged], names: Sequence[str]) -> dict[str, Any]:
+    if not history or row.subject == "sender":
+        return {}
+    marks = {"began": document["since_time"], "found": row.opened, "over": row.closed}
+    own = [unit["unit"] for unit in sorted(document["units"], key=lambda unit: -(unit["log_e"] or 0.0))]
+    sequential = document["threshold"] is not None and document["detector"].startswith("e_")
+    alarms = {document["pane"]: document["log_e"]} if sequential and not row.joins else {}
+    return plots.evidence(history, units=[*own, *names], marks=marks, alarms=alarms)
+
+
+def _counts(
+    desk: Desk, row: FindingRow, document: Document, tables: Mapping[str, pa.Table], names: Sequence[str]
+) -> tuple[pa.Table, str]:
+    """Counts of the named columns and what window they are of: of now while it lasts, else as they were kept."""
+    if row.closed is None and names:
+        fresh = desk.live.since(row.model, row.stream, names, document["since_pane"])
+        if fresh is not None and fresh.num_rows:
+            return fresh, "since it began"
+    kept = tables.get("histograms", pa.table({}))
+    return kept, "window when it was found"
+
+
+def _changed(document: Document, counts: Sequence[Document], *, values: bool, labels: tuple[str, str]) -> list[Changed]:
+    """The named columns in the order of the finding, each with all that is said of it."""
+    drawn = {column.name: column for column in plots.columns(counts, values=values, labels=labels)}
+    said: dict[str, list[Document]] = {}
+    for unit in document["units"] if document["subject"] != "sender" else ():
+        for name in wording.parts_of(unit["unit"], unit["detector"]):
+            said.setdefault(name, []).append(unit)
+    return [_change(name, units, drawn.get(name)) for name, units in said.items()]
+
+
+def _change(name: str, units: Sequence[Document], column: plots.Column | None) -> Changed:
+    strongest = max((unit["log_e"] for unit in units if unit["log_e"] is not None), default=None)
+    says = tuple(wording.effect(unit) for unit in units if not unit["view"])
+    return Changed(name, says, plots.ten(strongest), column)
+
+
+def _telling(
+    desk: Desk, row: FindingRow, tables: Mapping[str, pa.Table], names: Sequence[str]
+) -> rowviews.Telling | None:
+    """The rows that tell most, beside trusted ones: as they were kept, else looked for now."""
+    rows, score = rowviews.most_telling(tables, names)
+    if not rows.num_rows:
+        return None
+    beside = {name: tables[name] for name in ("neighbours", "influence") if name in tables}
+    if not beside:
+        bare = rows.drop_columns(["witness"]) if "witness" in rows.column_names else rows
+        beside = desk.live.trusted(row, bare)
+    return rowviews.telling(rows, beside, names, score)
+
+
+def _elsewhere(desk: Desk, row: FindingRow) -> list[Incident]:
+    """What else is going on in the same model: other segments and versions of it."""
+    going = desk.store.briefs(model=row.model, heads=True, over=False, limit=AFTER)
+    return [Incident(one) for one in going if one.id not in (row.id, row.joins)]

@@ -1,0 +1,179 @@
+"""What the pages read of the running agent: the last immutable report of each stream, never its moving parts.
+
+Everything here is called from threads of the server. A stream's ``last`` and ``state`` are replaced whole by the
+engine's thread, so that each is taken once and then read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from detectors.types import FloatArray
+from monitor.evidence import counts, since
+from monitor.records import Brief
+from monitor.report import Report
+from monitor.streams import ModelStreams, Stream
+from monitor.watched import Watched, trusted_beside
+from monitor.web import plots
+
+Models = Callable[[], Mapping[str, Watched]]
+
+
+class Shown(NamedTuple):
+    """Counts of some columns, and what their window is."""
+
+    counts: pa.Table
+    window: str
+
+
+class StreamState(NamedTuple):
+    """A stream in a table: its evidence and threshold as powers of ten; ``segment`` is "" for a version as a whole."""
+
+    name: str
+    version: str
+    segment: str
+    panes: int
+    rows: int
+    until: float
+    evidence: float | None
+    threshold: float | None
+    alarmed: bool
+
+    @property
+    def share(self) -> float:
+        """How far the evidence has come, 0 to 1 of the threshold."""
+        if self.evidence is None or not self.threshold:
+            return 0.0
+        return min(max(self.evidence / self.threshold, 0.0), 1.0)
+
+
+class Unit(NamedTuple):
+    """A column on a model's page; ``evidence`` is the strongest of its detectors, as a power of ten."""
+
+    column: plots.Column
+    evidence: float | None
+    moved: float | None
+    alarmed: bool
+
+
+class Live:
+    """The models of the running agent."""
+
+    def __init__(self, models: Models) -> None:
+        """``models`` gives those that are watched now."""
+        self._models = models
+
+    @property
+    def names(self) -> list[str]:
+        """Models in the order of the configuration."""
+        return list(self._models())
+
+    def watched(self, model: str) -> Watched | None:
+        """A model, None if it is not watched any more."""
+        return self._models().get(model)
+
+    def streams(self, model: str) -> ModelStreams | None:
+        """Its streams, None while it learns its reference."""
+        watched = self.watched(model)
+        return None if watched is None else watched.streams
+
+    def stream(self, model: str, name: str) -> Stream | None:
+        """One stream."""
+        streams = self.streams(model)
+        return None if streams is None else streams.streams.get(name)
+
+    def since(self, model: str, stream: str, columns: Sequence[str], pane: int) -> pa.Table | None:
+        """Counts of the rows since a pane, beside the reference; None where none of them are at hand."""
+        one = self.stream(model, stream)
+        if one is None:
+            return None
+        state, engine = one.state, one.engine
+        found = since(engine, state.panes, pane)
+        if found is None:
+            return None
+        places = {name: place for place, name in enumerate(engine.names)}
+        return counts((places[name] for name in columns if name in places), found)
+
+    def trusted(self, finding: Brief, rows: pa.Table) -> dict[str, pa.Table]:
+        """The nearest trusted rows to some rows that show a finding, and those that speak for their answers."""
+        watched = self.watched(finding.model)
+        return {} if watched is None else trusted_beside(watched, finding, rows)  # type: ignore[arg-type]
+
+    def states(self, model: str) -> list[StreamState]:
+        """All streams of a model, versions before their segments, the strongest evidence first."""
+        streams = self.streams(model)
+        if streams is None:
+            return []
+        made = [_state(one.name, one.last, alarmed=bool(one.state.owners)) for one in list(streams.streams.values())]
+        return sorted(made, key=lambda one: (bool(one.segment), -(one.evidence or -math.inf)))
+
+    def units(self, model: str, stream: str, *, values: bool) -> list[Unit]:
+        """Every column of a stream: reference and last window, the strongest evidence first."""
+        one = self.stream(model, stream)
+        if one is None or one.last is None:
+            return []
+        last, names = one.last, one.engine.names
+        strength, moved = _strongest(last.log_e), _moved(last, len(names))
+        alarmed = {unit for _, unit in one.state.owners} | set(one.state.ticket_owners)
+        order = np.argsort(-np.nan_to_num(strength, nan=-np.inf), kind="stable")
+        table = counts((int(place) for place in order), last.comparison).to_pylist()
+        drawn = plots.columns(table, values=values, labels=("reference", "last window"))
+        return [
+            Unit(column, plots.ten(float(strength[place])), _figure(moved[place]), int(place) in alarmed)
+            for place, column in zip(order, drawn, strict=True)
+        ]
+
+    def views(self, model: str, stream: str) -> list[tuple[str, float | None]]:
+        """The joint views of a stream with the evidence of each, as powers of ten."""
+        one = self.stream(model, stream)
+        told = None if one is None else one.joint.get("e_witness")
+        if one is None or told is None:
+            return []
+        views = one.engine.reference.views
+        return [(view.name, plots.ten(float(value))) for view, value in zip(views, told.log_e, strict=True)]
+
+    def mix(self, model: str, stream: str) -> list[tuple[str, float, float]]:
+        """Strata whose shares differ most: name, share expected, share in the last window."""
+        one = self.stream(model, stream)
+        mix = None if one is None or one.last is None else one.last.mix
+        if one is None or mix is None:
+            return []
+        names = one.engine.reference.grid.strata
+        order = np.argsort(-np.abs(np.nan_to_num(mix.z)), kind="stable")[: plots.SHOWN]
+        return [(names[place], float(mix.expected[place]), float(mix.share[place])) for place in order]
+
+
+def _state(name: str, last: Report | None, *, alarmed: bool) -> StreamState:
+    version, _, segment = name.partition("/")
+    if last is None:
+        return StreamState(name, version, segment, 0, 0, math.nan, None, None, alarmed)
+    rows = last.comparison.summary.rows
+    evidence, threshold = plots.ten(last.mean_log_e), plots.ten(math.log(last.threshold))
+    return StreamState(name, version, segment, last.pane, rows, last.end, evidence, threshold, alarmed)
+
+
+def _strongest(log_e: FloatArray) -> FloatArray:
+    """The largest evidence of each column over its detectors, NaN where none says anything."""
+    known = np.where(np.isnan(log_e), -np.inf, log_e).max(axis=0)
+    return np.where(np.isneginf(known), np.nan, known)
+
+
+def _moved(last: Report, columns: int) -> FloatArray:
+    told = last.evidence.get("total_variation")
+    return np.full(columns, np.nan) if told is None else told.effect
+
+
+def _figure(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def names_of(units: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Columns that some units of a document name."""
+    from monitor.web.wording import parts_of
+
+    return list(dict.fromkeys(part for one in units for part in parts_of(one["unit"], one["detector"])))

@@ -1,0 +1,151 @@
+"""Rows that show a finding, for people: the most telling ones, each beside the nearest trusted rows.
+
+A joint finding is kept with its most telling rows. For columns by themselves a row tells much where its values lie in
+bins that the window fills more than the reference: the sum of the logarithms of these ratios over the named columns.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from monitor.exemplars import ROWS
+from monitor.web.wording import clean, number
+
+TOLD: Final = 10
+"""Rows shown of those that tell most."""
+LETTERS: Final = 40
+"""Letters of a value in a table."""
+_WITNESS: Final = "witness"
+_FACTS: Final = ("row", "rank", "space", "distance", "side", "influence", "reference_row")
+_PRIOR: Final = 0.5
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A trusted row beside one of the traffic: how near it is, or whether it speaks for the answer."""
+
+    values: tuple[str, ...]
+    says: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A row: its values in the order of the columns, and the trusted rows beside it."""
+
+    values: tuple[str, ...]
+    score: str
+    near: tuple[Near, ...] = ()
+    differs: tuple[bool, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """Rows that show a finding; the first ``named`` columns are those that it names."""
+
+    columns: tuple[str, ...] = ()
+    named: int = 0
+    rows: tuple[Told, ...] = ()
+    kept: int = 0
+    score: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+
+def most_telling(tables: Mapping[str, pa.Table], names: Sequence[str]) -> tuple[pa.Table, str]:
+    """The rows of a finding that tell most, with their score as last column, and what the score is; maybe none."""
+    if "window" in tables:
+        return tables["window"].slice(0, ROWS), "how much more such rows come now than in the reference"
+    rows = tables.get("rows", pa.table({}))
+    if not rows.num_rows:
+        return rows, ""
+    score = _ratios(rows, tables["histograms"].to_pylist(), names) if "histograms" in tables else None
+    if score is None:
+        return rows.slice(0, ROWS), ""
+    order = pa.array(np.argsort(-score, kind="stable")[:ROWS])
+    told = rows.take(order).append_column(_WITNESS, pa.array(score).take(order))
+    return told, "how much more such values come now than in the reference (log ratio)"
+
+
+def _ratios(rows: pa.Table, bins: Sequence[Row], names: Sequence[str]) -> np.ndarray | None:
+    """A score for each row; None where no named column is among the rows."""
+    score = np.zeros(rows.num_rows)
+    known = [name for name in names if rows.column_names.count(name) == 1]
+    groups = {name: [one for one in bins if one["unit"] == name] for name in known}
+    for name in known:
+        totals = [max(sum(one[side] for one in groups[name]), 1) for side in ("reference", "window")]
+        score += [_ratio(value, groups[name], totals) for value in rows[name].to_pylist()]
+    return score if any(groups.values()) else None
+
+
+def _ratio(value: Any, bins: Sequence[Row], totals: Sequence[int]) -> float:
+    """Log ratio of the shares of the bin in which a value lies; 0 where it lies in none."""
+    found = next((one for one in bins if _holds(one, value)), None)
+    if found is None:
+        return 0.0
+    before, now = ((found[side] + _PRIOR) / total for side, total in zip(("reference", "window"), totals, strict=True))
+    return math.log(now / before)
+
+
+def _holds(one: Row, value: Any) -> bool:
+    if value is None:
+        return bool(one["label"] == "missing")
+    if isinstance(value, bool | str) or math.isnan(one["lower"]):
+        return bool(one["label"] == str(value))
+    return isinstance(value, int | float) and bool(one["lower"] <= value < one["upper"])
+
+
+def telling(rows: pa.Table, beside: Mapping[str, pa.Table], names: Sequence[str], score: str) -> Telling:
+    """Rows for a page: named columns first, and under each row the trusted rows that are nearest to it."""
+    given = [name for name in rows.column_names if name != _WITNESS]
+    named = [name for name in dict.fromkeys(names) if name in given]
+    columns = (*named, *(name for name in given if name not in named))
+    values = rows.to_pylist()[:TOLD]
+    near = _near(beside)
+    told = tuple(_told(row, columns, near.get(place, [])) for place, row in enumerate(values))
+    return Telling(tuple(clean(name) for name in columns), len(named), told, rows.num_rows, score)
+
+
+def _told(row: Row, columns: Sequence[str], near: Sequence[tuple[Row, str]]) -> Told:
+    values = tuple(_value(row.get(name)) for name in columns)
+    beside = tuple(Near(tuple(_value(other.get(name)) for name in columns), says) for other, says in near)
+    differs = tuple(any(one.values[place] != value for one in beside) for place, value in enumerate(values))
+    witness = row.get(_WITNESS)
+    return Told(values, number(witness, 3) if witness is not None else "", beside, differs)
+
+
+def _near(beside: Mapping[str, pa.Table]) -> dict[int, list[tuple[Row, str]]]:
+    """Trusted rows by the row that they lie beside."""
+    found: dict[int, list[tuple[Row, str]]] = {}
+    for name in ("neighbours", "influence"):
+        for one in beside[name].to_pylist() if name in beside else ():
+            own = {key.removesuffix(" (reference)"): value for key, value in one.items() if key not in _FACTS}
+            found.setdefault(one["row"], []).append((own, _says(name, one)))
+    return found
+
+
+def _says(table: str, one: Row) -> str:
+    if table == "neighbours":
+        return f"trusted row, {number(one['distance'], 3)} away ({clean(one['space'])})"
+    return f"trusted row that {one['side']} the answer ({number(one['influence'], 3)})"
+
+
+def _value(value: Any) -> str:
+    """A value in a cell of a table."""
+    if value is None:
+        return "missing"
+    if isinstance(value, float):
+        return number(value, 5) if math.isfinite(value) else str(value)
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    if isinstance(value, list | tuple) and len(value) > 4:
+        return f"{len(value)} numbers"
+    if isinstance(value, list | dict):
+        return clean(json.dumps(value, default=str), LETTERS)
+    return clean(value, LETTERS)

@@ -1,0 +1,144 @@
+// Draws what elements carry in data-plot: evidence over time, and distributions before and now. uPlot does the drawing.
+"use strict";
+
+(() => {
+  const RAISED = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
+  const drawn = new Map();
+
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  const power = (value) => `10${String(value).replace(/./g, (one) => RAISED[one])}`;
+  const share = (value) => (value == null ? "–" : `${(100 * value).toFixed(value < 0.1 ? 1 : 0)} %`);
+  const short = (value) => {
+    const size = Math.abs(value);
+    if (size !== 0 && (size >= 1e6 || size < 1e-3)) return value.toExponential(1);
+    return String(Number(value.toPrecision(4)));
+  };
+  const cut = (name) => (name.length > 24 ? `${name.slice(0, 24)}…` : name);
+
+  function axis(more) {
+    return {
+      stroke: colour("faint"),
+      font: "12px system-ui, sans-serif",
+      grid: { stroke: colour("rule"), width: 1 },
+      ticks: { stroke: colour("rule"), width: 1, size: 4 },
+      ...more,
+    };
+  }
+
+  function marks(spec) {
+    // Upright lines at moments that the text names; their words stand at the top and keep out of each other's way.
+    return (plot) => {
+      const { ctx, bbox } = plot;
+      const ratio = devicePixelRatio || 1;
+      let free = -Infinity;
+      ctx.save();
+      ctx.font = `${12 * ratio}px system-ui, sans-serif`;
+      ctx.textBaseline = "top";
+      for (const mark of spec.marks) {
+        const x = Math.round(plot.valToPos(mark.x, "x", true));
+        if (x < bbox.left - 1 || x > bbox.left + bbox.width + 1) continue;
+        ctx.strokeStyle = ctx.fillStyle = colour(mark.label === "over" ? "good" : "ink");
+        ctx.setLineDash([2 * ratio, 3 * ratio]);
+        ctx.beginPath();
+        ctx.moveTo(x, bbox.top);
+        ctx.lineTo(x, bbox.top + bbox.height);
+        ctx.stroke();
+        const wide = ctx.measureText(mark.label).width;
+        const beyond = x + wide + 10 * ratio > bbox.left + bbox.width;
+        const at = beyond ? x - wide - 5 * ratio : x + 5 * ratio;
+        const down = at < free ? 16 * ratio : 2 * ratio;
+        ctx.fillText(mark.label, at, bbox.top + down);
+        free = at + wide;
+      }
+      ctx.restore();
+    };
+  }
+
+  function evidence(spec, width, height) {
+    const strokes = ["line-1", "line-2", "line-3", "line-4", "line-5"];
+    const value = (_, given) => (given == null ? "–" : power(Math.round(given)));
+    const series = [
+      { value: (_, x) => (x == null ? "–" : new Date(1000 * x).toISOString().slice(0, 16).replace("T", " ")), label: "until" },
+      ...spec.units.map((one, place) => ({
+        label: cut(one.name), stroke: colour(strokes[place]), width: 1.25, points: { show: false }, value, spanGaps: true,
+      })),
+      { label: "all together", stroke: colour("ink"), width: 3, points: { show: spec.x.length < 3 }, value, spanGaps: true },
+      { label: "asked for", stroke: colour("page"), width: 2, dash: [7, 5], points: { show: false }, value },
+    ];
+    const values = spec.units.map((one) => one.y).concat([spec.whole, spec.threshold]).flat().filter((y) => y != null);
+    const low = Math.min(...values), high = Math.max(...values);
+    const room = 0.12 * (high - low || 1);
+    return {
+      data: [spec.x, ...spec.units.map((one) => one.y), spec.whole, spec.threshold],
+      options: {
+        width, height, series,
+        scales: { x: { time: true }, y: { range: [low - room / 3, high + room] } },
+        axes: [axis({ space: 90 }), axis({ size: 52, values: (_, ticks) => ticks.map((one) => (one % 1 ? "" : power(one))) })],
+        legend: { live: true },
+        cursor: { drag: { x: true, y: false } },
+        hooks: { draw: [marks(spec)] },
+        tzDate: (stamp) => uPlot.tzDate(new Date(1e3 * stamp), "Etc/UTC"),
+      },
+    };
+  }
+
+  function steps(spec, width, height) {
+    const stairs = uPlot.paths.stepped({ align: 1 });
+    const value = (_, given) => share(given);
+    const top = Math.max(...spec.before, ...spec.now) || 1;
+    return {
+      data: [spec.x, spec.before, spec.now],
+      options: {
+        width, height,
+        series: [
+          { label: "from", value: (_, x) => (x == null ? "–" : short(x)) },
+          { label: spec.labels[0], stroke: colour("was"), fill: colour("was-fill"), width: 1.5, paths: stairs, points: { show: false }, value },
+          { label: spec.labels[1], stroke: colour("is"), fill: colour("is-fill"), width: 2, paths: stairs, points: { show: false }, value },
+        ],
+        scales: { x: { time: false, range: [spec.x[0], spec.x[spec.x.length - 1]] }, y: { range: [0, 1.08 * top] } },
+        axes: [
+          axis({ size: 30, space: 56, grid: { show: false }, values: (_, ticks) => ticks.map(short) }),
+          axis({ size: 44, space: 34, values: (_, ticks) => ticks.map(share) }),
+        ],
+        legend: { show: false },
+        cursor: { y: false, drag: { x: false, y: false } },
+      },
+    };
+  }
+
+  function draw(place) {
+    const spec = JSON.parse(place.dataset.plot);
+    const width = Math.floor(place.clientWidth), height = Math.floor(place.clientHeight) - (spec.kind === "evidence" ? 34 : 0);
+    if (!(width > 40) || !spec.x.length) return;
+    const made = (spec.kind === "evidence" ? evidence : steps)(spec, width, height);
+    drawn.get(place)?.destroy();
+    drawn.set(place, new uPlot(made.options, made.data, place));
+    place.dataset.drawn = "yes";
+  }
+
+  function again() {
+    for (const place of drawn.keys()) draw(place);
+  }
+
+  const near = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      near.unobserve(entry.target);
+      draw(entry.target);
+    }
+  }, { rootMargin: "400px" });
+
+  for (const place of document.querySelectorAll("[data-plot]")) near.observe(place);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
+  let wait = 0;
+  let wide = innerWidth;
+  addEventListener("resize", () => {
+    if (innerWidth === wide) return;
+    wide = innerWidth;
+    clearTimeout(wait);
+    wait = setTimeout(again, 150);
+  });
+  addEventListener("beforeprint", () => {
+    for (const place of document.querySelectorAll("[data-plot]:not([data-drawn])")) draw(place);
+  });
+})();

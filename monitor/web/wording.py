@@ -1,0 +1,275 @@
+"""What pages say in words: titles, sentences, how sure, times and numbers. Pure; a person at 3 a.m. reads it.
+
+Names of columns and senders come from logs: they are shown whole or cut, never taken for words of ours.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from detectors.heuristics import HEURISTICS
+from detectors.registry import JOINT, SEQUENTIAL
+from detectors.taxonomy import MODES
+
+SEVERITIES: Final = {"page": "Page", "ticket": "Ticket", "info": "Note"}
+TRIAGES: Final = {"shift": "Shift", "attack": "Attack", "data_fault": "Data fault", "unknown": "Unknown"}
+STATES: Final = {
+    "open": "Open",
+    "acknowledged": "Acknowledged",
+    "recovered": "Recovered",
+    "rebaselined": "Accepted as the new normal",
+    "reloaded": "Ended by a new configuration",
+}
+KINDS: Final = {
+    "acknowledge": "Acknowledged",
+    "mute": "Muted",
+    "quarantine": "Quarantined",
+    "rebaseline": "Accepted the new normal",
+}
+SURE: Final = {"high": "strong", "medium": "fair", "low": "weak"}
+"""Support of a failure mode, in words that need no key."""
+NAME_LETTERS: Final = 80
+"""Letters shown of a name from a log."""
+NAMED: Final = 4
+"""Columns named in a sentence."""
+
+_RATES: Final = {
+    "e_missing": ("is missing", "of the rows lack it"),
+    "e_nonfinite": ("is not a number", "of the values are infinite or not a number"),
+    "e_out_of_range": ("leaves its known range", "of the values lie outside of the reference's range"),
+    "e_new_category": ("has values that were never seen", "of the values were never seen in the reference"),
+    "e_type_fault": ("has values of a wrong type", "of the values have a wrong type"),
+}
+"""What each rate detector says of a column, and of the share that it counts."""
+DASH: Final = "\N{EN DASH}"
+"""Where there is nothing to say."""
+_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86_400.0
+_SPANS: Final = ((_DAY, "day"), (_HOUR, "hour"), (_MINUTE, "minute"), (1.0, "second"))
+
+
+class Told(NamedTuple):
+    """A finding in two sentences."""
+
+    headline: str
+    detail: str
+
+
+def clean(name: object, most: int = NAME_LETTERS) -> str:
+    r"""A name from a log for the eye: control and direction characters as their numbers, and cut to its first letters.
+
+    >>> print(clean("age" + chr(0x202E) + chr(7)))
+    age\u202e\u0007
+    """
+    text = str(name)
+    cut = text[:most] + ("…" if len(text) > most else "")
+    return "".join(
+        f"\\u{ord(one):04x}" if unicodedata.category(one) in ("Cc", "Cf", "Zl", "Zp") else one for one in cut
+    )
+
+
+def listed(names: Sequence[str], most: int = NAMED) -> str:
+    """Names as in a sentence: the first few, and how many more."""
+    shown = [clean(name) for name in names[:most]]
+    more = len(names) - len(shown)
+    if more:
+        shown.append(f"{more} more {'column' if more == 1 else 'columns'}")
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def parts_of(unit: str, detector: str) -> list[str]:
+    """The columns of a unit: those of a joint test are joined by stars."""
+    return (
+        unit.split("*") if detector in JOINT or (detector.startswith("e_") and detector not in SEQUENTIAL) else [unit]
+    )
+
+
+def title(triage: str, subject: str, failure_mode: str, unit: str, detector: str) -> str:
+    """A finding in a line of a list."""
+    name = clean(unit)
+    if subject == "mix":
+        return f"Mix of the traffic changed: {name}"
+    if subject == "sender":
+        return f"{_claim(triage, failure_mode, detector)}: {name}"
+    if detector in _RATES:
+        return f"{name} {_RATES[detector][0]}"
+    columns = parts_of(unit, detector)
+    if len(columns) > 1:
+        return f"{listed(columns)} changed together"
+    return f"{'Data fault in ' if triage == 'data_fault' else ''}{name}{'' if triage == 'data_fault' else ' shifted'}"
+
+
+def _claim(triage: str, failure_mode: str, detector: str) -> str:
+    """What is held against a sender."""
+    if triage == "attack":
+        return f"{mode_title(failure_mode)} suspected"
+    return capital(HEURISTICS[detector].claim) if detector in HEURISTICS else mode_title(failure_mode)
+
+
+def told(document: Mapping[str, Any]) -> Told:
+    """A finding's document in two sentences: what happened, and how large it is."""
+    units = document["units"]
+    first, subject, triage = units[0], document["subject"], document["triage"]
+    names = list(dict.fromkeys(part for one in units for part in parts_of(one["unit"], one["detector"])))
+    if subject == "sender":
+        return Told(
+            f"{_claim(triage, document['failure_mode'], first['detector'])}: {clean(first['unit'])}.", _share(first)
+        )
+    if subject == "mix":
+        return Told(f"The mix of the traffic changed, seen in {listed(names)}.", _strata(document["strata"]))
+    return Told(_changed(units, names), _largest(units))
+
+
+def _changed(units: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
+    """What happened to columns."""
+    detectors = {one["detector"] for one in units}
+    if len(names) == 1 and (rate := next(iter(detectors & set(_RATES)), None)) and len(detectors) == 1:
+        return f"{clean(names[0])} {_RATES[rate][0]}."
+    if any(one["view"] for one in units):
+        return f"{listed(names)} changed together in a way that no single column shows."
+    return f"{listed(names)} no longer look{'s' if len(names) == 1 else ''} like the reference."
+
+
+def _largest(units: Sequence[Mapping[str, Any]]) -> str:
+    """How far the column moved that moved most."""
+    sized = [one for one in units if one["effect"] is not None]
+    if not sized:
+        return "How large the change is cannot be told yet: there are too few rows since it began."
+    return effect(max(sized, key=lambda one: one["effect"]), name=True)
+
+
+def effect(unit: Mapping[str, Any], *, name: bool = False) -> str:
+    """How large a unit's change is, with its interval."""
+    if unit["effect"] is None:
+        return "size not known yet"
+    start = f"{clean(unit['unit'])}: " if name else ""
+    before, now = unit["reference"], unit["window"]
+    if unit["detector"] in _RATES and before is not None:
+        return f"{start}{percent(now)} {_RATES[unit['detector']][1]}; in the reference {percent(before)}."
+    if unit["effect_name"] == "ks_distance" and before is not None:
+        return f"{start}{percent(now)} of the rows now lie where {percent(before)} of the reference did."
+    between = (
+        f" ({percent(unit['effect_low'])} to {percent(unit['effect_high'])})" if unit["effect_low"] is not None else ""
+    )
+    if unit["effect_name"] in ("ks_distance", "total_variation"):
+        return f"{start}{percent(unit['effect'])} of the rows are distributed otherwise{between}."
+    return f"{start}{unit['effect_name'].replace('_', ' ')} {number(unit['effect'])}{between}."
+
+
+def _share(unit: Mapping[str, Any]) -> str:
+    """How many of a sender's rows speak against it."""
+    if unit["window"] is None:
+        return ""
+    usual = f"; usual are {percent(unit['reference'])}" if unit["reference"] is not None else ""
+    return f"{percent(unit['window'])} of the rows looked at speak for it{usual}."
+
+
+def _strata(strata: Sequence[Mapping[str, Any]]) -> str:
+    if not strata:
+        return "The columns themselves are as they were within each part of the traffic."
+    first = strata[0]
+    now, before = percent(first["window"]), percent(first["reference"])
+    return f"Most of all {clean(first['stratum'])}: {now} of the rows, expected {before}."
+
+
+def sureness(document: Mapping[str, Any]) -> str:
+    """How sure a finding is, and against what it was measured."""
+    log_e, detector = document["log_e"], document["detector"]
+    if log_e is None:
+        return "This rule makes no promise about false alarms: look before you act on it."
+    if document["subject"] != "sender" and (detector not in SEQUENTIAL and not detector.startswith("e_")):
+        return f"By chance a window like this comes with a probability below {power(-log_e)}. It did not page."
+    asked = f"{odds(document['threshold'])} were asked for, so that chance alone raises this at most once in about "
+    return f"The evidence is {odds(log_e)} that this is no chance. {asked}{rounded(math.exp(document['threshold']))} panes."
+
+
+def odds(log_e: float) -> str:
+    """A log e-value as odds."""
+    return f"{rounded(math.exp(log_e))} to 1" if log_e < math.log(1e6) else f"{power(log_e)} to 1"
+
+
+def power(log: float) -> str:
+    """E to the ``log`` as a power of ten, in raised figures."""
+    raised = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+    return f"10{str(round(log / math.log(10))).translate(raised)}"
+
+
+def rounded(value: float) -> str:
+    """Two or three figures, with separators."""
+    if not math.isfinite(value):
+        return "endlessly many"
+    if value < 10:
+        return f"{value:.2g}"
+    digits = max(len(str(int(value))) - 2, 0)
+    return f"{int(round(value, -digits)):,}"
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A number for a table; a dash where there is none."""
+    if value is None or not math.isfinite(value):
+        return DASH
+    return f"{value:,.{digits}g}" if abs(value) < 1e6 else f"{value:.3g}"
+
+
+def percent(share: float | None) -> str:
+    """A share of rows; small ones keep a figure.
+
+    >>> percent(0.0004), percent(0.352), percent(0.0)
+    ('0.04 %', '35 %', '0 %')
+    """
+    if share is None or not math.isfinite(share):
+        return DASH
+    value = 100 * share
+    if value == 0 or abs(value) >= 9.95:
+        return f"{value:.0f} %"
+    return f"{value:.1f} %" if abs(value) >= 0.1 else f"{value:.1g} %"
+
+
+def instant(time: float | None) -> str:
+    """A time in UTC: the minute, for people."""
+    if time is None or not _datable(time):
+        return DASH
+    moment = datetime.fromtimestamp(time, UTC)
+    return f"{moment.day} {moment:%b %Y, %H:%M} UTC"
+
+
+def machine_time(time: float | None) -> str:
+    """A time for programs; "" for none."""
+    return (
+        datetime.fromtimestamp(time, UTC).isoformat(timespec="seconds") if time is not None and _datable(time) else ""
+    )
+
+
+def _datable(time: float) -> bool:
+    return math.isfinite(time) and 0 <= time < 253_402_300_800  # the end of year 9999
+
+
+def span(seconds: float) -> str:
+    """A length of time in its largest unit.
+
+    >>> span(5400), span(86400 * 3)
+    ('90 minutes', '3 days')
+    """
+    size, name = next(((size, name) for size, name in _SPANS if seconds >= 2 * size), (1.0, "second"))
+    count = round(seconds / size)
+    return f"{count} {name}{'' if count == 1 else 's'}"
+
+
+def ago(time: float | None, now: float) -> str:
+    """How long ago, where that helps: "" for what is older than a month or not yet."""
+    if time is None or not math.isfinite(time) or not 0 <= now - time < 31 * _DAY:
+        return ""
+    return f"{span(now - time)} ago"
+
+
+def mode_title(name: str) -> str:
+    """A failure mode's title."""
+    return MODES[name].title if name in MODES else capital(name.replace("_", " "))
+
+
+def capital(text: str) -> str:
+    """A sentence's beginning."""
+    return text[:1].upper() + text[1:]
