@@ -8,6 +8,7 @@ the page, and the Sec-Fetch headers. Programs send none of the last two and pass
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from monitor.web.section import Web
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 SAFE = frozenset({"GET", "HEAD"})
 """Methods that change nothing."""
+_PLACE = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?")
 
 
 class Strange(Exception):  # noqa: N818 - a verdict
@@ -45,7 +47,7 @@ class Hosts:
         The pages are strict everywhere. Metrics and rows are called by all sorts of names within a cluster: there it is
         strict on loopback, where a browser is the only one who comes under a false name, and where names are given.
         """
-        names = {name.lower().rstrip(".") for name in listener.hosts}
+        names = {name.lower().rstrip(".") for name in listener.hosts if name}
         if isinstance(listener, Web):
             outside = urlsplit(listener.url or "")
             names |= {listener.listen.host.lower(), outside.hostname or listener.listen.host.lower()}
@@ -79,7 +81,9 @@ class Hosts:
             return True
         scheme, _, place = origin.partition("://")
         port = {"http": 80, "https": 443}.get(scheme)
-        same = port is not None and len(hosts) == 1 and _place(place, port) == _place(hosts[0], port)
+        if port is None or len(hosts) != 1 or not _host(place):
+            return False
+        same = _place(place, port) == _place(hosts[0], port)
         return same and not (scope.get("scheme") == "https" and scheme == "http")
 
 
@@ -90,17 +94,17 @@ def _link(scope: Any, headers: Headers) -> bool:
 
 
 def _host(given: str) -> str:
-    """The host of a Host header without its port; as it is when it is none."""
+    """The host of a Host header without its port."""
     return _place(given, 0)[0]
 
 
 def _place(given: str, port: int) -> tuple[str, int]:
-    """Host and port, the port of the scheme where none is said."""
-    host, colon, told = given.strip().lower().rpartition(":")
-    if not colon or told.endswith("]"):
-        host, told = given.strip().lower(), ""
-    number = int(told) if told.isascii() and told.isdigit() and len(told) < 6 else port
-    return _address(host.removeprefix("[").removesuffix("]").removesuffix(".")), number
+    """Host and port, the port of the scheme where none is said; an empty host where it is no place."""
+    found = _PLACE.fullmatch(given.strip().lower())
+    if found is None:
+        return "", port
+    host, told = found.groups()
+    return _address(host.strip("[]").removesuffix(".")), int(told) if told else port
 
 
 def _address(host: str) -> str:

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 REMEMBERED = 100
 WAITING = 8
-"""Checks that may wait for their turn; more are turned away."""
+"""Checks that may run or wait for their turn; more are turned away."""
 _BYTES = 72
 """bcrypt reads no more of a password; what is longer is cut as Go and htpasswd cut it."""
 
@@ -35,6 +35,7 @@ class Passwords:
         self._key = secrets.token_bytes(32)
         self._good: OrderedDict[bytes, None] = OrderedDict()
         self._turn: CapacityLimiter | None = None
+        self._waiting = 0
 
     def remembers(self, users: Mapping[str, SecretStr], user: str, password: str) -> bool:
         """Whether this very answer was right before, and the hash is still the same."""
@@ -46,11 +47,15 @@ class Passwords:
 
     async def right(self, users: Mapping[str, SecretStr], user: str, password: str) -> bool:
         """Whether it is the user's password; an unknown user takes as long as a known one. ``users`` is not empty."""
-        turn = self._turn = self._turn or CapacityLimiter(1)
-        if turn.statistics().tasks_waiting >= WAITING:
+        if self._waiting >= WAITING:
             raise Busy
         known = users.get(user, next(iter(users.values()))).get_secret_value()
-        fits = await run_sync(partial(_fits, known, password), limiter=turn)
+        self._turn = self._turn or CapacityLimiter(1)
+        self._waiting += 1
+        try:
+            fits = await run_sync(partial(_fits, known, password), limiter=self._turn)
+        finally:
+            self._waiting -= 1
         if not fits or user not in users:
             return False
         self._good[self._digest(users, user, password)] = None
