@@ -114,6 +114,21 @@ def _minute(time: float | None) -> str:
     return "" if time is None else datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%MZ")
 
 
+def intervention_line(done: Row) -> str:
+    """What somebody did, in a line; ``done`` is an intervention's JSON form."""
+    from monitor.web.wording import KINDS, clean, instant
+
+    target = ", ".join(
+        f"{key} {len(value)}" if isinstance(value, list) else f"{key} {clean(value)}"
+        for key, value in done["target"].items()
+        if value not in ("", [])
+    )
+    ends = f" until {instant(done['until'])}" if done["until"] is not None else ""
+    back = f"; taken back by {clean(done['undone_by'])}: {clean(done['undone_because'], 500)}" if done["undone"] else ""
+    what = f"{KINDS.get(done['kind'], done['kind'])}: {target}{ends}, {clean(done['model'])}"
+    return f"{done['id']}  {instant(done['time'])}  {what} ({clean(done['by'])}: {clean(done['because'], 500)}{back})"
+
+
 def print_coverage(found: Coverage) -> None:
     """Print the failure modes with what watches them."""
     console = Console(width=None if Console().is_terminal else 160)
