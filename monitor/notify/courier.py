@@ -71,7 +71,7 @@ class Courier:
         last = self._store.last_event()
         if last > (self._seen[-1][0] if self._seen else self._at):
             self._seen.append((last, self._clock.monotonic()))
-        if not self._next:
+        if not self._next and last > self._at:
             self._next.extend(self._store.events(self._at, AT_ONCE))
         self.counts.waiting = max(last - self._at, 0)
 
