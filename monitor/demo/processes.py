@@ -64,6 +64,7 @@ class Place:
         document["models"][0]["reference"] = str(given.parent / "reference.parquet")
         document["sources"] = [{"flight": {"listen": f"{HOST}:{self.flight_port}"}}]
         document["telemetry"] = {"listen": f"{HOST}:{self.port}"}
+        document["web"] = {"listen": f"{HOST}:{self.web_port}"}
         document["store"] = {"path": str(self.path / "store")}
         made = self.path / "driftwarden.yaml"
         made.write_text(write_yaml(document), encoding="utf-8")

@@ -257,6 +257,7 @@ def test_the_agent_gets_a_configuration_that_is_valid_and_in_its_folder() -> Non
         config = load(where.configuration())
         assert config.store.path == where.path / "store"
         assert str(config.endpoint.address) == f"127.0.0.1:{where.port}"
+        assert config.web.address_text == where.pages
         assert Path(config.models[0].reference.paths[0]).is_file()
         assert config.models[0].alarms == load(folder() / "demo.yaml").models[0].alarms
         assert len({where.port, where.flight_port, where.web_port}) == 3
