@@ -27,6 +27,8 @@ AT_ONCE: Final = 100
 """Events read at a time."""
 REMEMBERED: Final = 1_000
 """Ends of incidents that are not told again."""
+_UNREADABLE: Final = (KeyError, TypeError, ValueError)
+"""What an event of another form leads to: it must not stop those behind it."""
 _ENDS: Final = ("finding.recovered", "finding.ended")
 
 
@@ -78,9 +80,14 @@ class Courier:
     def _skip(self) -> None:
         """Pass over what the receiver is not told of, up to an event that it is."""
         while self._next and self._front is None:
-            self._front = self._chosen(self._next[0])
+            event = self._next[0]
+            try:
+                self._front = self._chosen(event)
+            except _UNREADABLE as error:
+                self._drop(event, f"it cannot be read: {type(error).__name__}")
+                continue
             if self._front is None:
-                self._done(self._next[0])
+                self._done(event)
 
     def _chosen(self, event: Event) -> Event | None:
         """The event as the receiver is told of it, None if it is not."""
@@ -120,7 +127,7 @@ class Courier:
             return
         try:
             made = message(self._section.format, event, self._url, self._section.token or "")
-        except (KeyError, TypeError, ValueError) as error:  # one event must not stop those behind it
+        except _UNREADABLE as error:
             self._drop(event, f"it cannot be told: {type(error).__name__}")
             return
         now = self._clock.now()

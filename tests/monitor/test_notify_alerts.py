@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import yaml
 
 from monitor.notify.alerts import NAMES, OUTLIVES, WATCHDOG, Herald
 from monitor.notify.section import OWN_LABELS
-from tests.monitor.endpoint import running
 from tests.monitor.findings_bench import culprit
 from tests.monitor.notify_bench import NOW, URL, Receiver, World, alertmanager, answer
 
@@ -20,19 +18,6 @@ RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "driftwarden.rules
 SOON = "2026-09-21T14:13:20.000Z"
 LATER = "2026-09-21T14:43:20.000Z"
 assert OUTLIVES == 1800
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    made.store.close()
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with running(Receiver()) as server:
-        yield server
 
 
 def herald(world: World, receiver: Receiver, **changes: Any) -> Herald:

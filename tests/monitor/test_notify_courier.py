@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +17,6 @@ from monitor.errors import StoreError
 from monitor.notify.courier import POLL_SECONDS, Courier
 from monitor.notify.sending import LONGEST_ASKED, LONGEST_PAUSE, Backoff
 from monitor.store import Store
-from tests.monitor.endpoint import running
 from tests.monitor.findings_bench import culprit
 from tests.monitor.notify_bench import (
     ENVIRON,
@@ -35,20 +32,6 @@ from tests.monitor.notify_bench import (
     run,
     webhook,
 )
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    made.store.close()
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with running(Receiver()) as server:
-        yield server
-
 
 # What is told.
 
@@ -319,18 +302,20 @@ def test_rows_of_long_ago_are_news_all_the_same(world: World, receiver: Receiver
     assert receiver.bodies[0]["time"].startswith("2001")
 
 
-def test_an_event_that_cannot_be_told_does_not_stop_the_next(world: World, receiver: Receiver) -> None:
+@pytest.mark.parametrize(("lost", "verb"), [("id", "told"), ("severity", "read")])
+def test_an_event_of_another_form_does_not_stop_the_next(
+    world: World, receiver: Receiver, lost: str, verb: str
+) -> None:
     courier = world.courier(receiver)
     world.open()
-    world.store._connection.execute(
-        "UPDATE events SET document = json_remove(document, '$.finding.id') WHERE seq = 1"
-    )  # as an older version might have left it
+    query = "UPDATE events SET document = json_remove(document, ?) WHERE seq = 1"
+    world.store._connection.execute(query, [f"$.finding.{lost}"])  # as an older version might have left it
     world.open(pane=9)
     with capture_logs() as lines:
         run(courier)
     assert len(receiver.bodies) == 1
     assert courier.counts.dropped == 1
-    assert [line["why"] for line in lines if "why" in line] == ["it cannot be told: KeyError"]
+    assert [line["why"] for line in lines if "why" in line] == [f"it cannot be {verb}: KeyError"]
 
 
 # Restarts.

@@ -6,7 +6,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,19 +16,6 @@ from monitor.notify.dispatcher import Dispatcher
 from monitor.notify.section import Notify
 from tests.monitor.endpoint import Document, Handler, running
 from tests.monitor.notify_bench import URL, Receiver, World, context, drip
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    made.store.close()
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with running(Receiver()) as server:
-        yield server
 
 
 def hook(name: str, url: str, **changes: Any) -> Notify:

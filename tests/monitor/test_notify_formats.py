@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,13 +20,6 @@ from tests.monitor.notify_bench import NOW, URL, World, events
 
 FORMATS: tuple[Format, ...] = ("cloudevents", "slack", "pagerduty")
 HOSTILE = "<!channel> @here `x` [pay](http://evil.example) \u202egpj\x1b[2J & <http://evil.example|bank>"
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = World(tmp_path)
-    yield made
-    made.store.close()
 
 
 def sent(form: Format, event: Event, url: str = URL, key: str = "") -> dict[str, Any]:
