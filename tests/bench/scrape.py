@@ -1,7 +1,7 @@
 """CPU of /metrics with 20,000 series: of a scrape, of the snapshot taken each second, and of writing it down.
 
-The agent is a real one with a stream for each segment and a hundred columns in each. No rows come while it is measured,
-so that what it spends is the snapshot, and the rest of an idle agent.
+The model has a stream for each segment and a hundred columns in each. No rows come to the real agent while it is
+measured, so that what it spends is the snapshot, and the rest of an idle agent.
 """
 
 from __future__ import annotations
@@ -9,61 +9,91 @@ from __future__ import annotations
 import time
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from prometheus_client.parser import text_string_to_metric_families
 
+from monitor.config import parse_config
 from monitor.exposition import Exposition
-from monitor.metrics import METRICS, Snapshot
+from monitor.loading import measure_batches
+from monitor.metrics import Snapshot
+from monitor.sinks.prometheus import ModelTally, of_model
+from monitor.streams import ModelStreams
 from tests.bench.common import Running, agent, cpu, mixed, table
 from tests.bench.flight import send
 
 SERIES = 20_000
 SEGMENTS = 15
 COLUMNS = 100
+PANE_ROWS = 1_000
+BATCH_ROWS = 2_000
 SCRAPES = 200
 IDLE_SECONDS = 20.0
 QUIET_SECONDS = 20.0
-"""After the last row: the self-check and the collector have had their turn."""
+"""After the last row: collectors of garbage have had their turn."""
+MODEL: dict[str, Any] = {
+    "columns": {"segments": ["segment"]},
+    "max_segments": SEGMENTS,
+    "window": {"panes": 2},
+    "top_features": COLUMNS,
+    "joint": {"enabled": False},
+    "selfcheck": False,
+}
 
 
 def run() -> None:
     """Print the table."""
     rows = _rows()
-    model = {
-        "columns": {"segments": ["segment"]},
-        "max_segments": SEGMENTS,
-        "window": {"panes": 2},
-        "top_features": COLUMNS,
-        "joint": {"enabled": False},
-        "selfcheck": False,
-    }
-    with agent(durable=False, pane_rows=1_000, reference=rows, model=model) as server:
-        send(server.flight, rows, 2_000, 1)
-        server.wait_rows(rows.num_rows)
-        time.sleep(QUIET_SECONDS)
-        text = _scrape(server)
-        series = sum(1 for line in text.splitlines() if not line.startswith("#"))
-        idle = _spent(server, lambda: time.sleep(IDLE_SECONDS)) / IDLE_SECONDS
-        began = time.perf_counter()
-        busy = _spent(server, lambda: [_scrape(server) for _ in range(SCRAPES)])
-        scraped = (busy - idle * (time.perf_counter() - began)) / SCRAPES
-    if series < SERIES:
+    text, scraped, idle = _live(rows)
+    series = sum(1 for line in text.splitlines() if not line.startswith("#"))
+    take = _taker(rows)
+    snapshot = take()
+    if min(series, sum(map(len, snapshot.values()))) < SERIES:
         message = f"only {series} series, {SERIES} are wanted"
         raise RuntimeError(message)
-    snapshot = _snapshot(text)
     warm = Exposition()
+    taking, writing = cpu(take, 20), cpu(lambda: warm.render(snapshot), 20)
     table(
         f"/metrics with {series:,} series, {len(text) / 1e6:.1f} MB",
         ("what", "CPU, ms"),
         [
             ("a scrape, answered by the agent", f"{1e3 * scraped:.1f}"),
-            ("a second of the idle agent: taking the numbers and writing them down", f"{1e3 * idle:.0f}"),
-            ("writing both formats, names known", f"{1e3 * cpu(lambda: warm.render(snapshot), 20):.0f}"),
-            ("writing both formats for the first time", f"{1e3 * cpu(lambda: Exposition().render(snapshot), 5):.0f}"),
+            ("the snapshot of each second, taken", f"{1e3 * taking:.0f}"),
+            ("the same, written in both formats", f"{1e3 * writing:.0f}"),
+            ("written for the first time", f"{1e3 * cpu(lambda: Exposition().render(snapshot), 5):.0f}"),
+            ("a second of the idle agent in all", f"{1e3 * idle:.0f}"),
         ],
     )
+
+
+def _live(rows: pa.Table) -> tuple[str, float, float]:
+    """A scrape of a real agent; CPU seconds of one, and of a second without."""
+    with agent(durable=False, pane_rows=PANE_ROWS, reference=rows, model=MODEL) as server:
+        send(server.flight, rows, BATCH_ROWS, 1)
+        server.wait_rows(rows.num_rows)
+        time.sleep(QUIET_SECONDS)
+        text = _scrape(server)
+        idle = _spent(server, lambda: time.sleep(IDLE_SECONDS)) / IDLE_SECONDS
+        began = time.perf_counter()
+        busy = _spent(server, lambda: [_scrape(server) for _ in range(SCRAPES)])
+        return text, (busy - idle * (time.perf_counter() - began)) / SCRAPES, idle
+
+
+def _taker(rows: pa.Table) -> Callable[[], Snapshot]:
+    """What the agent does once a second for a model that has judged these rows."""
+    alarms = {"false_alarms": "1 per 100000 panes"}
+    document = {"models": [MODEL | {"name": "m", "reference": {"learn_rows": 1}, "alarms": alarms}]}
+    document["models"][0]["pane"] = {"rows": PANE_ROWS}
+    (model,) = parse_config(document, base=Path()).models
+    streams = ModelStreams(model, measure_batches(rows.to_batches(), model), config_id="bench", timer=time.perf_counter)
+    streams.prepare()
+    tally = ModelTally()
+    for batch in rows.to_batches(max_chunksize=BATCH_ROWS):
+        for report in streams.feed(batch, "v1", 0.0).reports:
+            tally.judged(report, 0.0)
+    return lambda: of_model(streams, tally)
 
 
 def _rows() -> pa.Table:
@@ -85,15 +115,3 @@ def _spent(server: Running, work: Callable[[], object]) -> float:
     before = server.cpu()
     work()
     return server.cpu() - before
-
-
-def _snapshot(text: str) -> Snapshot:
-    """The plain series of a scrape, as the agent's sink puts them."""
-    wanted = {metric.name: metric for metric in METRICS if metric.kind != "histogram"}
-    made: Snapshot = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            if sample.name in wanted:
-                labels = tuple(sample.labels[name] for name in wanted[sample.name].labels)
-                made.setdefault(sample.name, []).append((labels, float(sample.value)))
-    return made
