@@ -32,6 +32,8 @@ NAMES: Final = {
 }
 """Triage -> name and summary of its alert."""
 WATCHDOG: Final = "DriftwardenWatchdog"
+MISSED: Final = 4
+"""Turns that may be missed before the watchdog's alert ends."""
 _SENTENCE: Final = 500
 
 
@@ -99,8 +101,8 @@ def alert(site: Site, key: Key, group: Group, now: float, *, over: bool) -> dict
     return made | ({"generatorURL": annotations["incident_url"]} if site.url else {})
 
 
-def watchdog(site: Site, now: float) -> dict[str, Any]:
-    """The alert that fires always."""
+def watchdog(site: Site, now: float, interval: float) -> dict[str, Any]:
+    """The alert that fires always; it ends when a few of its turns have not come."""
     annotations = {
         "summary": "The agent runs and Alertmanager takes alerts.",
         "description": "This alert fires always. When it does not come, nothing else will.",
@@ -110,7 +112,7 @@ def watchdog(site: Site, now: float) -> dict[str, Any]:
     return {
         "labels": {**site.labels, "alertname": WATCHDOG, "severity": "none"},
         "annotations": annotations,
-        "endsAt": shown.instant(now + OUTLIVES),
+        "endsAt": shown.instant(now + MISSED * interval),
     }
 
 
@@ -173,7 +175,7 @@ class Herald:
         alerts = [alert(self._site, key, group, now, over=False) for key, group in open_.items()]
         alerts += [alert(self._site, key, group, now, over=True) for key, group in over.items()]
         if self._section.watchdog:
-            alerts.append(watchdog(self._site, now))
+            alerts.append(watchdog(self._site, now, self._section.interval))
         if alerts and not self._sent(alerts):
             self._told |= open_
             return

@@ -166,6 +166,7 @@ def test_nothing_open_is_nothing_sent_unless_there_is_a_watchdog(world: World, r
     herald(world, receiver, watchdog=True, labels={"cluster": "eu"}).step()
     (made,) = last(receiver)
     assert made["labels"] == {"alertname": WATCHDOG, "severity": "none", "cluster": "eu"}
+    assert made["endsAt"] == "2026-09-21T14:15:20.000Z"  # soon after the agent has gone
 
 
 def test_severities_models_and_labels_of_the_place(world: World, receiver: Receiver) -> None:
