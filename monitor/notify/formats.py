@@ -83,7 +83,7 @@ def _pagerduty(event: Event, url: str, key: str) -> dict[str, Any]:
         return document
     document["client"] = CLIENT
     document["payload"] = {
-        "summary": shown.plain(f"{finding['model']}: {finding['sentence']}", _SUMMARY),
+        "summary": shown.plain(f"{finding['model']}: {_sentence(finding)}", _SUMMARY),
         "source": url or CLIENT.lower(),
         "severity": _SEVERITY.get(finding["severity"], "warning"),
         "timestamp": shown.instant(event.time),
@@ -115,7 +115,6 @@ def _slack(event: Event, url: str) -> dict[str, Any]:
     title = _headline(event, finding, done)
     attachment: dict[str, Any] = {
         "color": _colour(event, finding),
-        "title": title,
         "fallback": title,
         "mrkdwn_in": [],
         "ts": int(event.time),
@@ -128,6 +127,7 @@ def _slack(event: Event, url: str) -> dict[str, Any]:
         if done.get("undone_because"):
             attachment["fields"].append(_field("Undone because", done["undone_because"]))
     if url:
+        attachment["title"] = "Open the incident" if finding else "Open the interventions"
         attachment["title_link"] = finding.get("url") or f"{url.rstrip('/')}/interventions"
     return {"text": title, "attachments": [attachment], "link_names": False, "parse": "none", "unfurl_links": False}
 
@@ -148,7 +148,7 @@ def _headline(event: Event, finding: Mapping[str, Any], done: Mapping[str, Any])
 
 def _told(event: Event, finding: Mapping[str, Any]) -> dict[str, Any]:
     """What is said of a finding: all of it when it opens, what became of it afterwards."""
-    text = _neutral(finding["sentence"], _TEXT)
+    text = _neutral(_sentence(finding), _TEXT)
     if event.kind == "finding.ended":
         return {"text": text, "fields": [_field("Why", shown.words(finding["state"]))]}
     if event.kind != "finding.opened":
@@ -160,6 +160,11 @@ def _told(event: Event, finding: Mapping[str, Any]) -> dict[str, Any]:
         _field("First", " ".join(finding["first_steps"][:2])),
     ]
     return {"text": text, "fields": fields}
+
+
+def _sentence(finding: Mapping[str, Any]) -> str:
+    """The finding's sentence without its severity, which stands elsewhere."""
+    return str(finding["sentence"]).removeprefix(f"{finding['severity']}: ")
 
 
 def _field(title: str, value: object) -> dict[str, Any]:

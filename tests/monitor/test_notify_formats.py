@@ -82,6 +82,7 @@ def test_pagerduty_opens_sees_and_closes_one_incident(world: World) -> None:
     assert {one["routing_key"] for one in made} == {"routing"}
     payload = made[0]["payload"]
     assert payload["severity"] == "critical"
+    assert payload["summary"].startswith("m: distributional shift in a ")
     assert set(payload) >= {"summary", "source", "timestamp", "component", "group", "class", "custom_details"}
     assert payload["custom_details"]["columns"] == "a"
     assert made[0]["links"][0]["href"].startswith(f"{URL}/findings/")
@@ -100,6 +101,7 @@ def test_slack_is_told_in_a_line_and_a_card_with_the_link(world: World) -> None:
     assert seen["text"] == "ACKNOWLEDGED m: distributional shift by ana"
     assert over["text"] == "RECOVERED m: distributional shift"
     card = opened["attachments"][0]
+    assert card["text"].startswith("distributional shift in a ")
     assert card["title_link"].startswith(f"{URL}/findings/")
     assert {one["title"] for one in card["fields"]} == {"Columns", "Looks like", "Since", "First"}
     assert len({one["attachments"][0]["color"] for one in (opened, seen, over)}) == 3
@@ -140,7 +142,7 @@ def test_hostile_names_call_nobody_link_nowhere_and_hide_nothing(world: World) -
     world.open(units=(culprit(HOSTILE),))
     body = sent("slack", events(world)[0])
     card = body["attachments"][0]
-    texts = [body["text"], card["text"], card["title"], *(one["value"] for one in card["fields"])]
+    texts = [body["text"], card["text"], card["fallback"], *(one["value"] for one in card["fields"])]
     for text in texts:
         assert "<" not in text
         assert "@here" not in text
