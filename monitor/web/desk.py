@@ -25,7 +25,7 @@ PAGE: Final = 50
 """Incidents in one list."""
 MOST: Final = 500
 """Incidents that a program may ask for at once."""
-FRONT: Final = 10
+FRONT: Final = {"page": 20, "ticket": 10, "info": 4}
 """Incidents of each severity on the front page."""
 Over = Literal["", "all", "over"]
 """What is listed: what is not over, everything, or only what is."""
@@ -145,7 +145,7 @@ class Desk:
         """What is going on."""
         going = self._briefs(person, Filter(), None)
         groups = {severity: [one for one in going if one.severity == severity] for severity in wording.SEVERITIES}
-        sections = {severity: self._incidents(group[:FRONT]) for severity, group in groups.items()}
+        sections = {severity: self._incidents(group[: FRONT[severity]]) for severity, group in groups.items()}
         counts = {severity: len(group) for severity, group in groups.items()}
         return Front(sections, counts, self._states(person, going))
 
@@ -241,9 +241,9 @@ class Desk:
     def _model(self, name: str, going: Sequence[Brief]) -> ModelState:
         streams = self.live.streams(name)
         ends = [one.until for one in self.live.states(name) if one.panes]
-        counts = [sum(one.severity == severity for one in going) for severity in wording.SEVERITIES]
+        pages, tickets, notes = (sum(one.severity == severity for one in going) for severity in wording.SEVERITIES)
         alone = sum(one.unattended for one in going)
-        return ModelState(name, streams is None, max(ends, default=None), *counts, unattended=alone)
+        return ModelState(name, streams is None, max(ends, default=None), pages, tickets, notes, alone)
 
 
 def _mutes(one: Intervention, row: Brief) -> bool:

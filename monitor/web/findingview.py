@@ -50,6 +50,7 @@ class FindingView:
     changed: list[Changed]
     window: str
     joint: list[Document]
+    scatter: dict[str, Any]
     telling: rowviews.Telling | None
     acts: list[Act]
     elsewhere: list[Incident]
@@ -119,7 +120,8 @@ def view_of(desk: Desk, person: Person, row: FindingRow) -> FindingView:
         changed=_changed(document, counts.to_pylist(), values=person.values, labels=labels),
         window=window,
         joint=[unit for unit in document["units"] if unit["view"]],
-        telling=_telling(desk, row, tables, names) if person.values else None,
+        telling=_telling(desk, row, tables, counts, names) if person.values else None,
+        scatter=_scatter(desk, row, document) if person.values else {},
         acts=desk.around(row),
         elsewhere=_elsewhere(desk, row),
     )
@@ -141,7 +143,8 @@ def _drawn(row: FindingRow, document: Document, history: Sequence[Judged], names
     if not history or row.subject == "sender":
         return {}
     marks = {"began": document["since_time"], "found": row.opened, "over": row.closed}
-    own = [unit["unit"] for unit in sorted(document["units"], key=lambda unit: -(unit["log_e"] or 0.0))]
+    strongest = sorted(document["units"], key=lambda unit: -(unit["log_e"] or 0.0))
+    own = [unit["view"] or unit["unit"] for unit in strongest]
     sequential = document["threshold"] is not None and document["detector"].startswith("e_")
     alarms = {document["pane"]: document["log_e"]} if sequential and not row.joins else {}
     return plots.evidence(history, units=[*own, *names], marks=marks, alarms=alarms)
@@ -170,26 +173,37 @@ def _changed(document: Document, counts: Sequence[Document], *, values: bool, la
 
 
 def _change(name: str, units: Sequence[Document], column: plots.Column | None) -> Changed:
-    strongest = max((unit["log_e"] for unit in units if unit["log_e"] is not None), default=None)
-    says = tuple(wording.effect(unit) for unit in units if not unit["view"])
-    return Changed(name, says, plots.ten(strongest), column)
+    alone = [unit for unit in units if not unit["view"]]
+    strongest = max((unit["log_e"] for unit in alone if unit["log_e"] is not None), default=None)
+    return Changed(name, tuple(wording.effect(unit) for unit in alone), strongest, column)
 
 
 def _telling(
-    desk: Desk, row: FindingRow, tables: Mapping[str, pa.Table], names: Sequence[str]
+    desk: Desk, row: FindingRow, tables: Mapping[str, pa.Table], counts: pa.Table, names: Sequence[str]
 ) -> rowviews.Telling | None:
     """The rows that tell most, beside trusted ones: as they were kept, else looked for now."""
-    rows, score = rowviews.most_telling(tables, names)
+    fresh = desk.live.sample(row.model, row.stream) if row.closed is None and names else pa.table({})
+    known = dict(tables) | ({"rows": fresh} if fresh.num_rows else {}) | ({"histograms": counts} if names else {})
+    rows, score = rowviews.most_telling(known, names)
     if not rows.num_rows:
         return None
     beside = {name: tables[name] for name in ("neighbours", "influence") if name in tables}
     if not beside:
         bare = rows.drop_columns(["witness"]) if "witness" in rows.column_names else rows
         beside = desk.live.trusted(row, bare)
-    return rowviews.telling(rows, beside, names, score)
+    return rowviews.telling(rows, beside, names, desk.live.looks(row.model), score)
+
+
+def _scatter(desk: Desk, row: FindingRow, document: Document) -> dict[str, Any]:
+    """The first two numbers that changed together, row by row; nothing where they are not both numbers."""
+    joint = [wording.parts_of(unit["unit"], unit["detector"]) for unit in document["units"] if unit["view"]]
+    if row.closed is not None or not joint or len(joint[0]) < 2:
+        return {}
+    sides = (desk.live.reference(row.model), desk.live.sample(row.model, row.stream))
+    return plots.scatter(sides, (joint[0][0], joint[0][1]), ("reference", "newest rows"))
 
 
 def _elsewhere(desk: Desk, row: FindingRow) -> list[Incident]:
     """What else is going on in the same model: other segments and versions of it."""
     going = desk.store.briefs(model=row.model, heads=True, over=False, limit=AFTER)
-    return [Incident(one) for one in going if one.id not in (row.id, row.joins)]
+    return [Incident(one) for one in going if one.id not in (row.id, row.joins) and one.severity != "info"]

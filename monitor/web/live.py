@@ -13,14 +13,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from detectors.compare import Comparison
 from detectors.types import FloatArray
 from monitor.evidence import counts, since
 from monitor.records import Brief
 from monitor.report import Report
 from monitor.streams import ModelStreams, Stream
 from monitor.watched import Watched, trusted_beside
-from monitor.web import plots
+from monitor.watched import _hidden as hidden
+from monitor.web import plots, rowviews
 
+_TRIES = 5
 Models = Callable[[], Mapping[str, Watched]]
 
 
@@ -104,6 +107,32 @@ class Live:
         watched = self.watched(finding.model)
         return {} if watched is None else trusted_beside(watched, finding, rows)  # type: ignore[arg-type]
 
+    def sample(self, model: str, stream: str) -> pa.Table:
+        """The newest sampled rows of a stream, without names of senders."""
+        watched, one = self.watched(model), self.stream(model, stream)
+        for _ in range(_TRIES):
+            try:
+                return pa.table({}) if watched is None or one is None else hidden(watched, one.sample.table())
+            except RuntimeError:  # the engine has just put rows in
+                continue
+        return pa.table({})
+
+    def reference(self, model: str) -> pa.Table:
+        """Rows of the reference, without names of senders."""
+        watched, streams = self.watched(model), self.streams(model)
+        if watched is None or streams is None:
+            return pa.table({})
+        return hidden(watched, pa.Table.from_batches([streams.fitted.sample]))
+
+    def looks(self, model: str) -> rowviews.Watched:
+        """The columns that are watched, and which of them holds images."""
+        streams = self.streams(model)
+        if streams is None:
+            return rowviews.Watched()
+        roles = streams.model.columns
+        image = rowviews.Image(roles.image or "", tuple(roles.image_shape or ()))
+        return rowviews.Watched(list(streams.engine.names), image)
+
     def states(self, model: str) -> list[StreamState]:
         """All streams of a model, versions before their segments, the strongest evidence first."""
         streams = self.streams(model)
@@ -115,13 +144,15 @@ class Live:
     def units(self, model: str, stream: str, *, values: bool) -> list[Unit]:
         """Every column of a stream: reference and last window, the strongest evidence first."""
         one = self.stream(model, stream)
-        if one is None or one.last is None:
+        merged = None if one is None else one.state.merged
+        if one is None or merged is None:
             return []
         last, names = one.last, one.engine.names
-        strength, moved = _strongest(last.log_e), _moved(last, len(names))
+        window = Comparison(one.engine.baseline.at(merged.mix), merged)
+        strength, moved = _strongest(last, len(names)), _moved(last, len(names))
         alarmed = {unit for _, unit in one.state.owners} | set(one.state.ticket_owners)
         order = np.argsort(-np.nan_to_num(strength, nan=-np.inf), kind="stable")
-        table = counts((int(place) for place in order), last.comparison).to_pylist()
+        table = counts((int(place) for place in order), window).to_pylist()
         drawn = plots.columns(table, values=values, labels=("reference", "last window"))
         return [
             Unit(column, plots.ten(float(strength[place])), _figure(moved[place]), int(place) in alarmed)
@@ -157,14 +188,16 @@ def _state(name: str, last: Report | None, *, alarmed: bool) -> StreamState:
     return StreamState(name, version, segment, last.pane, rows, last.end, evidence, threshold, alarmed)
 
 
-def _strongest(log_e: FloatArray) -> FloatArray:
-    """The largest evidence of each column over its detectors, NaN where none says anything."""
-    known = np.where(np.isnan(log_e), -np.inf, log_e).max(axis=0)
+def _strongest(last: Report | None, columns: int) -> FloatArray:
+    """The largest evidence of each column over its detectors; NaN where none says anything, as after a restart."""
+    if last is None:
+        return np.full(columns, np.nan)
+    known = np.where(np.isnan(last.log_e), -np.inf, last.log_e).max(axis=0)
     return np.where(np.isneginf(known), np.nan, known)
 
 
-def _moved(last: Report, columns: int) -> FloatArray:
-    told = last.evidence.get("total_variation")
+def _moved(last: Report | None, columns: int) -> FloatArray:
+    told = None if last is None else last.evidence.get("total_variation")
     return np.full(columns, np.nan) if told is None else told.effect
 
 

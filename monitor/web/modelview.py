@@ -8,11 +8,14 @@ from typing import Any, Final
 from monitor.records import Judged
 from monitor.watched import Watched
 from monitor.web import plots
-from monitor.web.desk import Desk
+from monitor.web.desk import Desk, document_of
 from monitor.web.live import StreamState, Unit
 
 PANES: Final = 600
 """Panes of the evidence that are drawn."""
+
+ALARMS: Final = 20
+"""Pages whose own evidence is put into the picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +57,20 @@ def model_view(desk: Desk, name: str, stream: str, *, values: bool) -> ModelView
         rows=facts[2],
         created=facts[3],
         streams=states,
-        history=plots.evidence(judged, units=strongest) if judged else {},
+        history=plots.evidence(judged, units=strongest, alarms=_alarms(desk, name, chosen, judged)) if judged else {},
         judged=judged,
         units=live.units(name, chosen, values=values),
         views=live.views(name, chosen),
         mix=[plots.Bar(stratum, expected, now) for stratum, expected, now in live.mix(name, chosen)],
     )
+
+
+def _alarms(desk: Desk, name: str, stream: str, judged: list[Judged]) -> dict[int, float | None]:
+    """The evidence of the pages that were raised in these panes."""
+    found = desk.store.briefs(model=name, severity="page", heads=True, since=judged[0].start, limit=ALARMS)
+    rows = (desk.store.finding(one.id) for one in found if one.stream == stream)
+    documents = [document_of(row) for row in rows if row is not None]
+    return {one["pane"]: one["log_e"] for one in documents if one["detector"].startswith("e_")}
 
 
 def _reference(watched: Watched | None) -> tuple[bool, int, int, tuple[int, int, int, float]]:

@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from detectors.taxonomy import MODES
 from monitor.errors import ConfigError, DriftwardenError
+from monitor.interventions import Wanted
 from monitor.records import Brief, Intervention
 from monitor.web import wishes, wording
 from monitor.web.desk import Desk, Filter, Incident
@@ -73,7 +74,7 @@ class Pages:
         front = desk.front(person) if wanted.plain else None
         listing = None if front is not None else desk.incidents(person, wanted)
         more = _query(request, listing.next) if listing is not None and listing.next else ""
-        choices = {
+        choices: dict[str, Any] = {
             "models": [(name, name) for name in desk.live.names if person.sees(name)],
             "severities": list(wording.SEVERITIES.items()),
             "triages": list(wording.TRIAGES.items()),
@@ -144,7 +145,7 @@ class Pages:
         back = f"/findings/{quote(finding)}" if finding else f"/models/{quote(model)}"
         return RedirectResponse(f"{back}?done={done[0].kind}", status_code=303)
 
-    def _do(self, person: Person, wanted: wishes.Wanted) -> Intervention:
+    def _do(self, person: Person, wanted: Wanted) -> Intervention:
         if not person.touches(wanted.model):
             raise ConfigError([f"model: you may not act on {wanted.model!r}"])
         return self._desk.hands.intervene(wanted)

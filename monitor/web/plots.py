@@ -13,16 +13,19 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 
 from detectors.types import FloatArray
 from monitor.records import Judged
 
 BARS: Final = 30
-SHOWN: Final = 10
+DOTS: Final = 500
+"""Reference rows in a picture of two columns."""
+SHOWN: Final = 8
 """Categories shown; the others are added up."""
 RARE: Final = 20
 """A category with fewer reference rows than this is somebody's own value: its name is for those who may see values."""
-TAIL: Final = 0.004
+TAIL: Final = 0.012
 """Share of the rows that may lie beyond either end of the picture."""
 POINTS: Final = 600
 """Panes drawn in one picture."""
@@ -97,13 +100,13 @@ def _column(name: str, bins: list[Bin], *, values: bool, labels: tuple[str, str]
 
 
 def _total(bins: Sequence[Bin], side: str) -> int:
-    return sum(one[side] for one in bins)
+    return int(sum(one[side] for one in bins))
 
 
 def _whole(body: Sequence[Bin], counters: Sequence[Bin], side: str) -> int:
     """All rows: those with a value that has a bin, and those without; new categories are counted in "other"."""
     without = sum(one[side] for one in counters if one["label"] != "new")
-    return _total(body, side) + without
+    return int(_total(body, side) + without)
 
 
 def _steps(bins: Sequence[Bin], rows: tuple[int, int], labels: tuple[str, str]) -> dict[str, Any]:
@@ -177,6 +180,29 @@ def evidence(
         "threshold": [ten(one.threshold) for one in judged],
         "units": [{"name": name, "y": [ten(one.units.get(name)) for one in judged]} for name in own],
         "marks": [{"label": label, "x": x} for label, x in marks.items() if x is not None],
+    }
+
+
+def scatter(sides: tuple[pa.Table, pa.Table], names: tuple[str, str], labels: tuple[str, str]) -> dict[str, Any]:
+    """Rows of both sides as points over two columns; nothing where these are not both numbers of both sides."""
+    try:
+        points = [np.array([side[name].to_numpy() for name in names], np.float64) for side in sides]
+    except (KeyError, ValueError, TypeError, pa.ArrowException):
+        return {}
+    whole = [one[:, np.isfinite(one).all(axis=0)][:, :DOTS] for one in points]
+    if not all(one.shape[1] for one in whole):
+        return {}
+    x = np.concatenate([one[0] for one in whole])
+    order = np.argsort(x, kind="stable")
+    y = np.concatenate([one[1] for one in whole])[order]
+    now = (np.arange(len(x)) >= whole[0].shape[1])[order]
+    return {
+        "kind": "scatter",
+        "x": _figures(x[order]),
+        "before": [None if later else value for value, later in zip(_figures(y), now, strict=True)],
+        "now": [value if later else None for value, later in zip(_figures(y), now, strict=True)],
+        "names": list(names),
+        "labels": list(labels),
     }
 
 

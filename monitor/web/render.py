@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 FOLDER = Path(__file__).parent / "templates"
+
+_FILTERS: Final = (
+    *("ago", "capital", "claim", "clean", "fold", "instant", "machine_time"),
+    *("mode_title", "number", "percent", "span", "targets"),
+)
+"""Functions of `wording` that templates use, and its tables."""
+_TABLES: Final = ("KINDS", "SEVERITIES", "STATES", "SURE", "TRIAGES")
 
 
 @cache
@@ -32,10 +39,8 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    words = ("ago", "capital", "clean", "instant", "machine_time", "mode_title", "number", "percent", "power", "span")
-    made.filters.update({name: getattr(wording, name) for name in words}, data=_data)
-    words_of = ("KINDS", "SEVERITIES", "STATES", "SURE", "TRIAGES")
-    made.globals.update({name: getattr(wording, name) for name in words_of})
+    made.filters.update({name: getattr(wording, name) for name in _FILTERS}, data=_data)
+    made.globals.update({name: getattr(wording, name) for name in _TABLES})
     return made
 
 

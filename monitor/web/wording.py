@@ -38,7 +38,7 @@ NAMED: Final = 4
 """Columns named in a sentence."""
 
 _RATES: Final = {
-    "e_missing": ("is missing", "of the rows lack it"),
+    "e_missing": ("goes missing", "of the rows lack it"),
     "e_nonfinite": ("is not a number", "of the values are infinite or not a number"),
     "e_out_of_range": ("leaves its known range", "of the values lie outside of the reference's range"),
     "e_new_category": ("has values that were never seen", "of the values were never seen in the reference"),
@@ -106,14 +106,15 @@ def _claim(triage: str, failure_mode: str, detector: str) -> str:
     """What is held against a sender."""
     if triage == "attack":
         return f"{mode_title(failure_mode)} suspected"
-    return capital(HEURISTICS[detector].claim) if detector in HEURISTICS else mode_title(failure_mode)
+    return claim(detector) if detector in HEURISTICS else mode_title(failure_mode)
 
 
 def told(document: Mapping[str, Any]) -> Told:
     """A finding's document in two sentences: what happened, and how large it is."""
     units = document["units"]
     first, subject, triage = units[0], document["subject"], document["triage"]
-    names = list(dict.fromkeys(part for one in units for part in parts_of(one["unit"], one["detector"])))
+    largest = sorted(units, key=lambda one: -(one["effect"] or 0.0))
+    names = list(dict.fromkeys(part for one in largest for part in parts_of(one["unit"], one["detector"])))
     if subject == "sender":
         return Told(
             f"{_claim(triage, document['failure_mode'], first['detector'])}: {clean(first['unit'])}.", _share(first)
@@ -145,7 +146,9 @@ def effect(unit: Mapping[str, Any], *, name: bool = False) -> str:
     """How large a unit's change is, with its interval."""
     if unit["effect"] is None:
         return "size not known yet"
-    start = f"{clean(unit['unit'])}: " if name else ""
+    columns = parts_of(unit["unit"], unit["detector"])
+    whose = f"{listed(columns)} together" if len(columns) > 1 else clean(unit["unit"])
+    start = f"{whose}: " if name else ""
     before, now = unit["reference"], unit["window"]
     if unit["detector"] in _RATES and before is not None:
         return f"{start}{percent(now)} {_RATES[unit['detector']][1]}; in the reference {percent(before)}."
@@ -182,13 +185,14 @@ def sureness(document: Mapping[str, Any]) -> str:
         return "This rule makes no promise about false alarms: look before you act on it."
     if document["subject"] != "sender" and (detector not in SEQUENTIAL and not detector.startswith("e_")):
         return f"By chance a window like this comes with a probability below {power(-log_e)}. It did not page."
-    asked = f"{odds(document['threshold'])} were asked for, so that chance alone raises this at most once in about "
-    return f"The evidence is {odds(log_e)} that this is no chance. {asked}{rounded(math.exp(document['threshold']))} panes."
+    asked = f"an alarm asks for {fold(document['threshold'])}"
+    seldom = f"by chance alone it comes at most once in about {rounded(math.exp(document['threshold']))} panes"
+    return f"The evidence against chance is {fold(log_e)}; {asked}. {capital(seldom)}."
 
 
-def odds(log_e: float) -> str:
-    """A log e-value as odds."""
-    return f"{rounded(math.exp(log_e))} to 1" if log_e < math.log(1e6) else f"{power(log_e)} to 1"
+def fold(log_e: float) -> str:
+    """An e-value: how many times its stake a bet against chance has become."""
+    return f"{rounded(math.exp(log_e)) if log_e < math.log(1e6) else power(log_e)}-fold"
 
 
 def power(log: float) -> str:
@@ -211,7 +215,9 @@ def number(value: float | None, digits: int = 4) -> str:
     """A number for a table; a dash where there is none."""
     if value is None or not math.isfinite(value):
         return DASH
-    return f"{value:,.{digits}g}" if abs(value) < 1e6 else f"{value:.3g}"
+    if value == round(value) and abs(value) < 1e15:
+        return str(round(value))
+    return f"{value:.{max(digits, len(str(round(abs(value)))))}g}" if abs(value) < 1e15 else f"{value:.3g}"
 
 
 def percent(share: float | None) -> str:
@@ -273,3 +279,23 @@ def mode_title(name: str) -> str:
 def capital(text: str) -> str:
     """A sentence's beginning."""
     return text[:1].upper() + text[1:]
+
+
+def claim(heuristic: str) -> str:
+    """What a heuristic's alarm says."""
+    return capital(HEURISTICS[heuristic].claim) if heuristic in HEURISTICS else heuristic
+
+
+def targets(target: Mapping[str, Any]) -> list[str]:
+    """What an intervention is about, in words; its finding is told apart."""
+    if "since" in target:
+        return [f"rows from {instant(target['since'])} to {instant(target.get('until'))}"]
+    if "rows" in target and isinstance(target["rows"], int):
+        return [f"the next {target['rows']:,} rows"]
+    if "failure_mode" in target:
+        return [f"every {mode_title(target['failure_mode']).lower()}"]
+    singles = [f"{key} {clean(target[key])}" for key in ("column", "segment") if key in target]
+    rows = target.get("rows", [])
+    senders = [clean(name) for name in target.get("clients", [])[:NAMED]]
+    more = [f"{len(target['clients']) - NAMED} more senders"] if len(target.get("clients", [])) > NAMED else []
+    return [*singles, *senders, *more, *([f"{len(rows)} rows"] if rows else [])]

@@ -13,6 +13,17 @@
     if (size !== 0 && (size >= 1e6 || size < 1e-3)) return value.toExponential(1);
     return String(Number(value.toPrecision(4)));
   };
+  const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+  const two = (value) => String(value).padStart(2, "0");
+  // Times along an axis, in UTC like all others on the page: hours with the day under the first of each day.
+  const times = (_, ticks, __, ___, step) => ticks.map((tick, place) => {
+    const at = new Date(1000 * tick);
+    const day = `${at.getUTCDate()} ${MONTHS[at.getUTCMonth()]}`;
+    const before = place ? new Date(1000 * ticks[place - 1]) : null;
+    if (step >= 86400) return !before || before.getUTCFullYear() !== at.getUTCFullYear() ? `${day}\n${at.getUTCFullYear()}` : day;
+    const clock = `${two(at.getUTCHours())}:${two(at.getUTCMinutes())}${step < 60 ? `:${two(at.getUTCSeconds())}` : ""}`;
+    return !before || before.getUTCDate() !== at.getUTCDate() ? `${clock}\n${day}` : clock;
+  });
   const cut = (name) => (name.length > 24 ? `${name.slice(0, 24)}…` : name);
 
   function axis(more) {
@@ -34,6 +45,7 @@
       ctx.save();
       ctx.font = `${12 * ratio}px system-ui, sans-serif`;
       ctx.textBaseline = "top";
+      ctx.textAlign = "left";
       for (const mark of spec.marks) {
         const x = Math.round(plot.valToPos(mark.x, "x", true));
         if (x < bbox.left - 1 || x > bbox.left + bbox.width + 1) continue;
@@ -60,7 +72,7 @@
     const series = [
       { value: (_, x) => (x == null ? "–" : new Date(1000 * x).toISOString().slice(0, 16).replace("T", " ")), label: "until" },
       ...spec.units.map((one, place) => ({
-        label: cut(one.name), stroke: colour(strokes[place]), width: 1.25, points: { show: false }, value, spanGaps: true,
+        label: cut(one.name), stroke: colour(strokes[place]), width: 1.25, points: { show: false }, value,
       })),
       { label: "all together", stroke: colour("ink"), width: 3, points: { show: spec.x.length < 3 }, value, spanGaps: true },
       { label: "asked for", stroke: colour("page"), width: 2, dash: [7, 5], points: { show: false }, value },
@@ -73,7 +85,7 @@
       options: {
         width, height, series,
         scales: { x: { time: true }, y: { range: [low - room / 3, high + room] } },
-        axes: [axis({ space: 90 }), axis({ size: 52, values: (_, ticks) => ticks.map((one) => (one % 1 ? "" : power(one))) })],
+        axes: [axis({ space: 80, values: times }), axis({ size: 52, values: (_, ticks) => ticks.map((one) => (one % 1 ? "" : power(one))) })],
         legend: { live: true },
         cursor: { drag: { x: true, y: false } },
         hooks: { draw: [marks(spec)] },
@@ -106,11 +118,32 @@
     };
   }
 
+  function scatter(spec, width, height) {
+    const dots = (side, size) => ({
+      label: spec.labels[side === "was" ? 0 : 1], stroke: colour(side), paths: () => null,
+      points: { show: true, size, width: 1, stroke: colour(side), fill: colour(side === "was" ? "was-fill" : "is") },
+    });
+    return {
+      data: [spec.x, spec.before, spec.now],
+      options: {
+        width, height,
+        series: [{ label: cut(spec.names[0]) }, dots("was", 4), dots("is", 6)],
+        scales: { x: { time: false } },
+        axes: [
+          axis({ size: 46, space: 56, label: cut(spec.names[0]), labelSize: 18, labelFont: "12px system-ui, sans-serif", values: (_, ticks) => ticks.map(short) }),
+          axis({ size: 50, label: cut(spec.names[1]), labelSize: 18, labelFont: "12px system-ui, sans-serif", values: (_, ticks) => ticks.map(short) }),
+        ],
+        legend: { show: false },
+        cursor: { drag: { x: false, y: false } },
+      },
+    };
+  }
+
   function draw(place) {
     const spec = JSON.parse(place.dataset.plot);
     const width = Math.floor(place.clientWidth), height = Math.floor(place.clientHeight) - (spec.kind === "evidence" ? 34 : 0);
     if (!(width > 40) || !spec.x.length) return;
-    const made = (spec.kind === "evidence" ? evidence : steps)(spec, width, height);
+    const made = { evidence, steps, scatter }[spec.kind](spec, width, height);
     drawn.get(place)?.destroy();
     drawn.set(place, new uPlot(made.options, made.data, place));
     place.dataset.drawn = "yes";
@@ -119,6 +152,21 @@
   function again() {
     for (const place of drawn.keys()) draw(place);
   }
+
+  // A row's image, grey or in colours, as it was logged.
+  function picture(place) {
+    const { width, height, pixels } = JSON.parse(place.dataset.picture);
+    place.width = width;
+    place.height = height;
+    const made = new ImageData(width, height);
+    const bands = pixels.length / (width * height);
+    for (let at = 0; at < width * height; at += 1) {
+      for (let band = 0; band < 3; band += 1) made.data[4 * at + band] = pixels[at * bands + (bands === 3 ? band : 0)];
+      made.data[4 * at + 3] = 255;
+    }
+    place.getContext("2d").putImageData(made, 0, 0);
+  }
+  for (const place of document.querySelectorAll("canvas[data-picture]")) picture(place);
 
   const near = new IntersectionObserver((entries) => {
     for (const entry of entries) {
