@@ -1,7 +1,7 @@
 """The shipped rules and routes with all waiting cut to a sixtieth: a demo shows in seconds what takes minutes.
 
-Nothing else is changed in the rules. In the routes, each receiver becomes the demo's own and planned silences are taken
-out: the demo must page on a Sunday night as well. How often an open alert is told again stays as it is.
+Nothing else is changed in the rules. In the routes, each webhook becomes one of the demo's own, and planned silences
+are taken out: the demo must page on a Sunday night as well. How often an open alert is told again stays as it is.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ SECOND = "1s"
 """How often is scraped and evaluated."""
 _RANGE_SECONDS = 5
 """A range must hold a few scrapes, or there is no rate."""
-_RANGE = re.compile(r"(?<=\[)(?:\d+(?:ms|[smhdwy]))+")
+_DURATION = r"(?:\d+(?:ms|[smhdwy]))+"
+_RANGE = re.compile(rf"(?<=\[){_DURATION}|(?<=\boffset ){_DURATION}")
 
 Document = Mapping[str, Any]
 
 
 def rules(given: Document) -> dict[str, Any]:
-    """Rule groups, with their waits and ranges cut."""
+    """Rule groups, with their waits, ranges and offsets cut."""
     return {"groups": [_group(group) for group in given["groups"]]}
 
 
@@ -44,7 +45,7 @@ def _rule(rule: Document) -> dict[str, Any]:
 
 
 def _ranges(text: str) -> str:
-    """An expression or template with its ranges cut."""
+    """An expression or template with its ranges and offsets cut."""
     return _RANGE.sub(lambda found: shorter(found[0], _RANGE_SECONDS), text)
 
 
@@ -70,15 +71,15 @@ def scraping(given: Document, agent: str, alertmanager: str, rules_file: str) ->
 
 
 def routing(given: Document, receiver: str) -> dict[str, Any]:
-    """The shipped alertmanager.yaml: same routes and inhibitions, every receiver at ``receiver``/NAME."""
-    kept = {key: value for key, value in given.items() if key not in {"global", "templates"}}
-    return kept | {
-        "route": _route(given["route"]),
-        "receivers": [
-            {"name": one["name"], "webhook_configs": [{"url": f"{receiver}/{one['name']}", "send_resolved": True}]}
-            for one in given["receivers"]
-        ],
-    }
+    """The shipped alertmanager.yaml: same routes and inhibitions, every webhook at ``receiver``/NAME."""
+    receivers = [
+        {
+            "name": one["name"],
+            "webhook_configs": [hook | {"url": f"{receiver}/{one['name']}"} for hook in one.get("webhook_configs", ())],
+        }
+        for one in given["receivers"]
+    ]
+    return dict(given) | {"route": _route(given["route"]), "receivers": receivers}
 
 
 def _route(route: Document) -> dict[str, Any]:

@@ -51,6 +51,7 @@ class Story:
         self._findings = Follower(stack.where.findings)
         self._log = measure(stack.where.configuration(), folder() / "production.parquet")
         self._began = time.monotonic()
+        self._told: set[str] = set()
         self.lines: list[Line] = []
         self.calls: list[Notification] = []
 
@@ -147,9 +148,13 @@ class Story:
         return good
 
     def _called(self, call: Notification) -> None:
+        """Tell what came to a receiver, once."""
         for alert in call.alerts:
             name, model = alert.labels.get("alertname", "?"), alert.labels.get("model", "")
             what = f"{call.receiver}: {alert.status} {name} {model}".rstrip()
+            if what in self._told:
+                continue
+            self._told.add(what)
             self._say(f"{time.monotonic() - self._began:.0f} s", f"{what}: {alert.annotations.get('summary', '')}")
             if alert.status == "firing" and "incident_url" in alert.annotations:
                 self._say("", alert.annotations["incident_url"])
