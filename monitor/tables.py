@@ -119,7 +119,7 @@ def intervention_line(done: Row) -> str:
     from monitor.web.wording import KINDS, clean, instant
 
     target = ", ".join(
-        f"{key} {len(value)}" if isinstance(value, list) else f"{key} {clean(value)}"
+        f"{len(value)} {key}" if isinstance(value, list) else f"{key} {clean(value)}"
         for key, value in done["target"].items()
         if value not in ("", [])
     )

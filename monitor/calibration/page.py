@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from html import escape
 
+from monitor import paper
 from monitor.calibration import words
 from monitor.calibration.plots import Axis, Mark, Plot, Series, decades
 from monitor.calibration.result import Column, Delay, Result, poisson
@@ -15,30 +16,15 @@ from monitor.calibration.study import ROWS_UNIT
 _KINDS = ("mean", "mix", "scale", "spike", "new category", "missing")
 _LEAST_MASS = 0.005
 _STYLE = """
-:root { color-scheme: light dark; --paper: #fff; --ink: #1c2430; --faint: #5c6675; --rule: #dfe3e8; --card: #f6f7f9;
-  --warn: #8a4b00; --warn-card: #fff4e0; --mean: #0067a8; --mix: #0067a8; --scale: #b8480f; --spike: #00794f;
-  --new: #00794f; --missing: #9c3b7c; --promise: #0067a8; }
-@media (prefers-color-scheme: dark) { :root { --paper: #14181f; --ink: #e6e9ee; --faint: #9aa4b2; --rule: #2c343f;
-  --card: #1b2129; --warn: #ffc266; --warn-card: #33270f; --mean: #5cb8f0; --mix: #5cb8f0; --scale: #f2905c;
-  --spike: #4cc79a; --new: #4cc79a; --missing: #e08fc2; --promise: #5cb8f0; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 76rem; padding: 1rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.6rem; margin: .5rem 0 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
-p { margin: .4rem 0; max-width: 52rem; } .faint { color: var(--faint); }
-.warnings { background: var(--warn-card); color: var(--warn); border-radius: .5rem; padding: .6rem 1rem .6rem 2rem; }
+:root { --mean: #0067a8; --mix: #0067a8; --scale: #b8480f; --spike: #00794f; --new: #00794f; --missing: #9c3b7c;
+  --promise: #0067a8; }
+@media (prefers-color-scheme: dark) { :root { --mean: #5cb8f0; --mix: #5cb8f0; --scale: #f2905c; --spike: #4cc79a;
+  --new: #4cc79a; --missing: #e08fc2; --promise: #5cb8f0; } }
 .few { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); gap: .8rem; }
-figure { margin: 0; background: var(--card); border-radius: .5rem; padding: .6rem; min-width: 0; }
-figcaption { font-size: .85rem; overflow-wrap: anywhere; } figcaption b { font-weight: 600; }
-.wide { max-width: 32rem; } svg { display: block; width: 100%; height: auto; }
-.grid { stroke: var(--rule); stroke-width: 1; } .tick { fill: var(--faint); font: 9px system-ui, sans-serif; }
-.limit { stroke: var(--faint); stroke-width: 1.5; stroke-dasharray: 4 3; fill: none; }
-.line { fill: none; stroke-width: 1.8; } .dot { stroke: none; } .hollow { fill: var(--card); stroke-width: 1.6; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; min-width: 40rem; width: 100%; }
-th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid var(--rule); vertical-align: top; }
-td { font-variant-numeric: tabular-nums; } .legend { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; padding: 0;
-  list-style: none; font-size: .85rem; } .legend span { display: inline-block; width: .8rem; height: .8rem;
-  border-radius: 50%; margin-right: .35rem; vertical-align: -.08rem; }
+.wide { max-width: 32rem; } .dot { stroke: none; } .hollow { fill: var(--card); stroke-width: 1.6; }
+.legend { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; padding: 0; list-style: none; font-size: .85rem; }
+.legend span { display: inline-block; width: .8rem; height: .8rem; border-radius: 50%; margin-right: .35rem;
+  vertical-align: -.08rem; }
 """
 
 
@@ -57,12 +43,7 @@ def html(result: Result) -> str:
             *(f"<p>{escape(note)}</p>" for note in result.notes),
         )
     )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(result.model)}: calibration</title><style>{_STYLE}{_colours()}</style></head>"
-        f"<body>{body}</body></html>\n"
-    )
+    return paper.page(f"{result.model}: calibration", body, _STYLE + _colours())
 
 
 def _about(result: Result) -> str:
@@ -187,12 +168,8 @@ def _table(result: Result) -> Iterator[str]:
         f"<p>Found in at least 90 % of the streams within {result.horizon:g} panes; median (90 %) delay.</p>"
         '<div class="scroll"><table>'
     )
-    yield _line("th", ["column", "tolerated", *(words.LABELS[kind] for kind in _KINDS)])
+    yield paper.line("th", ["column", "tolerated", *(words.LABELS[kind] for kind in _KINDS)])
     for column in result.columns:
         cells = (words.smallest(result, column.name, kind) for kind in _KINDS)
-        yield _line("td", [column.name, f"{column.tolerated:.3f}", *cells])
+        yield paper.line("td", [column.name, f"{column.tolerated:.3f}", *cells])
     yield "</table></div>"
-
-
-def _line(tag: str, cells: Sequence[str]) -> str:
-    return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"

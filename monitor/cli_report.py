@@ -1,0 +1,208 @@
+"""What leaves the agent for people and other programs: the report of a period, exports, the support bundle."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from monitor.moments import MOMENT, SPAN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+    from monitor.config import Config, Model
+
+_WEEK = 7 * 86_400.0
+_CONFIG = click.option(
+    "--config", "-c", "config", required=True, type=click.Path(path_type=Path), help="Configuration file (YAML)."
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+_SINCE = click.option("--since", type=MOMENT, help="From when, such as 2026-11-21 or 2026-11-21T10:30Z.")
+_UNTIL = click.option("--until", type=MOMENT, help="Until when; now unless given.")
+_LAST = click.option("--last", type=SPAN, help="The last so long, such as 24h, instead of --since.")
+
+
+@click.command()
+@_CONFIG
+@_JSON
+@_SINCE
+@_UNTIL
+@_LAST
+@click.option("--model", help="Only this model of the configuration.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the report there, as one HTML file.")
+@click.option("--coverage", is_flag=True, help="Which of the 17 failure modes are watched, and how; nothing else.")
+def report(
+    config: Path,
+    since: float | None,
+    until: float | None,
+    last: float | None,
+    model: str | None,
+    out: Path | None,
+    *,
+    coverage: bool,
+    as_json: bool,
+) -> None:
+    """Report a period, the last seven days unless given: what changed, was alarmed and done; calibration; coverage.
+
+    It is told from the store, beside a running agent or without one. With --coverage it reads no data: columns are
+    told from the measured reference where there is one, else from the configuration.
+    """
+    from monitor.config import load
+
+    loaded = load(config, secrets=not coverage)
+    models = _chosen(loaded, model)
+    if coverage:
+        _coverage(loaded, models, as_json=as_json)
+        return
+    document = _gathered(loaded, models, _span(since, until, last))
+    if out is not None:
+        from monitor.period.page import html
+
+        with _written(out) as file:
+            file.write(html(document).encode())
+    if as_json:
+        click.echo(json.dumps(document))
+    else:
+        _summary(document, out)
+
+
+@click.command()
+@click.argument("kind")
+@_CONFIG
+@_JSON
+@_SINCE
+@_UNTIL
+@_LAST
+@click.option("--finding", help="The finding that it is about; the span begins with it unless given.")
+@click.option("--model", help="Of this model, if the configuration has several.")
+@click.option("--rows", default=500, show_default=True, type=click.IntRange(min=1), help="How many rows at most.")
+@click.option("--values/--no-values", default=True, show_default=True, help="With the rows' values, or ids and times.")
+@click.option("--names", is_flag=True, help="With names of senders beside their pseudonyms, as far as known.")
+@click.option("--out", required=True, type=click.Path(path_type=Path, allow_dash=True), help="Parquet file, or -.")
+def export(
+    kind: str,
+    config: Path,
+    since: float | None,
+    until: float | None,
+    last: float | None,
+    out: Path,
+    *,
+    as_json: bool,
+    **asked: Any,
+) -> None:
+    """Write rows as Parquet: telling, labelling, weights, clients or rows.
+
+    telling: rows kept with a finding. labelling: kept rows worth a label, the most informative first, with reasons.
+    weights: importance weights of the reference's and of recent rows. clients and rows: what no training should use,
+    because it is in quarantine or because --finding names its sender. It works beside a running agent.
+    """
+    from monitor.archive import reading
+    from monitor.config import load
+    from monitor.exports.export import write
+    from monitor.exports.ground import Asked
+
+    loaded = load(config, secrets=False)
+    ends = _ends(since, until, last)
+    with reading(loaded.store.path) as archive, _written(out) as file:
+        facts = write(loaded, archive, Asked(kind, since=ends[0], until=ends[1], **asked), file)
+    told = sys.stderr if str(out) == "-" else sys.stdout
+    if as_json:
+        click.echo(json.dumps(facts | {"out": str(out)}), file=told)
+    else:
+        _facts(facts, out, told)
+
+
+def _chosen(loaded: Config, name: str | None) -> list[Model]:
+    from monitor.errors import ConfigError
+
+    chosen = [one for one in loaded.models if name in (None, one.name)]
+    if not chosen:
+        raise ConfigError([f"--model: no model is called {name!r}"])
+    return chosen
+
+
+def _coverage(loaded: Config, models: list[Model], *, as_json: bool) -> None:
+    """Which failure modes are watched."""
+    from monitor.coverage import coverage as covered
+    from monitor.coverage import measured
+    from monitor.tables import print_coverage
+
+    found = [covered(one, measured(one, loaded.store.path)) for one in models]
+    if as_json:
+        click.echo(json.dumps([one.document() for one in found]))
+        return
+    for one in found:
+        print_coverage(one)
+
+
+def _ends(since: float | None, until: float | None, last: float | None) -> tuple[float | None, float | None]:
+    if last is None:
+        return since, until
+    if since is not None:
+        raise click.UsageError("say either --since or --last")
+    return (time.time() if until is None else until) - last, until
+
+
+def _span(since: float | None, until: float | None, last: float | None) -> tuple[float, float]:
+    start, end = _ends(since, until, _WEEK if since is None and last is None else last)
+    found = (start or 0.0, time.time() if end is None else end)
+    if not found[0] < found[1]:
+        raise click.UsageError("the period is empty: --since must lie before --until")
+    return found
+
+
+def _gathered(loaded: Config, models: list[Model], ends: tuple[float, float]) -> dict[str, Any]:
+    from monitor.archive import reading
+    from monitor.period.figures import figures_of
+    from monitor.period.gather import Span, gather
+
+    with reading(loaded.store.path) as archive:
+        return gather(loaded, archive, Span(*ends, made=time.time()), models, figures_of(loaded))
+
+
+def _summary(document: dict[str, Any], out: Path | None) -> None:
+    """A report in a few lines."""
+    from monitor.period.page import headline
+    from monitor.web.wording import instant
+
+    click.echo(f"{instant(document['since'])} to {instant(document['until'])}")
+    for model in document["models"]:
+        click.echo(f"{model['model']}: {headline(model)}")
+    click.echo("--out FILE.html writes all of it" if out is None else f"written to {out}")
+
+
+def _facts(facts: dict[str, Any], out: Path, told: Any) -> None:
+    """What an export says about itself, in a few lines."""
+    plain = {name: value for name, value in facts.items() if isinstance(value, int | float | str) and value != ""}
+    for name in ("verdict", *(name for name in plain if name != "verdict")):
+        if name in plain:
+            click.echo(f"{name.replace('_', ' ')}: {plain[name]}", file=told)
+    for one in facts.get("balance", [])[:5]:
+        click.echo(f"{one['column']}: means {one['apart']:.2f} sd apart, weighted {one['weighted']:.2f}", file=told)
+    click.echo(f"written to {out}", file=told)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[BinaryIO]:
+    """A file that is there whole or not at all; standard output for ``-``."""
+    from monitor.errors import DriftwardenError
+
+    if str(path) == "-":
+        yield sys.stdout.buffer
+        return
+    fresh = path.with_name(f".{path.name}.new")
+    try:
+        with fresh.open("wb") as file:
+            yield file
+        fresh.replace(path)
+    except OSError as error:
+        raise DriftwardenError(f"--out: {path}: cannot be written: {error.strerror}; choose another place") from None
+    finally:
+        fresh.unlink(missing_ok=True)

@@ -1,0 +1,210 @@
+"""Everything that a report says, from the store alone; the agent's own figures are asked of it, if it answers."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version as installed
+from typing import Any, Final
+
+from monitor.archive import Archive
+from monitor.config import Config, Model, fingerprint
+from monitor.records import Brief, FindingRow, Intervention, Judged
+from monitor.web import wording
+
+MOST_INCIDENTS: Final = 500
+"""Incidents that are told one by one; all are counted."""
+MOST_UNITS: Final = 50
+MOST_PANES: Final = 20_000
+MOST_STREAMS: Final = 12
+POINTS: Final = 600
+"""Points of a stream's evidence: each the largest of as many panes as it takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From ``since`` to before ``until``, seconds since the epoch, told at ``made``."""
+
+    since: float
+    until: float
+    made: float
+
+    def holds(self, time: float | None) -> bool:
+        """Whether a moment lies in it."""
+        return time is not None and self.since <= time < self.until
+
+    def touches(self, brief: Brief) -> bool:
+        """Whether a finding was open at some time in it."""
+        return brief.opened < self.until and (brief.closed is None or brief.closed >= self.since)
+
+
+def gather(
+    config: Config, archive: Archive, span: Span, models: Sequence[Model], figures: Mapping[str, Mapping[str, float]]
+) -> dict[str, Any]:
+    """The report as JSON; ``figures`` are the self-checks' numbers by model, as `monitor.period.figures` reads them."""
+    return {
+        "kind": "report",
+        "since": span.since,
+        "until": span.until,
+        "made": span.made,
+        "version": installed("driftwarden"),
+        "config": fingerprint(config),
+        "models": [_model(config, archive, span, model, figures.get(model.name)) for model in models],
+    }
+
+
+def _model(
+    config: Config, archive: Archive, span: Span, model: Model, figures: Mapping[str, float] | None
+) -> dict[str, Any]:
+    from monitor.coverage import coverage, measured
+
+    briefs = [one for one in archive.briefs(model=model.name, until=span.until) if span.touches(one)]
+    heads = [one for one in briefs if not one.joins]
+    rows = [row for row in map(archive.finding, (one.id for one in heads[:MOST_INCIDENTS])) if row is not None]
+    acts = archive.interventions(model=model.name, until=span.until)
+    streams = [_stream(archive, span, name) for name in archive.histories() if name.startswith(f"{model.name}/")]
+    streams = [one for one in streams if one["panes"]]
+    return {
+        "model": model.name,
+        "streams": sorted(streams, key=lambda one: -one["highest"])[:MOST_STREAMS],
+        "streams_in_all": len(streams),
+        "changed": changed(rows, span),
+        "alarmed": alarmed(heads, briefs, rows, acts, span),
+        "done": [one.as_dict() | {"active": one.active(span.until)} for one in acts if _acted(one, span)],
+        "calibration": calibration(model, heads, streams, span, figures),
+        "coverage": coverage(model, measured(model, config.store.path)).document(),
+    }
+
+
+def changed(rows: Sequence[FindingRow], span: Span) -> list[dict[str, Any]]:
+    """What the period's incidents name, each unit once, by its strongest evidence; what only went on is left out."""
+    units: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if not span.holds(row.opened):
+            continue
+        document = json.loads(row.document)
+        for unit in document["units"]:
+            one = units.setdefault(
+                unit["unit"],
+                {"unit": unit["unit"], "incidents": [], "since": document["since_time"], "log_e": -math.inf},
+            )
+            one["incidents"].append(row.id)
+            one["since"] = min((t for t in (one["since"], document["since_time"]) if t is not None), default=None)
+            strength = -math.inf if unit["log_e"] is None else unit["log_e"]
+            if strength >= one["log_e"]:
+                one |= {"log_e": strength, "triage": row.triage, "size": wording.effect(unit), "effect": unit["effect"]}
+                one |= {"effect_name": unit["effect_name"], "detector": unit["detector"]}
+    ranked = sorted(units.values(), key=lambda one: (-one["log_e"], one["unit"]))[:MOST_UNITS]
+    return [one | {"log_e": one["log_e"] if math.isfinite(one["log_e"]) else None} for one in ranked]
+
+
+def alarmed(
+    heads: Sequence[Brief],
+    briefs: Sequence[Brief],
+    rows: Sequence[FindingRow],
+    acts: Sequence[Intervention],
+    span: Span,
+) -> dict[str, Any]:
+    """The incidents that were open in the period: counts, times, and one by one."""
+    began = [one for one in heads if span.holds(one.opened)]
+    joined = Counter(one.joins for one in briefs if one.joins)
+    first = _first_acts(acts)
+    waited = [first[one.id] - one.opened for one in began if one.id in first]
+    lasted = [one.closed - one.opened for one in began if one.closed is not None and one.state == "recovered"]
+    return {
+        "incidents": len(began),
+        "carried_in": len(heads) - len(began),
+        "findings": sum(span.holds(one.opened) for one in briefs),
+        "severity": dict(Counter(one.severity for one in began)),
+        "triage": dict(Counter(one.triage for one in began)),
+        "failure_mode": dict(Counter(one.failure_mode for one in began)),
+        "open_at_the_end": sum(one.closed is None or one.closed >= span.until for one in heads),
+        "muted": sum(one.muted for one in began),
+        "median_seconds_to_acknowledge": statistics.median(waited) if waited else None,
+        "median_seconds_to_recover": statistics.median(lasted) if lasted else None,
+        "list": [_incident(row, joined[row.id], first.get(row.id)) for row in rows],
+        "left_out": max(len(heads) - len(rows), 0),
+    }
+
+
+def _incident(row: FindingRow, joined: int, acknowledged: float | None) -> dict[str, Any]:
+    document = json.loads(row.document)
+    named = ("id", "stream", "opened", "closed", "state", "severity", "triage", "failure_mode", "muted", "sentence")
+    return {name: getattr(row, name) for name in named} | {
+        "title": wording.title(row.triage, row.subject, row.failure_mode, row.unit, row.detector),
+        "since": document["since_time"],
+        "log_e": document["log_e"],
+        "threshold": document["threshold"],
+        "units": [unit["unit"] for unit in document["units"][:MOST_UNITS]],
+        "joined": joined,
+        "acknowledged": acknowledged,
+    }
+
+
+def _first_acts(acts: Iterable[Intervention]) -> dict[str, float]:
+    """When each finding was first acted upon."""
+    found: dict[str, float] = {}
+    for one in acts:
+        if one.finding:
+            found[one.finding] = min(one.time, found.get(one.finding, math.inf))
+    return found
+
+
+def _acted(one: Intervention, span: Span) -> bool:
+    return span.holds(one.time) or span.holds(one.undone)
+
+
+def _stream(archive: Archive, span: Span, name: str) -> dict[str, Any]:
+    """A stream's evidence over the period."""
+    panes = archive.history(name, since=span.since, until=span.until, limit=MOST_PANES)
+    known = [one for one in panes if one.log_e is not None]
+    top: Counter[str] = Counter()
+    for one in panes:
+        for unit, log_e in one.units.items():
+            top[unit] = max(top[unit], log_e)  # type: ignore[assignment]
+    return {
+        "stream": name.partition("/")[2],
+        "panes": len(panes),
+        "rows": sum(one.rows for one in panes),
+        "first": panes[0].start if panes else None,
+        "last": panes[-1].end if panes else None,
+        "highest": max((one.log_e or 0.0 for one in known), default=0.0),
+        "threshold": panes[-1].threshold if panes else None,
+        "panes_above_threshold": sum((one.log_e or 0.0) >= one.threshold for one in known),
+        "units": [{"unit": unit, "log_e": log_e} for unit, log_e in top.most_common(10)],
+        "evidence": thinned(panes),
+    }
+
+
+def thinned(panes: Sequence[Judged], points: int = POINTS) -> list[list[float | None]]:
+    """Time, evidence and threshold of at most so many points, each the largest evidence of its panes."""
+    step = max(-(-len(panes) // points), 1)
+    groups = [panes[start : start + step] for start in range(0, len(panes), step)]
+    found: list[list[float | None]] = []
+    for group in groups:
+        known = [one.log_e for one in group if one.log_e is not None]
+        found.append([group[-1].end, max(known) if known else None, group[-1].threshold])
+    return found
+
+
+def calibration(
+    model: Model,
+    heads: Sequence[Brief],
+    streams: Sequence[Mapping[str, Any]],
+    span: Span,
+    figures: Mapping[str, float] | None,
+) -> dict[str, Any]:
+    """The promise, what a period of this length allows by it, and what the agent measured on itself."""
+    panes = max((one["panes"] for one in streams), default=0)
+    return {
+        "promised": str(model.alarms.false_alarms),
+        "smallest_shift": model.alarms.smallest_shift,
+        "panes": panes,
+        "false_pages_allowed": panes / model.run_length,
+        "pages": sum(one.severity == "page" and span.holds(one.opened) for one in heads),
+        "selfcheck": None if figures is None else dict(figures),
+    }
