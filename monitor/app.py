@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from starlette.applications import Starlette
@@ -39,6 +39,9 @@ from monitor.spool import Spool
 from monitor.store import Store
 from monitor.watched import Watched
 from monitor.web import ops
+
+if TYPE_CHECKING:
+    from monitor.notify.dispatcher import Dispatcher
 
 SNAPSHOT_SECONDS = 1.0
 IDLE_SECONDS = 1.0
@@ -96,10 +99,11 @@ class Running:
         except BaseException:
             self._store.close()
             raise
+        self._dispatcher = _dispatcher(config, self._store, clock)
         self._scheduler = Scheduler()
         self.scrape = ops.Scrape()
         version = installed("driftwarden")
-        self.board = Board(self.agent, self._scheduler, self.scrape, version, _TASKS)
+        self.board = Board(self.agent, self._scheduler, self.scrape, version, _TASKS, self._dispatcher)
         self._version = version
         self._engine = threading.Thread(target=self._judge, name="driftwarden-engine", daemon=True)
         self.failed = threading.Event()
@@ -111,6 +115,8 @@ class Running:
         config = self.agent.config
         self.board.publish()
         self._engine.start()
+        if self._dispatcher is not None:
+            self._dispatcher.start()
         self._serve(config)
         for source in config.sources:
             made = self._source(source.settings)
@@ -252,7 +258,7 @@ class Running:
 
     def _prepare(self) -> tuple[Config, list[Watched]]:
         old, new = self.agent.config, load(self._path)
-        fixed = ("sources", "telemetry", "store", "queue", "limits", "log")
+        fixed = ("sources", "telemetry", "web", "notify", "store", "queue", "limits", "log")
         faults = [
             f"{name}: cannot change while the agent runs; restart it, or put the old value back"
             for name in fixed
@@ -283,5 +289,16 @@ class Running:
         if self._spool is not None:
             self._spool.close()
         self.agent.close()
+        if self._dispatcher is not None:
+            self._dispatcher.stop()
         self._store.close()
         self._log.info("stopped", undone_rows=self._intake.queued_rows)
+
+
+def _dispatcher(config: Config, store: Store, clock: SystemClock) -> Dispatcher | None:
+    """Who tells others, where others are to be told."""
+    if not config.notify:
+        return None
+    from monitor.notify.dispatcher import Dispatcher
+
+    return Dispatcher(store, config.notify, config.web.address_text if config.web.enabled else "", clock)

@@ -96,16 +96,16 @@ class Archive:
             "severity = ?": severity,
             "triage = ?": triage,
             "failure_mode = ?": failure_mode,
-            "? IN (id, joins)": incident,
             "joins = ?": "" if heads else None,
             "(closed IS NOT NULL) = ?": None if over is None else int(over),
             "opened >= ?": since,
             "opened < ?": until,
         }
         where, values = _where(wanted)
-        if after is not None:
-            where += f" {'AND' if where else 'WHERE'} (opened, id) < (?, ?)"
-            values += after
+        for clause, more in (("(opened, id) < (?, ?)", after), ("(id = ? OR joins = ?)", incident and (incident,) * 2)):
+            if more:
+                where += f" {'AND' if where else 'WHERE'} {clause}"
+                values += more
         query = f"SELECT {_BRIEF} FROM findings {where} ORDER BY opened DESC, id DESC LIMIT ?"  # noqa: S608 - same
         return [Brief(*_flagged(row)) for row in self._rows(query, [*values, -1 if limit is None else limit])]
 
@@ -132,7 +132,10 @@ class Archive:
         where, values = _where({"stream = ?": stream, "finish >= ?": since, "finish < ?": until})
         query = f"SELECT * FROM history {where} ORDER BY pane DESC LIMIT ?"  # noqa: S608 - constants only
         rows = self._rows(query, [*values, limit])
-        return [Judged(*row[:7], json.loads(row[7])) for row in reversed(rows)]
+        return [
+            Judged(stream, pane, start, end, number, log_e, threshold, json.loads(units))
+            for stream, pane, start, end, number, log_e, threshold, units in reversed(rows)
+        ]
 
     def histories(self) -> list[str]:
         """The streams ("model/stream") that have a history."""
@@ -168,7 +171,9 @@ class Archive:
         """The event log behind a place in it, in order."""
         query = "SELECT id, time, kind, model, document, seq FROM events WHERE seq > ? ORDER BY seq LIMIT ?"
         rows = self._rows(query, [after, limit])
-        return [Event(*row[:4], json.loads(document), seq) for *row, document, seq in rows]
+        return [
+            Event(name, time, kind, model, json.loads(document), seq) for name, time, kind, model, document, seq in rows
+        ]
 
     def last_event(self) -> int:
         """Place of the newest event, 0 before the first."""

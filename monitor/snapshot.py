@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from monitor.agent import Agent
 from monitor.config import fingerprint
@@ -23,6 +24,9 @@ from monitor.scheduler import Scheduler
 from monitor.sinks import prometheus
 from monitor.web.ops import Scrape
 
+if TYPE_CHECKING:
+    from monitor.notify.dispatcher import Dispatcher
+
 
 @dataclass(slots=True)
 class Reloads:
@@ -38,9 +42,16 @@ class Board:
     """Writes the snapshot that scrapes read."""
 
     def __init__(
-        self, agent: Agent, scheduler: Scheduler, scrape: Scrape, version: str, tasks: tuple[str, ...]
+        self,
+        agent: Agent,
+        scheduler: Scheduler,
+        scrape: Scrape,
+        version: str,
+        tasks: tuple[str, ...],
+        dispatcher: Dispatcher | None = None,
     ) -> None:
         """Nothing is published before the first `publish`."""
+        self._dispatcher = dispatcher
         self.reloads = Reloads()
         self.ready = False
         self._agent, self._scheduler, self._scrape, self._version = agent, scheduler, scrape, version
@@ -60,6 +71,7 @@ class Board:
     def _snapshot(self) -> Snapshot:
         agent, now = self._agent, time.time()
         parts = [prometheus.identity(self._version, fingerprint(agent.config)), self._itself(), self._books()]
+        parts.append(self._doors())
         for watched in agent.models.values():
             if watched.streams is None:
                 continue
@@ -118,6 +130,20 @@ class Board:
                 ("skipped_runs", counts.skipped),
             ):
                 made.setdefault(f"driftwarden_scheduler_{name}_total", []).append(((task,), value))
+        return made
+
+    def _doors(self) -> Snapshot:
+        """Where people find the pages, and how receivers go."""
+        web = self._agent.config.web
+        made: Snapshot = {"driftwarden_web_info": [((web.address_text,), 1.0)]} if web.enabled else {}
+        for name, counts in self._dispatcher.counts().items() if self._dispatcher is not None else ():
+            for metric, value in (
+                ("driftwarden_notifications_total", counts.sent),
+                ("driftwarden_notification_failures_total", counts.failures),
+                ("driftwarden_notifications_dropped_total", counts.dropped),
+                ("driftwarden_notifications_waiting", counts.waiting),
+            ):
+                made.setdefault(metric, []).append(((name,), value))
         return made
 
     def _books(self) -> Snapshot:
