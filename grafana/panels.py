@@ -225,8 +225,8 @@ def lines(
 def counts(
     title: str, text: str, queries: Sequence[Query], *, width: int = 12, height: int = 8
 ) -> sdk.timeseries.Panel:
-    """Events over time as stacked bars."""
-    made = lines(title, text, queries, "short", width=width, height=height)
+    """Events over time as stacked bars, far enough apart that an event is not in several of them."""
+    made = lines(title, text, queries, "short", width=width, height=height).interval("2m")
     stacked = sdk.common.StackingConfig().mode(sdk.common_models.StackingMode.NORMAL)
     return made.draw_style(sdk.common_models.GraphDrawStyle.BARS).fill_opacity(70).stacking(stacked).decimals(0).min(0)
 
@@ -258,6 +258,6 @@ def heat(title: str, text: str, query: Query, *, width: int = 12) -> sdk.heatmap
     """A histogram over time."""
     form = sdk.prometheus_models.PromQueryFormat.HEATMAP
     made = drawn(sdk.heatmap.Panel(), title, text, [query], "short", (width, 8), form=form)
-    colours = sdk.heatmap.HeatmapColorOptions().scheme("Oranges").steps(64)
+    colours = sdk.heatmap.HeatmapColorOptions().mode(sdk.heatmap_models.HeatmapColorMode.SCHEME).scheme("Oranges")
     axis = sdk.heatmap.YAxisConfig().unit("s")
-    return made.color(colours).y_axis(axis).calculate(calculate=False)
+    return made.color(colours.exponent(0.5).steps(64)).y_axis(axis).calculate(calculate=False)

@@ -21,15 +21,8 @@ def main(arguments: list[str]) -> int:
     asked = _parser().parse_args(arguments)
     asked.out.mkdir(parents=True, exist_ok=True)
     end = time.time()
-    span = Span(end - asked.minutes * 60, end)
-    variables = {
-        "job": asked.job,
-        "instance": asked.instance,
-        "model": asked.model,
-        "stream": ".+",
-        "__range": f"{asked.minutes * 60:.0f}s",
-        "__rate_interval": f"{max(4 * asked.scrape, span.step + asked.scrape):.0f}s",
-    }
+    span = Span(end - asked.minutes * 60, end, asked.scrape)
+    variables = {"job": asked.job, "instance": asked.instance, "model": asked.model, "stream": ".+"}
     for name, document in committed().items():
         for number, (heading, panels) in enumerate(_rows(document) if name in (asked.only or [name]) else [], 1):
             shown = [(panel, answers(panel, Prometheus(asked.prometheus), span, variables)) for panel in panels]

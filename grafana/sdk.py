@@ -27,6 +27,7 @@ with warnings.catch_warnings():
     from grafana_foundation_sdk.cog.variants import Dataquery
     from grafana_foundation_sdk.models import common as common_models
     from grafana_foundation_sdk.models import dashboard as models
+    from grafana_foundation_sdk.models import heatmap as heatmap_models
     from grafana_foundation_sdk.models import prometheus as prometheus_models
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "dashboard",
     "gauge",
     "heatmap",
+    "heatmap_models",
     "models",
     "prometheus",
     "prometheus_models",

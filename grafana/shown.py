@@ -22,15 +22,21 @@ _SECONDS = ((60.0, 1.0, "s"), (3600.0, 60.0, "min"), (_DAY, 3600.0, "h"), (math.
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The time range of a dashboard, in seconds."""
+    """The time range of a dashboard, and the time between two scrapes, in seconds."""
 
     start: float
     end: float
+    scrape: float
 
-    @property
-    def step(self) -> float:
+    def step(self, panel: Panel) -> float:
         """Seconds from one point to the next."""
-        return max((self.end - self.start) / POINTS, 1.0)
+        minutes = float(panel.document.get("interval", "0m").removesuffix("m"))
+        return max((self.end - self.start) / POINTS, minutes * 60, 1.0)
+
+    def variables(self, panel: Panel) -> dict[str, str]:
+        """The variables that Grafana itself makes."""
+        rate = max(self.step(panel) + self.scrape, 4 * self.scrape)
+        return {"__range": f"{self.end - self.start:.0f}s", "__rate_interval": f"{rate:.0f}s"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +67,20 @@ def answers(panel: Panel, server: Prometheus, span: Span, variables: Mapping[str
     """Series of each query of a panel."""
     made = []
     for target in panel.targets:
-        expr = filled(target["expr"], variables)
+        expr = filled(target["expr"], {**variables, **span.variables(panel)})
         instant = bool(target.get("instant"))
-        found = server.now(expr, span.end) if instant else _with_gaps(server, expr, span)
+        found = server.now(expr, span.end) if instant else _with_gaps(server, expr, span, span.step(panel))
         made.append([Named(legend(target.get("legendFormat", ""), one), one) for one in found])
     return made
 
 
-def _with_gaps(server: Prometheus, expr: str, span: Span) -> list[Series]:
+def _with_gaps(server: Prometheus, expr: str, span: Span, step: float) -> list[Series]:
     """Values over time, and no number where there was none, from the first value to the last."""
     made = []
-    for one in server.over(expr, span.start, span.end, span.step):
-        known = {round((at - span.start) / span.step): value for at, value in one.points}
+    for one in server.over(expr, span.start, span.end, step):
+        known = {round((at - span.start) / step): value for at, value in one.points}
         places = range(min(known), max(known) + 1)
-        points = ((span.start + place * span.step, known.get(place, math.nan)) for place in places)
+        points = ((span.start + place * step, known.get(place, math.nan)) for place in places)
         made.append(Series(one.labels, tuple(points)))
     return made
 
@@ -151,7 +157,7 @@ def grid(panel: Panel, found: Sequence[Sequence[Named]]) -> Grid:
     organise = steps["organize"]
     hidden, names = organise.get("excludeByName", {}), organise.get("renameByName", {})
     order = organise.get("indexByName", {})
-    fields = sorted({name for row in rows for name in row}, key=lambda name: order.get(name, len(order)))
+    fields = sorted(dict.fromkeys(name for row in rows for name in row), key=lambda name: order.get(name, len(order)))
     shown = [name for name in fields if not hidden.get(name) and not _is_hidden(panel, names.get(name, name))]
     rows = _sorted(panel, rows, names)
     cells = (tuple(_cell(panel, names.get(name, name), row.get(name)) for name in shown) for row in rows)

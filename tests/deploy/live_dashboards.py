@@ -4,39 +4,69 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from grafana.ask import Prometheus, RefusedError
-from grafana.rendered import committed, filled, panels_of
+from grafana.rendered import Json, Panel, committed, filled, panels_of
 
-VARIABLES = {
-    "datasource": "prometheus",
-    "job": ".+",
-    "instance": ".+",
-    "model": ".+",
-    "stream": ".+",
-    "__range": "1h",
-    "__rate_interval": "1m",
-}
-"""What Grafana would put in place of variables; a dashboard of one model needs ``model`` from the caller."""
+VARIABLES = {"__range": "1h", "__rate_interval": "1m"}
+"""What Grafana would put in place of its own variables."""
 LOOK_BACK = 3600.0
 POINTS = 240
+SECURITY = "driftwarden-security: "
+NEEDS: Mapping[str, tuple[str, ...]] = {
+    "incident": ("driftwarden-fleet: Open incidents", "driftwarden-model: Open incidents"),
+    "attack": (f"{SECURITY}Open attacks", f"{SECURITY}Most suspect senders", f"{SECURITY}Evidence against senders"),
+    "segments": ("driftwarden-model: Mix of the traffic",),
+    "selfcheck": ("driftwarden-model: Injected shifts found", "driftwarden-model: Panes to a page"),
+    "labels": (f"{SECURITY}Poisoning",),
+    "probes": (f"{SECURITY}Probes leave the endpoint alone",),
+    "receivers": ("driftwarden-agent: Notifications", "driftwarden-agent: Notifications that wait"),
+    "guard": (SECURITY,),
+}
+"""Panels that are rightly empty without something: an open incident, a caught attacker, segment columns, a finished
+self-check, labels, active probes, receivers, and a model whose rows are looked at one by one."""
 
 
-def check(prometheus_url: str, variables: Mapping[str, str]) -> list[str]:
-    """Queries without a series that holds a number, as "dashboard: panel: query"; what is refused says why."""
-    server, values, end = Prometheus(prometheus_url), {**VARIABLES, **variables}, time.time()
+def check(prometheus_url: str, variables: Mapping[str, str], without: Collection[str] = ()) -> list[str]:
+    """Queries without a series that holds a number, as "dashboard: panel: query"; what is refused says why.
+
+    ``variables`` names at least the ``model`` of the dashboard of one model; all else is "all" unless given.
+    ``without`` are keys of `NEEDS` that this Prometheus has nothing of: panels that need them are not asked for.
+    """
+    spared = tuple(f"{where}:" if not where.endswith(" ") else where for need in without for where in NEEDS[need])
+    server, end = Prometheus(prometheus_url), time.time()
     empty = []
     for document in committed().values():
-        for panel in panels_of(document):
-            for target in panel.targets:
-                where = f"{panel.dashboard}: {panel.title}: {target['refId']}"
-                try:
-                    if not _shows(server, filled(target["expr"], values), end, instant=bool(target.get("instant"))):
-                        empty.append(where)
-                except RefusedError as error:
-                    empty.append(f"{where}: refused: {error}")
+        values = {**VARIABLES, **_chosen(document, variables)}
+        for where, target in _targets(document):
+            if where.startswith(spared):
+                continue
+            try:
+                shown = _shows(server, filled(target["expr"], values), end, instant=bool(target.get("instant")))
+            except RefusedError as error:
+                empty.append(f"{where}: refused: {error}")
+            else:
+                empty += [] if shown else [where]
     return empty
+
+
+def _chosen(document: Json, variables: Mapping[str, str]) -> dict[str, str]:
+    """Values of the dashboard's variables: a choice of one model is for the dashboard of one model."""
+    made = dict(variables)
+    for one in document["templating"]["list"]:
+        if one.get("multi") and (one["name"] == "model" or one["name"] not in variables):
+            made[one["name"]] = ".+"
+    return made
+
+
+def _targets(document: Json) -> Iterator[tuple[str, Json]]:
+    for panel in panels_of(document):
+        yield from ((f"{_place(panel)}: {target['refId']}", target) for target in panel.targets)
+
+
+def _place(panel: Panel) -> str:
+    return f"{panel.dashboard}: {panel.title}"
 
 
 def _shows(server: Prometheus, expr: str, end: float, *, instant: bool) -> bool:
