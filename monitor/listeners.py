@@ -6,6 +6,7 @@ say in so many words that it wants none. A token itself never stands in the conf
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -151,6 +152,22 @@ class HttpListener(Listener):
     hosts: Names = Field(
         default=(), description="names by which others call it, beside its own address; against DNS rebinding"
     )
+    _secure: bool = PrivateAttr(default=False)
+
+    def model_post_init(self, context: Any) -> None:
+        """Look once whether TLS is spoken: that does not change while the agent runs."""
+        super().model_post_init(context)
+        if self.config_file is None or not (context or {}).get("secrets", False):
+            return
+        from monitor.web.webconfig import read
+
+        with contextlib.suppress(ConfigError):  # `cross` tells it
+            self._secure = read(self.config_file).tls_server_config.enabled
+
+    @property
+    def secure(self) -> bool:
+        """Whether TLS is spoken there."""
+        return self._secure
 
     @classmethod
     def cross(cls, raw: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator[Fault]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from monitor.listeners import HttpListener
+from monitor.quantities import Address
 from monitor.web import csrf
 from monitor.web.hosts import SAFE, Hosts, Strange
 from monitor.web.keeper import Denied, Keeper
@@ -23,11 +24,11 @@ from monitor.web.people import ANONYMOUS, Person
 from monitor.web.section import Web
 from monitor.web.standing import WebConfigFile
 
-BODY_BYTES = 64 << 10
-"""Largest body of an act."""
+BODY_BYTES = 256 << 10
+"""Largest body of an act: a quarantine may name many senders."""
 BODY_SECONDS = 10.0
 """It must have arrived whole by then."""
-FIELDS = 50
+FIELDS = 10_000
 JSON: Final = "application/json"
 FORM: Final = "application/x-www-form-urlencoded"
 NOBODY = Person(ANONYMOUS, frozenset())
@@ -61,19 +62,17 @@ class Settings:
 
 def settings_of(web: Web, *, open_paths: frozenset[str] = frozenset()) -> Settings:
     """The gate of the pages as the configuration wants it."""
-    file = file_of(web)
+    file = file_of(web, web.listen)
     acts = web.listen.loopback
     keeper = Keeper(web.token, file, web.people, show_values=web.show_values, anonymous_acts=acts)
-    return Settings(keeper, Hosts.of(web), open_paths)
+    return Settings(keeper, Hosts.of(web, web.listen), open_paths)
 
 
-def file_of(listener: HttpListener) -> WebConfigFile | None:
+def file_of(listener: HttpListener, bound: Address) -> WebConfigFile | None:
     """The listener's ``web.config.yml``, if it has one: one object for its gate and its server."""
     if listener.config_file is None:
         return None
-    bound = getattr(listener, "listen", None)
-    exposed = bound is not None and not bound.loopback
-    return WebConfigFile(listener.config_file, demand=exposed and not listener.opened)
+    return WebConfigFile(listener.config_file, demand=not bound.loopback and not listener.opened)
 
 
 class Gate:
@@ -112,7 +111,7 @@ class Gate:
             raise Denied(403, "You may look, but not act; ask for `act` under web.people in the configuration.")
         body = await self._body(headers, receive)
         if self._settings.pages:
-            state["form"] = _meant(person, headers, body)
+            _check_meant(person, headers, body)
         return _again(body, receive)
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes:
@@ -147,25 +146,20 @@ def gate(app: ASGIApp, settings: Settings) -> ASGIApp:
     return Gate(app, settings)
 
 
-def _meant(person: Person, headers: Headers, body: bytes) -> dict[str, str]:
-    """The form, if we wrote it for this person; nothing for JSON, which no form of another site can send."""
+def _check_meant(person: Person, headers: Headers, body: bytes) -> None:
+    """A form must be one that we wrote for this person; JSON no form of another site can send."""
     media = headers.get("content-type", "").partition(";")[0].strip().lower()
     if media == JSON:
-        return {}
+        return
     if media != FORM:
         raise Strange(415, f"Send {JSON}, or one of the forms of the pages.")
     try:
-        pairs = parse_qsl(
-            body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=FIELDS
-        )
+        form = parse_qs(body.decode("ascii"), keep_blank_values=True, max_num_fields=FIELDS)
     except ValueError:
         raise Strange(400, "The form cannot be read.") from None
-    form = dict(pairs)
-    if len(form) < len(pairs):
-        raise Strange(400, "The form has a field twice.")
-    if not csrf.genuine(person, form.pop(csrf.FIELD, "")):
+    tokens = form.get(csrf.FIELD, [])
+    if len(tokens) != 1 or not csrf.genuine(person, tokens[0]):
         raise Strange(403, "This page is too old, or was not written for you; open it again and repeat what you did.")
-    return form
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 
 from monitor.listeners import HttpListener
+from monitor.quantities import Address
 from monitor.web.section import Web
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -41,8 +42,8 @@ class Hosts:
     origins: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, listener: HttpListener) -> Hosts:
-        """What a listener is called.
+    def of(cls, listener: HttpListener, bound: Address) -> Hosts:
+        """What a listener is called that is bound to an address.
 
         The pages are strict everywhere. Metrics and rows are called by all sorts of names within a cluster: there it is
         strict on loopback, where a browser is the only one who comes under a false name, and where names are given.
@@ -50,11 +51,9 @@ class Hosts:
         names = {name.lower().rstrip(".") for name in listener.hosts if name}
         if isinstance(listener, Web):
             outside = urlsplit(listener.url or "")
-            names |= {listener.listen.host.lower(), outside.hostname or listener.listen.host.lower()}
+            names |= {bound.host.lower(), outside.hostname or bound.host.lower()}
             return cls(frozenset(names | LOOPBACK), frozenset({listener.url} if listener.url else ()))
-        bound = getattr(listener, "listen", None)
-        strict = bool(names) or (bound is not None and bound.loopback)
-        return cls(frozenset(names | LOOPBACK) if strict else None)
+        return cls(frozenset(names | LOOPBACK) if names or bound.loopback else None)
 
     def check(self, scope: Any, headers: Headers) -> None:
         """Raise `Strange` for a Host that is not ours, and for what another site's page sends."""

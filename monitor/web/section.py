@@ -73,8 +73,7 @@ class Web(HttpListener):
     @property
     def address_text(self) -> str:
         """The outside address, for links."""
-        scheme = "https" if self.config_file is not None else "http"
-        return self.url or f"{scheme}://{self.listen}"
+        return self.url or f"{'https' if self.secure else 'http'}://{self.listen}"
 
     @classmethod
     def cross(cls, raw: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator[Fault]:
