@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from threading import Lock
-from typing import Literal, TextIO, cast
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -23,6 +23,8 @@ REPEATS = 5
 """Lines of one warning or error that are written per `PERIOD`."""
 PERIOD = 60.0
 """Seconds after which a repeated line may be written again, with the number of those left out."""
+TAIL = 500
+"""Newest lines that stay in memory, for the support bundle."""
 REMEMBERED = 512
 """Different lines that are counted at a time; the one seen longest ago is forgotten first."""
 
@@ -41,6 +43,7 @@ def configure(
         structlog.processors.add_log_level,
         limit,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        _remember,
         structlog.processors.format_exc_info,
         structlog.processors.UnicodeDecoder(),
         structlog.processors.EventRenamer("msg"),
@@ -59,6 +62,19 @@ def configure(
     root = logging.getLogger()
     root.handlers = [_Bridge()]
     root.setLevel(max(LEVELS[level], logging.WARNING))
+
+
+_NEWEST: deque[dict[str, Any]] = deque(maxlen=TAIL)
+
+
+def tail() -> list[dict[str, Any]]:
+    """The newest lines, the oldest first, as they were before they were written: with whatever was logged."""
+    return list(_NEWEST.copy())
+
+
+def _remember(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    _NEWEST.append(dict(event))
+    return event
 
 
 def get(component: str) -> structlog.typing.FilteringBoundLogger:

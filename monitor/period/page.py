@@ -19,7 +19,7 @@ _STYLE = """
   --info: #9aa4b2; } }
 h2 { border-top: 1px solid var(--rule); padding-top: 1.2rem; } h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
 .evidence { stroke: var(--evidence); } .bar.page { fill: var(--page); } .bar.ticket { fill: var(--ticket); }
-.bar.info { fill: var(--info); } figure { margin: .6rem 0; overflow-x: auto; } figure svg { min-width: 34rem; } .tiles { display: flex; flex-wrap: wrap; gap: .6rem;
+.bar.info { fill: var(--info); } figure { margin: .6rem 0; } .tiles { display: flex; flex-wrap: wrap; gap: .6rem;
   padding: 0; list-style: none; } .tiles li { background: var(--card); border-radius: .5rem; padding: .5rem .9rem; }
 .tiles b { display: block; font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 details { margin: .6rem 0; } summary { cursor: pointer; }
