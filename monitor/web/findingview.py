@@ -13,7 +13,7 @@ from monitor.naming import FAULT_TREE
 from monitor.records import Brief, FindingRow, Judged
 from monitor.web import plots, rowviews, wording
 from monitor.web.desk import Act, Desk, Incident, document_of
-from monitor.web.live import names_of
+from monitor.web.live import StreamState, names_of
 from monitor.web.people import Person
 
 BEFORE: Final = 60
@@ -52,6 +52,7 @@ class FindingView:
     joint: list[Document]
     scatter: dict[str, Any]
     telling: rowviews.Telling | None
+    segments: list[StreamState]
     acts: list[Act]
     elsewhere: list[Incident]
 
@@ -70,6 +71,11 @@ class FindingView:
     def suspicions(self) -> list[Document]:
         """What is held against a sender."""
         return list(self.document["evidence"].get("suspicions", ()))
+
+    @property
+    def strata(self) -> list[plots.Bar]:
+        """Parts of the traffic whose shares moved."""
+        return [plots.Bar(one["stratum"], one["reference"], one["window"]) for one in self.document["strata"]]
 
     @property
     def clients(self) -> list[str]:
@@ -122,6 +128,7 @@ def view_of(desk: Desk, person: Person, row: FindingRow) -> FindingView:
         joint=[unit for unit in document["units"] if unit["view"]],
         telling=_telling(desk, row, tables, counts, names) if person.values else None,
         scatter=_scatter(desk, row, document) if person.values else {},
+        segments=_segments(desk, row),
         acts=desk.around(row),
         elsewhere=_elsewhere(desk, row),
     )
@@ -163,10 +170,11 @@ def _counts(
 
 
 def _changed(document: Document, counts: Sequence[Document], *, values: bool, labels: tuple[str, str]) -> list[Changed]:
-    """The named columns in the order of the finding, each with all that is said of it."""
+    """The named columns, those that moved most first, each with all that is said of it."""
     drawn = {column.name: column for column in plots.columns(counts, values=values, labels=labels)}
     said: dict[str, list[Document]] = {}
-    for unit in document["units"] if document["subject"] != "sender" else ():
+    largest = sorted(document["units"], key=lambda unit: -(unit["effect"] or 0.0))
+    for unit in largest if document["subject"] != "sender" else ():
         for name in wording.parts_of(unit["unit"], unit["detector"]):
             said.setdefault(name, []).append(unit)
     return [_change(name, units, drawn.get(name)) for name, units in said.items()]
@@ -201,6 +209,13 @@ def _scatter(desk: Desk, row: FindingRow, document: Document) -> dict[str, Any]:
         return {}
     sides = (desk.live.reference(row.model), desk.live.sample(row.model, row.stream))
     return plots.scatter(sides, (joint[0][0], joint[0][1]), ("reference", "newest rows"))
+
+
+def _segments(desk: Desk, row: FindingRow) -> list[StreamState]:
+    """The segments of the finding's version, the strongest evidence first; none where it is about one itself."""
+    version, _, segment = row.stream.partition("/")
+    going = row.closed is None and not segment and row.subject != "sender"
+    return [one for one in desk.live.states(row.model) if going and one.segment and one.version == version]
 
 
 def _elsewhere(desk: Desk, row: FindingRow) -> list[Incident]:

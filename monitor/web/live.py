@@ -56,7 +56,7 @@ class StreamState(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """A column on a model's page; ``evidence`` is the strongest of its detectors, as a power of ten."""
+    """A column on a model's page; ``evidence`` is the strongest log e-value of its detectors."""
 
     column: plots.Column
     evidence: float | None
@@ -155,18 +155,18 @@ class Live:
         table = counts((int(place) for place in order), window).to_pylist()
         drawn = plots.columns(table, values=values, labels=("reference", "last window"))
         return [
-            Unit(column, plots.ten(float(strength[place])), _figure(moved[place]), int(place) in alarmed)
+            Unit(column, _figure(strength[place]), _figure(moved[place]), int(place) in alarmed)
             for place, column in zip(order, drawn, strict=True)
         ]
 
     def views(self, model: str, stream: str) -> list[tuple[str, float | None]]:
-        """The joint views of a stream with the evidence of each, as powers of ten."""
+        """The joint views of a stream with the log e-value of each."""
         one = self.stream(model, stream)
         told = None if one is None else one.joint.get("e_witness")
         if one is None or told is None:
             return []
         views = one.engine.reference.views
-        return [(view.name, plots.ten(float(value))) for view, value in zip(views, told.log_e, strict=True)]
+        return [(view.name, _figure(value)) for view, value in zip(views, told.log_e, strict=True)]
 
     def mix(self, model: str, stream: str) -> list[tuple[str, float, float]]:
         """Strata whose shares differ most: name, share expected, share in the last window."""

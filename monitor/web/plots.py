@@ -151,7 +151,13 @@ def _bars(body: Sequence[Bin], rows: tuple[int, int], *, values: bool) -> list[B
     shown = sorted(bars[:SHOWN], key=lambda one: -max(one.before, one.now))
     rest = bars[SHOWN:]
     if rest:
-        shown.append(Bar(f"{len(rest)} others", sum(one.before for one in rest), sum(one.now for one in rest)))
+        shown.append(
+            Bar(
+                f"{len(rest)} other{'' if len(rest) == 1 else 's'}",
+                sum(one.before for one in rest),
+                sum(one.now for one in rest),
+            )
+        )
     return shown
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -83,17 +84,25 @@ def of_form(desk: Desk, person: Person, form: Form) -> list[Wanted]:
         case "rebaseline":
             return [Wanted("rebaseline", model, because, by, _rows(desk, form, row))]
         case "quarantine":
-            target = {"clients": list(form.get("client", ())), "finding": first(form, "finding")}
+            target = {"clients": _names(form, "client"), "finding": first(form, "finding")}
             return [Wanted("quarantine", model, because, by, target)]
     raise ConfigError(["kind: is none that there is; send the form from the page"])
 
 
 def _mutes(desk: Desk, form: Form, model: str, because: str, by: str) -> list[Wanted]:
-    targets = [{key: value} for key in MUTABLE for value in form.get(key, ())]
+    targets = [{key: value} for key in MUTABLE for value in _names(form, key)]
     if not targets:
         raise ConfigError(["column: nothing is chosen; choose what to mute"])
     until = desk.now() + _number(form, "for")
     return [Wanted("mute", model, because, by, target, until) for target in targets]
+
+
+def _names(form: Form, field: str) -> list[Any]:
+    """Names from a log, which forms carry as JSON: browsers change line ends."""
+    try:
+        return [json.loads(text) for text in form.get(field, ())]
+    except ValueError as error:
+        raise ConfigError([f"{field}: is not as the page wrote it; open the page again"]) from error
 
 
 def _rows(desk: Desk, form: Form, row: FindingRow | None) -> dict[str, Any]:

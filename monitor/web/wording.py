@@ -190,8 +190,10 @@ def sureness(document: Mapping[str, Any]) -> str:
     return f"The evidence against chance is {fold(log_e)}; {asked}. {capital(seldom)}."
 
 
-def fold(log_e: float) -> str:
+def fold(log_e: float | None) -> str:
     """An e-value: how many times its stake a bet against chance has become."""
+    if log_e is None or not math.isfinite(log_e):
+        return DASH
     return f"{rounded(math.exp(log_e)) if log_e < math.log(1e6) else power(log_e)}-fold"
 
 

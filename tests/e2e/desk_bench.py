@@ -6,6 +6,7 @@ The agent has no engine thread here: rows are fed, and what people do is done, b
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,7 +39,8 @@ from monitor.web.section import Web
 from tests.attacks import tasks, traces
 from tests.monitor import security_bench
 
-EPOCH = 1_790_000_000.0
+EPOCH = time.time() - 1_200.0
+"""When things begin to change: twenty minutes ago."""
 HOSTILE = "<img src=x onerror=alert(1)>"
 BREAKER = "\"'</script><script>alert(2)</script>\u202egnp"
 
@@ -113,7 +115,7 @@ def employment() -> dict[str, Any]:
 def feed_employment(bench: Bench, panes: int = 276) -> None:
     """The demo's log up to some panes: from 268 on the dormitories come."""
     rows = pq.read_table(folder() / "production.parquet").slice(0, 500 * panes)
-    later = np.arange(rows.num_rows) * 60.0 + EPOCH - 60.0 * rows.num_rows
+    later = np.arange(rows.num_rows) * 0.2 + EPOCH + 800.0 - 0.2 * rows.num_rows
     stamps = pa.array((later * 1e6).astype("int64")).cast(pa.timestamp("us", "UTC"))
     bench.feed("employment", rows.set_column(rows.schema.get_field_index("time"), "time", stamps))
 

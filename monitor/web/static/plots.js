@@ -141,7 +141,7 @@
 
   function draw(place) {
     const spec = JSON.parse(place.dataset.plot);
-    const width = Math.floor(place.clientWidth), height = Math.floor(place.clientHeight) - (spec.kind === "evidence" ? 34 : 0);
+    const width = Math.floor(place.clientWidth), height = spec.kind === "evidence" ? (width < 600 ? 230 : 280) : Math.floor(place.clientHeight);
     if (!(width > 40) || !spec.x.length) return;
     const made = { evidence, steps, scatter }[spec.kind](spec, width, height);
     drawn.get(place)?.destroy();
