@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -97,6 +98,7 @@ def _host(given: str) -> str:
     return _place(given, 0)[0]
 
 
+@lru_cache(256)
 def _place(given: str, port: int) -> tuple[str, int]:
     """Host and port, the port of the scheme where none is said; an empty host where it is no place."""
     found = _PLACE.fullmatch(given.strip().lower())
@@ -106,6 +108,7 @@ def _place(given: str, port: int) -> tuple[str, int]:
     return _address(host.strip("[]").removesuffix(".")), int(told) if told else port
 
 
+@lru_cache(256)
 def _address(host: str) -> str:
     """An IP address in its one form; a name as it is."""
     try:
