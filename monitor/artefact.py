@@ -76,7 +76,7 @@ def write(fitted: Fitted, directory: Path | str) -> None:
 def load(directory: Path | str) -> Fitted:
     """Read an artefact and verify every part of it; `ReferenceError_` names the file that is missing or damaged."""
     folder = Path(directory)
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     contents = {name: _verified(folder / name, manifest) for name in _FILES}
     with _blame(folder / _ARRAYS):
         arrays = _unpack(contents[_ARRAYS])
@@ -283,7 +283,8 @@ def _sync(folder: Path) -> None:
         os.close(handle)
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What an artefact says about itself; the rest of it is neither read nor verified. `ReferenceError_` if it cannot."""
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_bytes())

@@ -65,17 +65,17 @@ def live(metrics: str) -> Live:
 
 def bundle(config: Config, archive: Archive | None, known: Live | None = None) -> bytes:
     """The archive (zip); without ``archive`` there is no state folder yet."""
-    marks, out = Marks(), io.BytesIO()
+    marks, out, columns = Marks(), io.BytesIO(), _columns(config)
     contents: dict[str, str] = {
         "README.txt": _README,
         "about.json": _json(_about(config)),
         "config.yaml": write_yaml(scrub.configuration(read_yaml(describe(config), "config"), marks)),
-        "columns.json": _json(_columns(config)),
+        "columns.json": _json(columns),
         "files.json": _json(_files(config.store.path)),
     }
     if archive is not None:
         contents |= {
-            "findings.jsonl": _lines(_findings(archive, config, marks)),
+            "findings.jsonl": _lines(_findings(archive, _monitored(columns), marks)),
             "history.jsonl": _lines(_history(archive, marks)),
             "interventions.jsonl": _lines(_interventions(archive)),
         }
@@ -139,23 +139,24 @@ def _version(name: str) -> str:
 
 def _columns(config: Config) -> dict[str, Any]:
     """Columns of the references that were measured: what they are, never what is in them."""
-    from monitor.coverage import measured
+    from monitor import artefact
     from monitor.errors import DriftwardenError
+    from monitor.loading import whereabouts
+    from monitor.standing import Standing
 
     found: dict[str, Any] = {}
     for model in config.models:
+        folder = config.store.path
+        place = Standing(folder, model).place or whereabouts(model, folder / "references")
         try:
-            fitted = measured(model, config.store.path)
+            told = None if place is None else artefact.read_manifest(place)
         except DriftwardenError as error:
             found[model.name] = {"error": type(error).__name__}
             continue
-        if fitted is not None:
-            columns = [
-                {"name": one.name, "kind": str(one.kind), "role": one.role, "type": one.arrow_type}
-                | {"monitored": one.monitored}
-                for one in fitted.plan.columns
-            ]
-            found[model.name] = {"rows": fitted.rows, "created": fitted.created, "columns": columns}
+        if told is not None:
+            named = ("name", "kind", "role", "arrow_type", "monitored")
+            columns = [{name: one[name] for name in named} for one in told["plan"]["columns"]]
+            found[model.name] = {"rows": told["rows"], "created": told["created"], "columns": columns}
     return found
 
 
@@ -172,9 +173,8 @@ def _files(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _findings(archive: Archive, config: Config, marks: Marks) -> Iterator[dict[str, Any]]:
+def _findings(archive: Archive, columns: frozenset[str], marks: Marks) -> Iterator[dict[str, Any]]:
     """Findings: their numbers, and the columns that they name; whatever else they name gets a mark."""
-    columns = _monitored(config)
     for brief in archive.briefs(limit=MOST_FINDINGS):
         row = archive.finding(brief.id)
         if row is None:
@@ -192,9 +192,9 @@ def _findings(archive: Archive, config: Config, marks: Marks) -> Iterator[dict[s
         yield line | {"stream": marks("stream", row.stream), "units": units, "evidence_bytes": len(row.evidence)}
 
 
-def _monitored(config: Config) -> frozenset[str]:
-    told = _columns(config).values()
-    return frozenset(one["name"] for model in told for one in model.get("columns", ()) if one["monitored"])
+def _monitored(told: Mapping[str, Any]) -> frozenset[str]:
+    models = told.values()
+    return frozenset(one["name"] for model in models for one in model.get("columns", ()) if one["monitored"])
 
 
 def _unit(unit: str, columns: frozenset[str], marks: Marks) -> str:

@@ -105,8 +105,8 @@ def export(
     """
     from monitor.archive import reading
     from monitor.config import load
+    from monitor.exports.asked import Asked
     from monitor.exports.export import write
-    from monitor.exports.ground import Asked
 
     loaded = load(config, secrets=False)
     ends = _ends(since, until, last)
@@ -117,6 +117,42 @@ def export(
         click.echo(json.dumps(facts | {"out": str(out)}), file=told)
     else:
         _facts(facts, out, told)
+
+
+@click.command("support-bundle")
+@_CONFIG
+@click.option("--url", help="Address of the agent's pages, if it is not the one that they bind.")
+@click.option(
+    "--out", default="driftwarden-support.zip", show_default=True, type=click.Path(path_type=Path), help="Archive."
+)
+def support_bundle(config: Path, url: str | None, out: Path) -> None:
+    """Write an archive that tells how the agent does: no feature values, no names, no secrets.
+
+    The running agent makes it; where none answers it is made from the state folder, without metrics and log.
+    """
+    from monitor.asking import pages
+    from monitor.config import load
+    from monitor.errors import DriftwardenError
+
+    loaded = load(config)
+    try:
+        content = pages(loaded, url).fetch("/api/v1/support-bundle")
+    except DriftwardenError as error:
+        click.echo(f"without the agent's own part: {error}", err=True)
+        content = _of_folder(loaded)
+    with _written(out) as file:
+        file.write(content)
+    click.echo(f"written to {out}; look through it before you give it away")
+
+
+def _of_folder(loaded: Config) -> bytes:
+    from monitor.archive import DATABASE, reading
+    from monitor.bundle import bundle
+
+    if not (loaded.store.path / DATABASE).is_file():
+        return bundle(loaded, None)
+    with reading(loaded.store.path) as archive:
+        return bundle(loaded, archive)
 
 
 def _chosen(loaded: Config, name: str | None) -> list[Model]:

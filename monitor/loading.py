@@ -103,6 +103,18 @@ def at_hand(model: Model, cache: Path) -> Fitted | None:
     return None
 
 
+def whereabouts(model: Model, cache: Path) -> Path | None:
+    """Where the artefact lies that `at_hand` loads; None where nothing was measured yet."""
+    from monitor.reader import Tables
+
+    paths = model.reference.paths
+    place = Path(paths[0]) if len(paths) == 1 else None
+    if paths and (place is None or not (place / artefact.MANIFEST).is_file()):
+        with contextlib.suppress(ReferenceError_):
+            place = _kept(Tables(paths), model, cache)
+    return place if place is not None and (place / artefact.MANIFEST).is_file() else None
+
+
 def measure(tables: Tables, model: Model, progress: Progress | None = None) -> Fitted:
     """Measure stored data; ``progress`` is told how far it is."""
     from monitor.reference import fit

@@ -10,7 +10,8 @@ from monitor.archive import Archive
 from monitor.config import Config
 from monitor.errors import ConfigError
 from monitor.exports import labelling, quarantine, telling, weights
-from monitor.exports.ground import Asked, Ground, ground
+from monitor.exports.asked import Asked
+from monitor.exports.ground import Ground, ground
 from monitor.strict import unknown
 
 Write = Callable[[Ground, BinaryIO], dict[str, Any]]

@@ -22,6 +22,7 @@ from monitor.archive import Archive
 from monitor.config import Config, Model, fingerprint
 from monitor.decode import Decoded, Decoder
 from monitor.errors import ConfigError, ReferenceError_
+from monitor.exports.asked import Asked
 from monitor.fitted import Fitted
 from monitor.joint_reference import MOST_TAU
 from monitor.passes import decoded
@@ -32,24 +33,6 @@ from monitor.security.reader import Reader
 
 MOST_ROWS = 1_000_000
 """Rows of an export that may be asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What is to be exported: ``kind`` as in `monitor.exports.export.KINDS`, of a model or of a finding.
-
-    ``since`` and ``until`` limit the rows by event time, ``rows`` their number. ``values``: feature values may be seen,
-    ``names``: those of senders.
-    """
-
-    kind: str
-    model: str | None = None
-    finding: str | None = None
-    since: float | None = None
-    until: float | None = None
-    rows: int = 500
-    values: bool = False
-    names: bool = False
 
 
 class Places(NamedTuple):

@@ -17,8 +17,8 @@ from monitor.archive import reading
 from monitor.config import Config
 from monitor.errors import ConfigError, DriftwardenError, ReferenceError_
 from monitor.exports import table
+from monitor.exports.asked import Asked
 from monitor.exports.export import export
-from monitor.exports.ground import Asked
 from monitor.exports.pool import Piece, Pool
 from monitor.exports.senders import suspects
 from monitor.records import FindingRow, Intervention, News

@@ -1,0 +1,148 @@
+"""Exports and the support bundle over HTTP: ``/api/v1/exports/{kind}`` and ``/api/v1/support-bundle``.
+
+One export at a time: each is made by a process of its own, into a file that nobody else sees.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from monitor.archive import Archive
+from monitor.config import Config
+from monitor.errors import ConfigError, DriftwardenError
+from monitor.exports.asked import Asked
+from monitor.exports.child import Child
+from monitor.moments import moment
+from monitor.records import Brief
+from monitor.web.people import Person
+
+PARQUET: Final = "application/vnd.apache.parquet"
+_BEGIN, _END = ".export-", ".parquet"
+_OPTIONS: Final = ("model", "finding", "since", "until", "rows")
+_LABELS: Final = {
+    "telling": "Rows kept with this finding",
+    "labelling": "Rows worth a label, most informative first",
+    "weights": "Importance weights for retraining",
+    "clients": "Senders named by this finding",
+    "rows": "Rows of those senders, to leave out",
+}
+
+
+class Exporting:
+    """The handlers; each runs in a thread of the server."""
+
+    def __init__(self, config: Callable[[], Config], store: Archive, metrics: Callable[[], bytes]) -> None:
+        """``config`` gives the one in force, ``metrics`` the last scrape as text."""
+        self._config, self._store, self._metrics = config, store, metrics
+        self._child = Child()
+        for left in config().store.path.glob(f"{_BEGIN}*{_END}"):  # by a crash
+            left.unlink(missing_ok=True)
+
+    def routes(self) -> list[Route]:
+        """To be put beside the pages, behind their gate."""
+        return [
+            Route("/api/v1/exports/{kind}", self.export, methods=["GET"]),
+            Route("/api/v1/support-bundle", self.support, methods=["GET"]),
+        ]
+
+    def close(self) -> None:
+        """End what is being made."""
+        self._child.stop()
+
+    def export(self, request: Request) -> Response:
+        """One file; what it says about itself is in its metadata."""
+        person: Person = request.state.person
+        kind = request.path_params["kind"]
+        try:
+            options = _options(request.query_params)
+            if (refusal := self._refusal(person, options)) is not None:
+                return refusal
+            file = self._made(Asked(kind, values=person.values, **options))
+        except ConfigError as error:
+            return _faults(error.faults, 400)
+        except DriftwardenError as error:
+            return _faults(str(error).splitlines(), 503)
+        name = "-".join(one for one in ("driftwarden", kind, options.get("finding"), options.get("model")) if one)
+        headers = {
+            "content-disposition": f'attachment; filename="{name}.parquet"',
+            "content-length": str(os.fstat(file.fileno()).st_size),
+        }
+        return StreamingResponse(_chunks(file), media_type=PARQUET, headers=headers)
+
+    def support(self, request: Request) -> Response:
+        """The support bundle, for those who see all models and may act."""
+        from monitor.bundle import bundle, live
+
+        person: Person = request.state.person
+        if person.models is not None or not person.act:
+            return _faults(["the support bundle is about all models: it is for those who see all and may act"], 403)
+        content = bundle(self._config(), self._store, live(self._metrics().decode(errors="replace")))
+        headers = {"content-disposition": 'attachment; filename="driftwarden-support.zip"'}
+        return Response(content, media_type="application/zip", headers=headers)
+
+    def _refusal(self, person: Person, options: Mapping[str, Any]) -> Response | None:
+        """What is not this person's to see is not there."""
+        row = self._store.finding(options["finding"]) if "finding" in options else None
+        if "finding" in options and (row is None or not person.sees(row.model)):
+            return _faults(["finding: there is none of that name for you"], 404)
+        seen = [model.name for model in self._config().models if person.sees(model.name)]
+        model = row.model if row is not None else options.get("model")
+        if model is None and len(self._config().models) > 1:
+            return _faults([f"model: is missing; choose one of {', '.join(seen)}"], 400)
+        if not seen or (model is not None and model not in seen):
+            return _faults(["model: there is none of that name for you"], 404)
+        return None
+
+    def _made(self, asked: Asked) -> BinaryIO:
+        """The export as an open file that nobody else can see, and that is gone when it is closed."""
+        folder = self._config().store.path
+        handle, name = tempfile.mkstemp(_END, _BEGIN, folder)
+        os.close(handle)
+        place = Path(name)
+        try:
+            self._child.export(self._config(), asked, place)
+            return place.open("rb")
+        finally:
+            place.unlink(missing_ok=True)
+
+
+def links(row: Brief) -> list[tuple[str, str]]:
+    """What can be exported of a finding: label and address."""
+    kinds = ("telling", "clients", "rows") if row.subject == "sender" else ("telling", "labelling", "weights")
+    query = urlencode({"finding": row.id})
+    return [(_LABELS[kind], f"/api/v1/exports/{kind}?{query}") for kind in kinds]
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(1 << 18):
+            yield chunk
+
+
+def _options(query: Mapping[str, str]) -> dict[str, Any]:
+    """Options of a query; `ConfigError` lists those that cannot be used."""
+    faults = [
+        f"{name}: there is no such option; there are {', '.join(_OPTIONS)}" for name in query if name not in _OPTIONS
+    ]
+    found: dict[str, Any] = {name: query[name] for name in ("model", "finding") if query.get(name)}
+    for name, read in (("since", moment), ("until", moment), ("rows", int)):
+        try:
+            found |= {name: read(query[name])} if query.get(name) else {}
+        except ValueError:
+            faults.append(f"{name}: {query[name][:50]!r} cannot be read")
+    if faults:
+        raise ConfigError(faults)
+    return found
+
+
+def _faults(lines: list[str], status: int) -> JSONResponse:
+    return JSONResponse({"faults": lines}, status)
