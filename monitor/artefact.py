@@ -284,7 +284,7 @@ def _sync(folder: Path) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """What an artefact says about itself; the rest of it is neither read nor verified. `ReferenceError_` if it cannot."""
+    """What an artefact says about itself; the rest is neither read nor verified. `ReferenceError_` if it cannot."""
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_bytes())
