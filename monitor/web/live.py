@@ -141,8 +141,8 @@ class Live:
         made = [_state(one.name, one.last, alarmed=bool(one.state.owners)) for one in list(streams.streams.values())]
         return sorted(made, key=lambda one: (bool(one.segment), -(one.evidence or -math.inf)))
 
-    def units(self, model: str, stream: str, *, values: bool) -> list[Unit]:
-        """Every column of a stream: reference and last window, the strongest evidence first."""
+    def units(self, model: str, stream: str, *, values: bool, most: int | None = None) -> list[Unit]:
+        """The columns of a stream, at ``most`` so many: reference and last window, the strongest evidence first."""
         one = self.stream(model, stream)
         merged = None if one is None else one.state.merged
         if one is None or merged is None:
@@ -151,7 +151,7 @@ class Live:
         window = Comparison(one.engine.baseline.at(merged.mix), merged)
         strength, moved = _strongest(last, len(names)), _moved(last, len(names))
         alarmed = {unit for _, unit in one.state.owners} | set(one.state.ticket_owners)
-        order = np.argsort(-np.nan_to_num(strength, nan=-np.inf), kind="stable")
+        order = np.argsort(-np.nan_to_num(strength, nan=-np.inf), kind="stable")[:most]
         table = counts((int(place) for place in order), window).to_pylist()
         drawn = plots.columns(table, values=values, labels=("reference", "last window"))
         return [

@@ -38,8 +38,11 @@ class ModelView:
     mix: list[plots.Bar]
 
 
-def model_view(desk: Desk, name: str, stream: str, *, values: bool) -> ModelView:
-    """The page of a model that is watched; ``stream`` is the chosen one, else that with the most evidence."""
+def model_view(desk: Desk, name: str, stream: str, *, values: bool, most: int | None = None) -> ModelView:
+    """The page of a model that is watched; ``stream`` is the chosen one, else that with the most evidence.
+
+    At ``most`` so many columns are on it.
+    """
     live = desk.live
     states = live.states(name)
     known = [one.name for one in states]
@@ -59,7 +62,7 @@ def model_view(desk: Desk, name: str, stream: str, *, values: bool) -> ModelView
         streams=states,
         history=plots.evidence(judged, units=strongest, alarms=_alarms(desk, name, chosen, judged)) if judged else {},
         judged=judged,
-        units=live.units(name, chosen, values=values),
+        units=live.units(name, chosen, values=values, most=most),
         views=live.views(name, chosen),
         mix=[plots.Bar(stratum, expected, now) for stratum, expected, now in live.mix(name, chosen)],
     )

@@ -30,7 +30,8 @@ from monitor.web.render import page
 from monitor.web.runbooks import runbooks
 
 STATIC: Final = Path(__file__).parent / "static"
-_DAY: Final = 86_400
+COLUMNS: Final = 60
+"""Columns on a model's page, unless all are asked for."""
 _STATES: Final = (
     ("current", "going on"),
     ("open", "open, unattended"),
@@ -102,7 +103,9 @@ class Pages:
         desk, person, name = self._desk, _person(request), request.path_params["name"]
         if not person.sees(name) or desk.live.watched(name) is None:
             return self._missing(request, "There is no such model.")
-        view = model_view(desk, name, request.query_params.get("stream", ""), values=person.values)
+        query = request.query_params
+        most = None if query.get("columns") == "all" else COLUMNS
+        view = model_view(desk, name, query.get("stream", ""), values=person.values, most=most)
         going = desk.incidents(person, Filter(model=name)).incidents
         acts = desk.acts(person, model=name, active=True)
         return self._page(request, "model.html", name=name, stream=view.stream, view=view, going=going, acts=acts)

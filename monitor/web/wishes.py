@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -118,6 +119,9 @@ def _rows(desk: Desk, form: Form, row: FindingRow | None) -> dict[str, Any]:
 
 def _number(form: Form, field: str) -> float:
     try:
-        return float(first(form, field))
-    except ValueError as error:
-        raise ConfigError([f"{field}: {first(form, field)!r} is no number"]) from error
+        found = float(first(form, field))
+    except ValueError:
+        found = math.nan
+    if not math.isfinite(found):
+        raise ConfigError([f"{field}: {first(form, field)!r} is no number"])
+    return found

@@ -33,6 +33,7 @@ from monitor.sources.http import Server
 from monitor.store import Store
 from monitor.web import api, pages
 from monitor.web.desk import Desk, Hands
+from monitor.web.exporting import links
 from monitor.web.gate import gate, settings_of
 from monitor.web.live import Live
 from monitor.web.section import Web
@@ -87,7 +88,7 @@ class Bench:
     @property
     def app(self) -> Any:
         """The pages and their interface behind the gate."""
-        routes = [*api.routes(self.desk), *pages.routes(self.desk, version="test", links=pages.Links())]
+        routes = [*api.routes(self.desk), *pages.routes(self.desk, version="test", links=pages.Links(), exports=links)]
         return gate(Starlette(routes=routes), settings_of(self.web))
 
     @contextmanager
