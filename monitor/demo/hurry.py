@@ -18,6 +18,8 @@ SECOND = "1s"
 """How often is scraped and evaluated."""
 _RANGE_SECONDS = 5
 """A range must hold a few scrapes, or there is no rate."""
+_FOR_SECONDS = 10
+"""Prometheus takes its five seconds before it scrapes for the first time, whatever its configuration says."""
 _DURATION = r"(?:\d+(?:ms|[smhdwy]))+"
 _RANGE = re.compile(rf"(?<=\[){_DURATION}|(?<=\boffset ){_DURATION}")
 
@@ -36,9 +38,9 @@ def _group(group: Document) -> dict[str, Any]:
 
 def _rule(rule: Document) -> dict[str, Any]:
     made = dict(rule) | {"expr": _ranges(rule["expr"])}
-    for key in ("for", "keep_firing_for"):
+    for key, least in (("for", _FOR_SECONDS), ("keep_firing_for", 0)):
         if key in rule:
-            made[key] = shorter(rule[key])
+            made[key] = shorter(rule[key], least)
     if "annotations" in rule:
         made["annotations"] = {name: _ranges(text) for name, text in rule["annotations"].items()}
     return made

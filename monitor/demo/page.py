@@ -50,7 +50,7 @@ class Story:
         self._stack, self._signals, self._console = stack, signals, console
         self._findings = Follower(stack.where.findings)
         self._log = measure(stack.where.configuration(), folder() / "production.parquet")
-        self._began = time.monotonic()
+        self._began, self._sent = time.monotonic(), time.time()
         self._told: set[str] = set()
         self.lines: list[Line] = []
         self.calls: list[Notification] = []
@@ -58,19 +58,27 @@ class Story:
     def tell(self, *, once: bool) -> int:
         """From the first process to the verdict; the exit code."""
         pace = ONCE_SECONDS if once else LIVE_SECONDS
-        self._start()
-        self._stack.send(pace, end=HELD_ROW)
-        self._until(lambda: bool(self.pages("firing")), PAGE_SECONDS, "no page has come")
-        fault = self.follow_link(self.pages("firing")[0])
+        fault = self.follow_link(self.until_page(pace))
         self._say("opened", fault or "the link leads to the incident of the documented drift, with its columns")
         if not once:
             self._wait(LOOK_SECONDS, "look at it; the log goes on in five minutes, Ctrl-C ends the demo")
-        self._stack.send(pace, first=HELD_ROW)
-        self._until(self._over, RESOLVE_SECONDS + pace, "the end of the drift was not told")
+        self.until_over(pace)
         good = self._sum_up(fault)
         if not once:
             self._wait(None, "the log is at its end and everything goes on; Ctrl-C ends the demo")
         return 0 if good or not once else 1
+
+    def until_page(self, pace: float) -> Alert:
+        """Start everything and send the log as far as amid the episode; the first page that comes."""
+        self.start()
+        self._stack.send(pace, end=HELD_ROW)
+        self._until(lambda: bool(self.pages("firing")), PAGE_SECONDS, "no page has come")
+        return self.pages("firing")[0]
+
+    def until_over(self, pace: float) -> None:
+        """Send the rest of the log; return when all is judged and the end of the drift was told."""
+        self._stack.send(pace, first=HELD_ROW)
+        self._until(self._over, RESOLVE_SECONDS + pace, "the end of the drift was not told")
 
     def pages(self, status: str) -> list[Alert]:
         """Calls to the pager about the model, one for each notification."""
@@ -99,7 +107,8 @@ class Story:
         self.lines += news
         self.calls += calls
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start everything but the model server, and tell where it is."""
         for name in ("agent", "alertmanager", "prometheus"):
             self._stack.start(name)
         self._say("agent", self._stack.where.metrics)
@@ -128,11 +137,13 @@ class Story:
                 raise Interrupted("the user has seen enough")
 
     def _over(self) -> bool:
-        """Whether the end of the drift was told, and all rows are judged."""
-        text = (
-            processes.get(self._stack.where.port, "/metrics") if self._stack.sent and self.pages("resolved") else None
-        )
-        return text is not None and Scrape.of(text).panes >= self._log.panes
+        """Whether the end of the drift was told, and all rows are judged: none waits after the last one was sent."""
+        if not self._stack.sent:
+            self._sent = time.time()
+            return False
+        text = processes.get(self._stack.where.port, "/metrics") if self.pages("resolved") else None
+        scrape = Scrape.of(text) if text is not None else Scrape()
+        return scrape.taken > self._sent + REFRESH_SECONDS and scrape.queued == 0
 
     def _sum_up(self, fault: str | None) -> bool:
         """Print what came of it; whether all is as documented."""

@@ -83,9 +83,13 @@ class Stack:
         (self.where.path / name).write_text(write_yaml(document), encoding="utf-8")
 
     def _options(self, name: str) -> list[str]:
-        """Arguments of a program: its file, its state, its port; no gossip, and alerts sent without delay."""
+        """Arguments of a program: its file, its state, its port; no gossip.
+
+        Prometheus tells of an alert again after the delay, and Alertmanager takes it for over after four of them: a
+        restart must be quicker than that.
+        """
         state = f"--storage.{'tsdb.' if name == 'prometheus' else ''}path={self.where.path / name}"
-        own = "--rules.alert.resend-delay=1s" if name == "prometheus" else "--cluster.listen-address="
+        own = "--rules.alert.resend-delay=5s" if name == "prometheus" else "--cluster.listen-address="
         listen = f"--web.listen-address={self.address(name)}"
         return [f"--config.file={self.where.path / name}.yaml", state, listen, own]
 

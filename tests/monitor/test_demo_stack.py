@@ -85,7 +85,7 @@ def test_only_waits_and_ranges_of_the_rules_are_cut() -> None:
     assert "interval" not in group
     assert record == {"record": "a:b:min2m", "expr": "min_over_time(b[5s])"}, "a range holds a few scrapes"
     assert alert["expr"] == "last_over_time(a:b:min2m[30s]) > 0 and increase(c[360s:1m] offset 15s) < 10 * 60"
-    assert (alert["for"], alert["keep_firing_for"], alert["labels"]) == ("5s", "90s", {"severity": "page"})
+    assert (alert["for"], alert["keep_firing_for"], alert["labels"]) == ("10s", "90s", {"severity": "page"})
     assert alert["annotations"]["description"] == '{{ with query "rate(d[5s])" }}5m{{ end }}'
     assert RULES["groups"][0]["rules"][1]["for"] == "5m", "what was given is left alone"
 
