@@ -42,7 +42,12 @@ class Doors:
         """Serve the pages behind their gate, on a server of their own."""
         settings = settings_of(web)
         app = gate(Starlette(routes=routes), settings)
+        self._files[web.listen] = settings.keeper.file
         self._servers[web.listen] = Server(app, web.listen.host, web.listen.port, settings.keeper.file, READERS)
+
+    def sound(self) -> dict[str, bool]:
+        """Address -> whether its web.config.yml could be read when it last changed; only those that have one."""
+        return {str(bound): file.sound for bound, file in self._files.items() if file is not None}
 
     def open(self, servers: MutableMapping[str, Server]) -> None:
         """Start every server; those that run are in ``servers`` even if another cannot."""

@@ -19,6 +19,7 @@ from typing import Any
 
 from starlette.datastructures import Headers
 
+from monitor import log
 from monitor.errors import ConfigError
 from monitor.web.guesses import Bucket, Guesses
 from monitor.web.passwords import Busy, Passwords
@@ -29,6 +30,8 @@ from monitor.web.tls import common_name
 from monitor.web.webconfig import RateLimit, WebConfig
 
 REMEMBERED = 1000
+QUIET_SECONDS = 60.0
+"""Between two lines in the log about guesses."""
 CERTIFICATE = "driftwarden.certificate"
 """Where the state of a request keeps the client certificate of its connection."""
 CHALLENGES = ('Basic realm="Driftwarden", charset="UTF-8"', "Bearer")
@@ -78,6 +81,7 @@ class Keeper:
         self._people = {one.name: one.person for one in people}
         self._show_values, self._anonymous_acts = show_values, anonymous_acts
         self._passwords, self._guesses = Passwords(), Guesses()
+        self._log, self._quiet = log.get("web"), 0.0
         self._key = secrets.token_bytes(32)
         self._known: OrderedDict[bytes, None] = OrderedDict()
 
@@ -112,6 +116,7 @@ class Keeper:
         known = digest in self._known
         wait = 0.0 if known else self._guesses.take(address)
         if wait:
+            self._tell(address)
             seconds = str(math.ceil(wait))
             raise Denied(429, "Too many wrong answers from your address; wait.", ("retry-after", seconds))
         name = self._by_token(shown) or await self._by_password(shown, users, address)
@@ -124,6 +129,13 @@ class Keeper:
             if len(self._known) > REMEMBERED:
                 self._known.popitem(last=False)
         return self._person(name)
+
+    def _tell(self, address: str) -> None:
+        """Log that somebody guesses, now and then."""
+        now = time.monotonic()
+        if now >= self._quiet:
+            self._quiet = now + QUIET_SECONDS
+            self._log.warning("too many wrong answers at the gate, the address has to wait", address=address)
 
     def _by_token(self, shown: _Shown) -> str:
         """Whose token it is; all are compared, so that time tells nothing."""

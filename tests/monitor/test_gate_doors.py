@@ -23,7 +23,7 @@ from monitor.sources import http as rows
 from monitor.web import ops
 from monitor.web.doors import Doors
 from tests.monitor.certificates import HASH, Authority, write
-from tests.monitor.test_gate import basic, bearer
+from tests.monitor.gate_bench import basic, bearer
 
 MODELS = [{"name": "credit", "reference": "a.parquet"}]
 READ = ["/", "/metrics"]
@@ -53,7 +53,8 @@ class Running:
 
     def open(self) -> None:
         """As the agent wires it."""
-        doors, source = Doors(), self.config.sources[0].settings
+        self.doors = doors = Doors()
+        source = self.config.sources[0].settings
         assert isinstance(source, Http)
         file, hosts = doors.of(source, source.listen)
         scrape = ops.Scrape()
@@ -184,6 +185,16 @@ def test_tls_guards_every_address_that_names_it(running: Make, tmp_path: Path) -
         with pytest.raises((OSError, http.client.HTTPException)):
             found.ask(port, "GET", "/livez", {}, tls=authority.client())
     assert found.done == DONE
+
+
+def test_a_file_that_broke_is_known(running: Make, tmp_path: Path) -> None:
+    users = write(tmp_path, {"basic_auth_users": {"anna": HASH}}, "users.yml")
+    found = running({"config_file": "users.yml"})
+    place = f"127.0.0.1:{found.rows}"
+    assert found.doors.sound() == {place: True}
+    users.write_text("{")
+    assert found.ask(found.rows, "GET", "/metrics", basic("anna", "geheim"))[0] == 200
+    assert found.doors.sound() == {place: False}
 
 
 def test_names_of_a_cluster_pass_where_they_are_given(running: Make) -> None:

@@ -22,7 +22,7 @@ from monitor.web import wire
 from monitor.web.gate import gate, settings_of
 from monitor.web.section import Web
 from tests.monitor.certificates import HASH, Authority, write
-from tests.monitor.test_gate import basic
+from tests.monitor.gate_bench import basic
 
 ASK = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
