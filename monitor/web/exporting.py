@@ -54,13 +54,6 @@ class Exporting:
             Route("/api/v1/support-bundle", self.support, methods=["GET"]),
         ]
 
-    @staticmethod
-    def links(row: Brief) -> list[tuple[str, str]]:
-        """What can be exported of a finding: label and address."""
-        kinds = ("telling", "clients", "rows") if row.subject == "sender" else ("telling", "labelling", "weights")
-        query = urlencode({"finding": row.id})
-        return [(_LABELS[kind], f"/api/v1/exports/{kind}?{query}") for kind in kinds]
-
     def close(self) -> None:
         """End what is being made."""
         self._child.stop()
@@ -120,6 +113,13 @@ class Exporting:
             return place.open("rb")
         finally:
             place.unlink(missing_ok=True)
+
+
+def links(row: Brief) -> list[tuple[str, str]]:
+    """What can be exported of a finding: label and address."""
+    kinds = ("telling", "clients", "rows") if row.subject == "sender" else ("telling", "labelling", "weights")
+    query = urlencode({"finding": row.id})
+    return [(_LABELS[kind], f"/api/v1/exports/{kind}?{query}") for kind in kinds]
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:

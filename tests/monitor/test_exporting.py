@@ -27,7 +27,7 @@ from monitor.exports import table
 from monitor.exports.asked import Asked
 from monitor.exports.child import Child
 from monitor.records import News
-from monitor.web.exporting import Exporting
+from monitor.web.exporting import Exporting, links
 from monitor.web.people import Person
 from tests.monitor.exports_bench import config, finding, keep, measured, rows, write
 
@@ -141,12 +141,12 @@ def test_the_bundle_is_for_those_who_see_all_and_may_act(settings: Config, archi
 
 
 def test_links_fit_the_finding() -> None:
-    assert [href.split("/")[-1] for _, href in Exporting.links(finding(ID))] == [
+    assert [href.split("/")[-1] for _, href in links(finding(ID))] == [
         f"telling?finding={ID}",
         f"labelling?finding={ID}",
         f"weights?finding={ID}",
     ]
-    assert [href.split("/")[-1].partition("?")[0] for _, href in Exporting.links(finding(ID, subject="sender"))] == [
+    assert [href.split("/")[-1].partition("?")[0] for _, href in links(finding(ID, subject="sender"))] == [
         "telling",
         "clients",
         "rows",
