@@ -53,7 +53,7 @@ def _now() -> list[panels.Panel]:
             look=panels.NONE_IS_BAD,
         ),
         panels.number(
-            "Numbers are old by",
+            "Age of the numbers",
             "Age of the snapshot that scrapes read.",
             [Query(f"max(time() - {agent('snapshot_timestamp_seconds')})", "age")],
             "s",
@@ -67,6 +67,11 @@ def _now() -> list[panels.Panel]:
         ),
         tables.table("Builds", "What runs where.", labels, builds, width=8, height=4),
     ]
+
+
+def _leading(counter: str, *by: str) -> str:
+    """Rates of the ten label sets that count most in the time range."""
+    return series.leading(10, series.rate(agent(counter), *by), series.total(agent(counter), *by), *by)
 
 
 def _ingest() -> list[panels.Panel]:
@@ -92,7 +97,7 @@ def _ingest() -> list[panels.Panel]:
         panels.lines(
             "Refused at the door",
             "Deliveries a second that were refused, by reason; their senders were told.",
-            [Query(series.rate(agent("ingest_refused_requests_total"), "source", "reason"), "{{source}}: {{reason}}")],
+            [Query(_leading("ingest_refused_requests_total", "source", "reason"), "{{source}}: {{reason}}")],
             "reqps",
             width=8,
         ),
@@ -100,10 +105,7 @@ def _ingest() -> list[panels.Panel]:
             "Rows discarded",
             "Rows a second that were accepted and then not judged, by model and reason.",
             [
-                Query(
-                    series.most(10, series.rate(agent("discarded_rows_total"), "model", "reason")),
-                    "{{model}}: {{reason}}",
-                )
+                Query(_leading("discarded_rows_total", "model", "reason"), "{{model}}: {{reason}}"),
             ],
             width=8,
             axis="rows/s",
@@ -184,8 +186,12 @@ def _use() -> list[panels.Panel]:
 def _judging() -> list[panels.Panel]:
     panes = agent("evaluation_duration_seconds_bucket")
     detectors = agent("detector_duration_seconds_bucket")
-    spent = series.most(10, series.rate(agent("detector_duration_seconds_sum"), "detector"))
-    failures = series.most(10, series.news(agent("detector_failures_total"), "model", "detector"))
+    seconds, failed = agent("detector_duration_seconds_sum"), agent("detector_failures_total")
+    weight = series.total(seconds, "detector")
+    slowest = series.leading(10, series.quantile(0.99, detectors, "detector"), weight, "detector")
+    spent = series.leading(10, series.rate(seconds, "detector"), weight, "detector")
+    by = ("model", "detector")
+    failures = series.leading(10, series.news(failed, *by), series.total(failed, *by), *by)
     return [
         panels.lines(
             "Time to judge a pane",
@@ -198,9 +204,9 @@ def _judging() -> list[panels.Panel]:
         ),
         panels.heat("Panes", "How many took how long to judge.", Query(series.news(panes, "le"), "{{le}}")),
         panels.lines(
-            "Slowest detectors",
-            "The ten with the longest pane in a hundred.",
-            [Query(series.most(10, series.quantile(0.99, detectors, "detector")), "{{detector}}")],
+            "Slowest panes of detectors",
+            "How long one pane in a hundred takes, of the ten detectors that take most time.",
+            [Query(slowest, "{{detector}}")],
             "s",
             width=8,
         ),
@@ -257,7 +263,7 @@ def _clockwork() -> list[panels.Panel]:
             width=8,
         ),
         panels.lines(
-            "Checkpoint before",
+            "Since last checkpoint",
             "Time since the last good one, by instance.",
             [Query(last, "{{instance}}")],
             "s",
@@ -277,19 +283,17 @@ def _clockwork() -> list[panels.Panel]:
 
 
 def _telling() -> list[panels.Panel]:
-    sent, failed, dropped = (
-        series.news(agent(f"{name}_total"), "receiver")
-        for name in ("notifications", "notification_failures", "notifications_dropped")
-    )
+    tried, failed = agent("notifications_total"), agent("notification_failures_total")
+    taken = f"{series.news(tried, 'receiver')} - {series.news(failed, 'receiver')}"
     waiting = f"sum by (receiver) ({agent('notifications_waiting')})"
     return [
         panels.counts(
             "Notifications",
-            "Sent, failed and to be tried again, or given up, by receiver. Empty without receivers under notify.",
+            "Taken by the receiver, failed and to be tried again, or given up. Empty without receivers under notify.",
             [
-                Query(sent, "{{receiver}}: sent"),
-                Query(failed, "{{receiver}}: failed"),
-                Query(dropped, "{{receiver}}: given up"),
+                Query(taken, "{{receiver}}: taken"),
+                Query(series.news(failed, "receiver"), "{{receiver}}: failed"),
+                Query(series.news(agent("notifications_dropped_total"), "receiver"), "{{receiver}}: given up"),
             ],
         ),
         panels.lines(

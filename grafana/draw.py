@@ -108,6 +108,8 @@ def _lines(axes: Axes, panel: Panel, found: Answers) -> None:
             axes.plot(at, values, dashed, color=ink, linewidth=1.2, label=label)  # type: ignore[arg-type]
     _clock(axes)
     axes.yaxis.set_major_formatter(lambda value, _: text(value, unit))
+    if option(panel, "min") == 0:
+        axes.set_ylim(bottom=0)
     axes.grid(color=_FAINT, linewidth=0.4)
     axes.set_ylabel(option(panel, "custom.axisLabel", ""), color=_INK, fontsize=7)
     handles, names = axes.get_legend_handles_labels()
@@ -143,7 +145,11 @@ def _timeline(axes: Axes, panel: Panel, found: Answers) -> None:
             word = mapped(f"{value:g}", mappings)
             at, until = (datetime.fromtimestamp(moment, UTC) for moment in (begin, end))
             axes.barh(row, until - at, left=at, color=_paint(word.colour if word else ""), height=0.8)  # type: ignore[arg-type]
-    axes.set_yticks(range(len(shown)), [one.name[:_WORD] for one in shown])
+        axes.text(
+            0.01, (row + 0.5) / len(shown), one.name[:_WORD], color="#ffffff", fontsize=7, transform=axes.transAxes
+        )
+    axes.set_yticks([])
+    axes.set_ylim(-0.5, len(shown) - 0.5)
     _clock(axes)
 
 

@@ -81,7 +81,7 @@ def _models() -> panels.Panel:
     return tables.table(
         "Models",
         "One row for each model. State is the worst of what is open. Evidence is that of its strongest stream as a "
-        "share of the alarm threshold: at 100 % the stream alarms. Click a name for the model's dashboard or page.",
+        "share of the alarm threshold: 100 % while an alarm is open. Click a name for the model's dashboard or page.",
         {"model": "Model", "url": ""},
         [*_states(), *_figures()],
         looks={"Model": (panels.links(frame.to_model(), frame.MODEL_PAGE, frame.to_security()),)},
@@ -105,7 +105,7 @@ def _figures() -> list[Column]:
     page = series.linked(fleet("streams"), "model")
     return [
         Column("Rows/s", series.rate(fleet("processed_rows_total"), "model"), in_unit("short", 1)),
-        Column("Judged before", f"time() - {series.largest(_judged(), 'model')}", in_unit("s", 0)),
+        Column("Since last judged", f"time() - {series.largest(_judged(), 'model')}", in_unit("s", 0)),
         Column("Reference age", f"time() - {reference}", in_unit("s", 0)),
         Column("Streams", series.largest(page, "model", "url"), in_unit("short", 0)),
     ]
@@ -148,8 +148,7 @@ def _incidents() -> panels.Panel:
 def _over_time() -> list[panels.Panel]:
     evidence = panels.lines(
         "Evidence against the threshold",
-        "Evidence of each model's strongest stream as a share of the alarm threshold. It falls back after an alarm, "
-        "because evidence starts anew there.",
+        "Evidence of each model's strongest stream as a share of the alarm threshold; 100 % while an alarm is open.",
         [Query(series.share_of_threshold(fleet, "model"), "{{model}}"), Query("vector(1)", "alarm")],
         "percentunit",
     )

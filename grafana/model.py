@@ -55,7 +55,7 @@ def _now() -> list[panels.Panel]:
         ),
         panels.dial(
             "Evidence",
-            "The strongest stream's evidence as a share of its alarm threshold; at 100 % it alarms.",
+            "The strongest stream's evidence as a share of its alarm threshold; 100 % while an alarm is open.",
             Query(series.share_of_threshold(stream), "evidence"),
             "percentunit",
             panels.NEAR_ONE,
@@ -67,7 +67,7 @@ def _now() -> list[panels.Panel]:
             look=panels.ANY_IS_WORK,
         ),
         panels.number(
-            "Judged before",
+            "Since last judged",
             "Time since the newest pane of any chosen stream was judged.",
             [Query(f"time() - {judged}", "ago")],
             "s",
@@ -83,7 +83,7 @@ def _now() -> list[panels.Panel]:
             "In this time range: how many false pages the budget allows for the panes "
             "judged, and how many pages there were, true and false.",
             _allowance(),
-        ),
+        ).decimals(2),
     ]
 
 
@@ -137,6 +137,15 @@ def _columns() -> str:
     return series.largest(f"clamp_min({stream('feature_log_e')}, 0)", "feature")
 
 
+def _leading_columns() -> str:
+    return series.leading(10, _columns(), series.peak(stream("feature_log_e"), "feature"), "feature")
+
+
+def _leading(measure: str) -> str:
+    weight = series.peak(stream("feature_effect", f'measure="{measure}"'), "feature")
+    return series.leading(10, _effect(measure, "feature"), weight, "feature")
+
+
 def _moved() -> list[panels.Panel]:
     share = _effect("total_variation", "feature")
     wanted = Query(series.largest(model("smallest_shift")), "smallest that matters")
@@ -144,14 +153,14 @@ def _moved() -> list[panels.Panel]:
         "Moved share by column",
         "Share of the rows that would have to be changed for the column to look like the reference (total variation "
         "of the window). Some is chance: see the smallest detectable shift in the table below.",
-        [Query(series.most(10, share), "{{feature}}"), wanted],
+        [Query(_leading("total_variation"), "{{feature}}"), wanted],
         "percentunit",
     )
     return [
         panels.lines(
             "Evidence by column",
             "The ten columns with most evidence, each by its strongest detector.",
-            [Query(series.most(10, _columns()), "{{feature}}")],
+            [Query(_leading_columns(), "{{feature}}")],
         ),
         panels.limit(moved, wanted.legend),
         _sizes(),
@@ -167,7 +176,7 @@ def _moved() -> list[panels.Panel]:
         panels.bars(
             "Columns with most evidence now",
             "Natural logarithm of the evidence; the strongest detector counts.",
-            Query(f"sort_desc({series.most(10, _columns())})", "{{feature}}"),
+            Query(f"sort_desc(topk(10, {_columns()}))", "{{feature}}"),
             "short",
             panels.PLAIN,
             width=12,
@@ -176,7 +185,7 @@ def _moved() -> list[panels.Panel]:
             "Stability index by column",
             "Population stability index of the window, the ten largest. By custom 0.1 is worth a look, 0.25 a change; "
             "unlike evidence it takes no account of chance.",
-            [Query(series.most(10, _effect("psi", "feature")), "{{feature}}")],
+            [Query(_leading("psi"), "{{feature}}")],
         ),
         panels.lines(
             "Spread against the reference",

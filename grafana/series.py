@@ -53,9 +53,19 @@ def largest(series: str, *by: str) -> str:
     return f"max by ({', '.join(by)}) ({series})"
 
 
-def most(number: int, expr: str) -> str:
-    """The largest few at each time."""
-    return f"topk({number}, {expr})"
+def leading(number: int, expr: str, weight: str, *on: str) -> str:
+    """The series of ``expr`` that weigh most in the whole time range: the same ones at every point of a plot."""
+    return f"{expr} and on ({', '.join(on)}) topk({number}, {weight})"
+
+
+def total(series: str, *by: str) -> str:
+    """A counter's increase over the whole time range, as the weight of a series."""
+    return f"sum by ({', '.join(by)}) (increase({series}[$__range] @ end()))"
+
+
+def peak(series: str, *by: str) -> str:
+    """A gauge's largest value in the whole time range, as the weight of a series."""
+    return largest(f"max_over_time({series}[$__range] @ end())", *by)
 
 
 def quantile(share: float, buckets: str, *by: str) -> str:
@@ -64,8 +74,15 @@ def quantile(share: float, buckets: str, *by: str) -> str:
 
 
 def share_of_threshold(select: Selector, *by: str) -> str:
-    """Evidence as a share of the alarm threshold, the greatest by labels."""
-    return largest(f"clamp_min({select('evidence_log_e')}, 0) / {select('alarm_threshold_log_e')}", *by)
+    """Evidence as a share of the alarm threshold, the greatest by labels; 1 while an alarm is open.
+
+    Evidence starts anew after an alarm: without the second half a model in alarm would look like one at peace.
+    """
+    share, alarm = (
+        f"clamp_min({select('evidence_log_e')}, 0) / {select('alarm_threshold_log_e')}",
+        select("alarm_active"),
+    )
+    return largest(f"{share} * (1 - {alarm}) + {alarm}", *by)
 
 
 def strength(log_p: str, *by: str) -> str:

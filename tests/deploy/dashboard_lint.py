@@ -143,15 +143,14 @@ def target_promql(dashboard: Json) -> Iterator[str]:
 
 
 def target_rate_interval(dashboard: Json) -> Iterator[str]:
-    """Rates are taken over $__rate_interval; increases over that or over the dashboard's range."""
+    """Rates are taken over $__rate_interval, all else over that or the dashboard's range."""
     for where, expr in queries(dashboard):
         for node, above in nodes(parsed(expr)):
             if isinstance(node, promql.MatrixSelector):
-                asked = promql.display_duration(node.range)
-                call = above[-1]
-                counted = isinstance(call, promql.Call) and call.func.name == "increase"
-                fine = {"59s", "58m"} if counted else {"59s"}
-                yield from [] if asked in fine else [f"{where}: [{asked}]"]
+                asked, call = promql.display_duration(node.range), above[-1]
+                rate = isinstance(call, promql.Call) and call.func.name in {"rate", "irate"}
+                if asked not in ({"59s"} if rate else {"59s", "58m"}):
+                    yield f"{where}: [{asked}]"
 
 
 def _target_matcher(name: str) -> Rule:
