@@ -61,7 +61,10 @@ class Ratio(NamedTuple):
 
 
 class Balance(NamedTuple):
-    """Distance ``(d,)`` of the new means from the reference's, in its standard deviations: as it is, and weighted."""
+    """Distance ``(d,)`` of the new means from the reference's, as it is and weighted, in standard deviations.
+
+    They are the root mean square of both sides' own (the standardised mean difference of Austin 2009).
+    """
 
     before: FloatArray
     after: FloatArray
@@ -124,9 +127,10 @@ def effective(weight: FloatArray) -> float:
 
 def balance(reference: SingleArray, now: SingleArray, weight: FloatArray) -> Balance:
     """Compare the means of the sides, without and with weights ``(m,)`` on the reference."""
-    old, spread, new = reference.mean(axis=0, dtype=np.float64), reference.std(axis=0), now.mean(axis=0)
+    old, new = (side.mean(axis=0, dtype=np.float64) for side in (reference, now))
+    spread = np.sqrt((reference.var(axis=0, dtype=np.float64) + now.var(axis=0, dtype=np.float64)) / 2)
     spread = np.where(spread > 1e-6, spread, 1.0)
-    weighted = weight @ reference / weight.sum()
+    weighted = weight @ reference.astype(np.float64) / weight.sum()
     return Balance((new - old) / spread, (new - weighted) / spread)
 
 
