@@ -110,10 +110,14 @@ class ModelState:
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """The front page: incidents that are going on, by severity, and how many there are of each."""
+    """The front page: incidents that are going on, by severity, how many there are, and of how many nobody knows.
+
+    Those that nobody attends to come first.
+    """
 
     sections: dict[str, list[Incident]]
     counts: dict[str, int]
+    alone: dict[str, int]
     models: list[ModelState]
 
 
@@ -144,10 +148,12 @@ class Desk:
     def front(self, person: Person) -> Front:
         """What is going on."""
         going = self._briefs(person, Filter(), None)
-        groups = {severity: [one for one in going if one.severity == severity] for severity in wording.SEVERITIES}
+        ordered = sorted(going, key=lambda one: not one.unattended)
+        groups = {severity: [one for one in ordered if one.severity == severity] for severity in wording.SEVERITIES}
+        alone = {severity: sum(one.unattended for one in group) for severity, group in groups.items()}
         sections = {severity: self._incidents(group[: FRONT[severity]]) for severity, group in groups.items()}
         counts = {severity: len(group) for severity, group in groups.items()}
-        return Front(sections, counts, self._states(person, going))
+        return Front(sections, counts, alone, self._states(person, going))
 
     def incidents(self, person: Person, wanted: Filter, limit: int = PAGE) -> Listing:
         """Incidents that fit a filter, newest first."""

@@ -20,7 +20,12 @@ BEFORE: Final = 60
 """Panes drawn before a finding's onset."""
 AFTER: Final = 20
 """Panes drawn after its end."""
-ALERTS: Final = {"shift": "DriftwardenShift", "attack": "DriftwardenAttack", "data_fault": "DriftwardenDataFault"}
+ALERTS: Final = {
+    "shift": "DriftwardenShift",
+    "attack": "DriftwardenAttack",
+    "data_fault": "DriftwardenDataFault",
+    "unknown": "DriftwardenUnexplained",
+}
 """Triage -> the alert that Prometheus raises of it."""
 Document = Mapping[str, Any]
 
@@ -60,6 +65,11 @@ class FindingView:
     def title(self) -> str:
         """In a line."""
         return Incident(self.row).title
+
+    @property
+    def sequential(self) -> bool:
+        """Whether the evidence that is drawn is what raised it."""
+        return wording.sequential(self.row.detector)
 
     @property
     def tree(self) -> Document:
@@ -152,7 +162,7 @@ def _drawn(row: FindingRow, document: Document, history: Sequence[Judged], names
     marks = {"began": document["since_time"], "found": row.opened, "over": row.closed}
     strongest = sorted(document["units"], key=lambda unit: -(unit["log_e"] or 0.0))
     own = [unit["view"] or unit["unit"] for unit in strongest]
-    sequential = document["threshold"] is not None and document["detector"].startswith("e_")
+    sequential = document["threshold"] is not None and wording.sequential(document["detector"])
     alarms = {document["pane"]: document["log_e"]} if sequential and not row.joins else {}
     return plots.evidence(history, units=[*own, *names], marks=marks, alarms=alarms)
 
@@ -165,8 +175,7 @@ def _counts(
         fresh = desk.live.since(row.model, row.stream, names, document["since_pane"])
         if fresh is not None and fresh.num_rows:
             return fresh, "since it began"
-    kept = tables.get("histograms", pa.table({}))
-    return kept, "window when it was found"
+    return tables.get("histograms", pa.table({})), "when found"
 
 
 def _changed(document: Document, counts: Sequence[Document], *, values: bool, labels: tuple[str, str]) -> list[Changed]:

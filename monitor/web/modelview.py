@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from monitor.records import Judged
 from monitor.watched import Watched
-from monitor.web import plots
+from monitor.web import plots, wording
 from monitor.web.desk import Desk, document_of
 from monitor.web.live import StreamState, Unit
 
@@ -73,7 +73,7 @@ def _alarms(desk: Desk, name: str, stream: str, judged: list[Judged]) -> dict[in
     found = desk.store.briefs(model=name, severity="page", heads=True, since=judged[0].start, limit=ALARMS)
     rows = (desk.store.finding(one.id) for one in found if one.stream == stream)
     documents = [document_of(row) for row in rows if row is not None]
-    return {one["pane"]: one["log_e"] for one in documents if one["detector"].startswith("e_")}
+    return {one["pane"]: one["log_e"] for one in documents if wording.sequential(one["detector"])}
 
 
 def _reference(watched: Watched | None) -> tuple[bool, int, int, tuple[int, int, int, float]]:

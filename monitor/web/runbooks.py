@@ -23,6 +23,7 @@ def runbooks() -> Markup:
     found = next((path for path in PLACES if path.is_file()), None)
     text = "# Runbooks\n\nThis installation has none." if found is None else found.read_text(encoding="utf-8")
     html = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    html = re.sub(r'<a href="(?![#/])[^"]*">(.*?)</a>', r"\1", html)  # files that lie beside it are not served
     return Markup(re.sub(r"<h([1-4])>(.*?)</h\1>", _anchored, html))  # noqa: S704 - our own file, without raw HTML
 
 

@@ -47,6 +47,11 @@ _RATES: Final = {
 """What each rate detector says of a column, and of the share that it counts."""
 DASH: Final = "\N{EN DASH}"
 """Where there is nothing to say."""
+_CALLS: Final = {
+    "page": "",
+    "ticket": "Tests on full windows open tickets; they wake nobody.",
+    "info": "The change is not surely larger than smallest_shift: it is on record and calls for nobody.",
+}
 _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86_400.0
 _SPANS: Final = ((_DAY, "day"), (_HOUR, "hour"), (_MINUTE, "minute"), (1.0, "second"))
 
@@ -121,6 +126,10 @@ def told(document: Mapping[str, Any]) -> Told:
         )
     if subject == "mix":
         return Told(f"The mix of the traffic changed, seen in {listed(names)}.", _strata(document["strata"]))
+    if document["severity"] == "info":
+        return Told(
+            f"{listed(names)} differ{'s' if len(names) == 1 else ''} a little from the reference.", _largest(units)
+        )
     return Told(_changed(units, names), _largest(units))
 
 
@@ -183,11 +192,17 @@ def sureness(document: Mapping[str, Any]) -> str:
     log_e, detector = document["log_e"], document["detector"]
     if log_e is None:
         return "This rule makes no promise about false alarms: look before you act on it."
-    if document["subject"] != "sender" and (detector not in SEQUENTIAL and not detector.startswith("e_")):
-        return f"By chance a window like this comes with a probability below {power(-log_e)}. It did not page."
+    if document["subject"] != "sender" and not sequential(detector):
+        calls = _CALLS[document["severity"]]
+        return f"By chance a window like this comes with a probability below {power(-log_e)}. {calls}"
     asked = f"an alarm asks for {fold(document['threshold'])}"
     seldom = f"by chance alone it comes at most once in about {rounded(math.exp(document['threshold']))} panes"
     return f"The evidence against chance is {fold(log_e)}; {asked}. {capital(seldom)}."
+
+
+def sequential(detector: str) -> bool:
+    """Whether a detector's evidence grows pane by pane, and so can page."""
+    return detector in SEQUENTIAL or detector.startswith("e_")
 
 
 def fold(log_e: float | None) -> str:

@@ -132,7 +132,7 @@ def act(page: Page, name: str, why: str = "as the test wants it") -> None:
 def test_the_front_page_lists_what_is_going_on_and_leads_to_it(bench: Bench, visit: Open) -> None:
     page = visit("/").page
     expect(page.locator("h1")).to_have_text("Incidents")
-    expect(page.locator(".lead")).to_contain_text("7 pages going on")
+    expect(page.locator(".lead")).to_contain_text("7 pages to attend to")
     expect(page.locator(".models li")).to_have_count(3)
     page.get_by_role("link", name="weight and amount changed together").click()
     assert page.url.endswith(head(bench, "pricing").id)
