@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from starlette.applications import Starlette
 
-from monitor import log, memory
+from monitor import log, memory, serving
 from monitor.agent import Agent, limits_of
+from monitor.archive import reading
 from monitor.clock import SystemClock
 from monitor.config import Config, load
 from monitor.errors import ConfigError, DriftwardenError, StoreError
@@ -39,6 +39,7 @@ from monitor.spool import Spool
 from monitor.store import Store
 from monitor.watched import Watched
 from monitor.web import ops
+from monitor.web.desk import Hands
 
 if TYPE_CHECKING:
     from monitor.notify.dispatcher import Dispatcher
@@ -109,6 +110,8 @@ class Running:
         self.failed = threading.Event()
         self._sources: list[Any] = []
         self.servers: dict[str, http.Server] = {}
+        self._archive = reading(config.store.path)
+        self._ends: list[Callable[[], None]] = [self._archive.close]
 
     def start(self) -> None:
         """Begin to accept rows."""
@@ -140,23 +143,9 @@ class Running:
             raise
 
     def _serve(self, config: Config) -> None:
-        """One server for each address: ingest, operations, or both."""
-        endpoint = config.endpoint
-        operations = ops.Operations(
-            self.scrape, self.missing, self.reload, self.rebaseline, self._version, endpoint.token
-        )
-        routes: dict[str, list[Any]] = {str(endpoint.address): list(ops.routes(operations))}
-        places = {str(endpoint.address): endpoint.address}
-        for source in config.sources:
-            if source.http is not None:
-                settings = http.Settings(source.http.token, limits_of(config), source.http.when_full)
-                address = source.http.listen
-                places[str(address)] = address
-                routes.setdefault(str(address), []).extend(http.routes(self._intake, settings))
-        for name, listed in routes.items():
-            server = http.Server(Starlette(routes=listed), places[name].host, places[name].port)
-            server.start()
-            self.servers[name] = server
+        hands = Hands(self.intervene, self.undo)
+        parts = (self.agent, self._intake, self._archive, hands, self.scrape, self.missing, self.reload, self._version)
+        self._ends.append(serving.serve(config, serving.Behind(*parts), self.servers))
 
     def _source(self, settings: Flight | Http | Directory | Stdin) -> Any:
         limits = limits_of(self.agent.config)
@@ -212,10 +201,6 @@ class Running:
         """Have the engine do what somebody asks for; `DriftwardenError` if it cannot."""
         measured = self._measured(wanted) if wanted.kind == "rebaseline" and "since" in wanted.target else None
         return self._asked(lambda: self.agent.intervene(wanted, measured))
-
-    def rebaseline(self, asked: ops.NewBaseline) -> None:
-        """Have the next rows become a model's reference."""
-        self.intervene(Wanted("rebaseline", asked.model, asked.because, asked.by, {"rows": asked.rows}))
 
     def undo(self, id: str, by: str, because: str) -> Intervention:  # noqa: A002 - the field's name
         """Have the engine take an intervention back; `DriftwardenError` if it cannot."""
@@ -286,6 +271,8 @@ class Running:
             self.agent.checkpoint()
         for server in self.servers.values():
             server.stop()
+        for end in reversed(self._ends):
+            end()
         if self._spool is not None:
             self._spool.close()
         self.agent.close()

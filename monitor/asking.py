@@ -32,11 +32,6 @@ _TOLD = 2_000
 """Characters of a refusal that are shown."""
 
 
-def ask(config: Config, path: str, document: dict[str, Any]) -> str:
-    """POST a document to the operator's routes; the answer, or `DriftwardenError` with what there is against it."""
-    return operator(config).post(path, document).decode(errors="replace").strip()
-
-
 def operator(config: Config) -> Door:
     """The operator's routes: metrics and health."""
     at, listener = config.endpoint, config.telemetry if config.telemetry.listen is not None else _first(config)

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from monitor.cli_act import acknowledge, interventions, mute, quarantine, rebaseline, undo
 from monitor.cli_audit import audit
+from monitor.cli_report import export, report, support_bundle
 
 if TYPE_CHECKING:
     from monitor.loading import Progress
@@ -257,37 +259,8 @@ def _compare(
         print_comparison(found, (first.name, second.name))
 
 
-@command.command()
-@_CONFIG
-@_JSON
-@click.option("--coverage", is_flag=True, help="Which of the 17 failure modes are watched, and how.")
-@click.option("--model", help="Only this model of the configuration.")
-def report(config: Path, model: str | None, *, coverage: bool, as_json: bool) -> None:
-    """Say which failure modes are watched with this configuration, what is missing for more, what no log shows.
-
-    It reads no data: columns are told from the measured reference where there is one, else from the configuration.
-    """
-    if not coverage:
-        raise click.UsageError("say what to report: --coverage")
-    from monitor.config import load
-    from monitor.coverage import coverage as covered
-    from monitor.coverage import measured
-    from monitor.errors import ConfigError
-    from monitor.tables import print_coverage
-
-    loaded = load(config, secrets=False)
-    chosen = [one for one in loaded.models if model in (None, one.name)]
-    if not chosen:
-        raise ConfigError([f"--model: no model is called {model!r}"])
-    found = [covered(one, measured(one, loaded.store.path)) for one in chosen]
-    if as_json:
-        print(json.dumps([one.document() for one in found]))
-        return
-    for one in found:
-        print_coverage(one)
-
-
-command.add_command(audit)
+for _one in (audit, report, export, support_bundle, acknowledge, mute, quarantine, rebaseline, undo, interventions):
+    command.add_command(_one)
 
 
 @command.command()
@@ -306,29 +279,19 @@ def run(config: Path) -> None:
 
 
 @command.command()
-@_CONFIG
-@click.option("--model", required=True, help="Model whose reference is to be replaced.")
-@click.option("--because", required=True, help="Why the traffic of now is the new normal; it is kept.")
-@click.option("--by", default=lambda: os.environ.get("USER", "operator"), show_default="you", help="Who says so.")
-@click.option("--rows", default=20_000, show_default=True, help="Rows of the new reference.")
-def rebaseline(config: Path, model: str, because: str, by: str, rows: int) -> None:
-    """Tell the running agent to take the next rows of a model for its reference."""
-    from monitor.asking import ask
-    from monitor.config import load
-
-    print(ask(load(config), "/-/rebaseline", {"model": model, "because": because, "by": by, "rows": rows}))
-
-
-@command.command()
 @click.option("--once", is_flag=True, help="Run the log through once, print what was found, and exit.")
+@click.option("--stack", is_flag=True, help="With Prometheus, Alertmanager and a pager: `sh .ci/install stack`.")
 @click.option("--port", default=0, help="Port of /metrics on 127.0.0.1; 0 takes a free one.")
-def demo(port: int, *, once: bool) -> None:
+def demo(port: int, *, once: bool, stack: bool) -> None:
     """Watch a real model's log with a documented drift: needs no configuration and no network."""
     from monitor.signals import Signals
 
     signals = Signals()
     signals.install()
-    from monitor.demo.show import show
+    if stack:
+        from monitor.demo.page import show
+    else:
+        from monitor.demo.show import show
 
     sys.exit(show(signals, once=once, port=port))
 

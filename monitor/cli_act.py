@@ -17,6 +17,9 @@ from monitor.moments import MOMENT, SPAN
 if TYPE_CHECKING:
     from monitor.asking import Door
 
+NEXT_ROWS = 20_000
+"""Rows of a new reference when nobody says how many."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 _WHERE = (
     click.option(
@@ -119,6 +122,38 @@ def quarantine(  # noqa: PLR0913 - options
     target: dict[str, Any] = {"clients": wanted, "rows": list(rows)} | ({"finding": finding} if finding else {})
     wish = {"kind": "quarantine", "model": model or "", "target": target, "because": because, "by": by}
     _said([door.act("/api/v1/interventions", wish)], as_json=as_json)
+
+
+@click.command()
+@_with(*_WHERE, *_WHO)
+@click.option("--model", required=True, help="Model whose reference is to be replaced.")
+@click.option("--rows", type=click.IntRange(1_000), help="Take so many of the next rows; 20000 unless a span is given.")
+@click.option("--since", type=MOMENT, help="Take the kept rows from then on.")
+@click.option("--until", type=MOMENT, help="Until when; until now unless given.")
+def rebaseline(
+    config: Path,
+    url: str | None,
+    model: str,
+    because: str,
+    by: str,
+    rows: int | None,
+    since: float | None,
+    until: float | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Accept a new normal: the next rows of a model, or those of a span that are kept, become its reference.
+
+    The old reference is kept, and judges until the new one is there; `driftwarden undo` puts it back.
+    """
+    if rows is not None and since is not None:
+        raise click.UsageError("say which rows: --rows for the next ones, or --since for those of a span")
+    if since is None and until is not None:
+        raise click.UsageError("--until needs --since")
+    span = None if since is None else {"since": since, "until": until if until is not None else time.time()}
+    target = span or {"rows": rows or NEXT_ROWS}
+    wish = {"kind": "rebaseline", "model": model, "target": target, "because": because, "by": by}
+    _said([_door(config, url).act("/api/v1/interventions", wish)], as_json=as_json)
 
 
 @click.command()

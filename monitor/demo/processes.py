@@ -21,7 +21,7 @@ from monitor.errors import DriftwardenError
 from monitor.signals import Signals
 from monitor.yaml_text import read_yaml, write_yaml
 
-READY_SECONDS = 30.0
+READY_SECONDS = 60.0
 STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 _TAIL_LINES = 15

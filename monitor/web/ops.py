@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
-from pydantic import Field, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -19,7 +18,6 @@ from starlette.routing import Route
 
 from monitor.errors import DriftwardenError
 from monitor.exposition import OPENMETRICS_TYPE, TEXT_TYPE, wants_openmetrics
-from monitor.strict import Strict
 from monitor.web import gate
 from monitor.web.gate import Gate
 from monitor.web.hosts import Hosts
@@ -54,15 +52,6 @@ class Scrape:
         return (openmetrics, OPENMETRICS_TYPE) if wants_openmetrics(accept) else (text, TEXT_TYPE)
 
 
-class NewBaseline(Strict):
-    """The body of a request for a new reference."""
-
-    model: str = Field(min_length=1, max_length=64, description="whose reference is to be replaced")
-    because: str = Field(min_length=3, max_length=500, description="why the traffic of now is the new normal")
-    by: str = Field(default="operator", min_length=1, max_length=100, description="who says so")
-    rows: int = Field(default=20_000, ge=1_000, le=10_000_000, description="rows of the new reference")
-
-
 @dataclass(frozen=True, slots=True)
 class Operations:
     """What the routes ask of the agent; callbacks may come from any thread and are quick, except ``reload``.
@@ -74,7 +63,6 @@ class Operations:
     scrape: Scrape
     ready: Callable[[], str | None]
     reload: Callable[[], None]
-    rebaseline: Callable[[NewBaseline], None]
     version: str
     token: str | None = None
     file: WebConfigFile | None = None
@@ -106,9 +94,6 @@ def routes(operations: Operations) -> Sequence[Route]:
     async def reload(_: Request) -> Response:
         return await run_in_threadpool(_reload, operations.reload, reload_lock)
 
-    async def rebaseline(request: Request) -> Response:
-        return await run_in_threadpool(_rebaseline, operations.rebaseline, await request.body())
-
     alive = [Route(path, live, methods=["GET"]) for path in ("/healthz", "/livez", "/-/healthy")]
     prepared = [Route(path, ready, methods=["GET"]) for path in ("/readyz", "/-/ready")]
     return [
@@ -117,25 +102,7 @@ def routes(operations: Operations) -> Sequence[Route]:
         *alive,
         *prepared,
         Route("/-/reload", reload, methods=["POST", "PUT"], middleware=guard),
-        Route("/-/rebaseline", rebaseline, methods=["POST"], middleware=guard),
     ]
-
-
-def _rebaseline(ask: Callable[[NewBaseline], None], body: bytes) -> Response:
-    try:
-        wanted = NewBaseline.model_validate_json(body)
-        ask(wanted)
-    except ValidationError as error:
-        faults = "\n".join(
-            f"{'.'.join(str(at) for at in one['loc']) or 'body'}: {one['msg']}" for one in error.errors()
-        )
-        return PlainTextResponse(f"The reference stays as it is. Faults:\n{faults}\n", status_code=400)
-    except DriftwardenError as error:
-        return PlainTextResponse(f"The reference stays as it is. Faults:\n{error}\n", status_code=400)
-    return PlainTextResponse(
-        f"The next {wanted.rows} rows of {wanted.model} become its reference; the old one judges until then.\n",
-        status_code=202,
-    )
 
 
 def _reload(reload: Callable[[], None], lock: Lock) -> Response:

@@ -60,6 +60,9 @@ class Web(HttpListener):
     url: Annotated[str, AfterValidator(outside)] | None = Field(
         default=None, description="outside address of the pages, for links in alerts; the bound one unless given"
     )
+    dashboards: Annotated[str, AfterValidator(outside)] | None = Field(
+        default=None, description="address of Grafana, for links from findings to their dashboard"
+    )
     show_values: bool = Field(default=False, description="show feature values to those who are not listed under people")
     people: tuple[Rights, ...] = Field(
         default=(), description="who may see and do what; all who are let in see everything and act unless given"

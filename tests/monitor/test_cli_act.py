@@ -219,16 +219,3 @@ def test_nobody_there_is_told_with_the_address(tmp_path: Path, pages: Pages) -> 
     off.write_text("models: [{name: m, reference: r}]\nweb: {enabled: false}\n", "utf-8")
     with pytest.raises(DriftwardenError, match=r"web\.enabled"):
         run(cli_act.interventions, off)
-
-
-def test_the_operators_routes_are_asked_where_metrics_are_served(tmp_path: Path, pages: Pages) -> None:
-    file = tmp_path / "c.yaml"
-    file.write_text(
-        f"models: [{{name: m, reference: r}}]\nsources: [{{stdin: {{model: m}}}}]\n"
-        f"telemetry: {{listen: '{pages.address}'}}\n",
-        "utf-8",
-    )
-    config: Config = load(file)
-    pages.answers["/-/rebaseline"] = b"begun\n"
-    assert asking.ask(config, "/-/rebaseline", {"model": "m"}) == "begun"
-    assert pages.asked[-1] == ("POST", "/-/rebaseline", {"model": "m"})

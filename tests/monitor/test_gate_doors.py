@@ -27,7 +27,7 @@ from tests.monitor.gate_bench import basic, bearer
 
 MODELS = [{"name": "credit", "reference": "a.parquet"}]
 READ = ["/", "/metrics"]
-ACTS = [("POST", "/-/reload"), ("PUT", "/-/reload"), ("POST", "/-/rebaseline")]
+ACTS = [("POST", "/-/reload"), ("PUT", "/-/reload")]
 HEALTH = ["/healthz", "/livez", "/-/healthy", "/readyz", "/-/ready"]
 REBASELINE = b'{"model": "credit", "because": "new tariff"}'
 
@@ -60,7 +60,7 @@ class Running:
         scrape = ops.Scrape()
         scrape.publish(b"driftwarden_secret 1\n", b"# EOF\n")
         operations = ops.Operations(
-            scrape, lambda: None, self.reload, lambda new: self.done.append(new.model), "1", source.token, file, hosts
+            scrape, lambda: None, self.reload, "1", source.token, file, hosts
         )
         doors.serve(source.listen, ops.routes(operations))
         doors.serve(source.listen, rows.routes(self.intake, rows.Settings(source.token, file=file, hosts=hosts)))

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 
 from monitor.errors import ConfigError, ReferenceError_
 from monitor.exposition import OPENMETRICS_TYPE, TEXT_TYPE, Exposition
-from monitor.web.ops import NewBaseline, Operations, Scrape, routes
+from monitor.web.ops import Operations, Scrape, routes
 
 HEALTHY = ["/healthz", "/livez", "/-/healthy"]
 READY = ["/readyz", "/-/ready"]
@@ -25,10 +25,9 @@ def application(
     scrape: Scrape | None = None,
     missing: str | None = None,
     reload: Callable[[], None] = nothing,
-    rebaseline: Callable[[NewBaseline], None] = lambda _: None,
     token: str | None = None,
 ) -> Starlette:
-    operations = Operations(scrape or Scrape(), lambda: missing, reload, rebaseline, "1.2.3", token)
+    operations = Operations(scrape or Scrape(), lambda: missing, reload, "1.2.3", token)
     return Starlette(routes=routes(operations))
 
 
@@ -157,49 +156,5 @@ async def post(app: Starlette, path: str, body: str, **headers: str) -> httpx.Re
         return await client.post(path, content=body, headers=headers)
 
 
-async def test_a_rebaseline_is_asked_for_with_a_reason() -> None:
-    asked: list[NewBaseline] = []
-    app = application(rebaseline=asked.append)
-    answer = await post(app, "/-/rebaseline", '{"model": "m", "because": "new tariff", "by": "ana", "rows": 5000}')
-    assert answer.status_code == 202
-    assert asked == [NewBaseline(model="m", because="new tariff", by="ana", rows=5000)]
-
-
-@pytest.mark.parametrize(
-    ("body", "told"),
-    [
-        ("{}", "model"),
-        ('{"model": "m"}', "because"),
-        ('{"model": "m", "because": "new tariff", "rows": 3}', "rows"),
-        ('{"model": "m", "because": "new tariff", "row": 5000}', "rows"),
-        ("no json", "body"),
-    ],
-)
-async def test_a_rebaseline_that_says_too_little_changes_nothing(body: str, told: str) -> None:
-    asked: list[NewBaseline] = []
-    answer = await post(application(rebaseline=asked.append), "/-/rebaseline", body)
-    assert answer.status_code == 400
-    assert told in answer.text
-    assert asked == []
-
-
 async def test_a_body_that_no_act_needs_is_not_read() -> None:
-    asked: list[NewBaseline] = []
-    answer = await post(application(rebaseline=asked.append), "/-/rebaseline", '"' + "x" * 100_000 + '"')
-    assert (answer.status_code, asked) == (413, [])
-
-
-async def test_a_rebaseline_asks_for_the_token() -> None:
-    body = '{"model": "m", "because": "new tariff"}'
-    app = application(token="secret")
-    assert (await post(app, "/-/rebaseline", body)).status_code == 401
-    assert (await post(app, "/-/rebaseline", body, authorization="Bearer secret")).status_code == 202
-
-
-async def test_a_rebaseline_that_cannot_be_done_says_why() -> None:
-    def refuse(_: NewBaseline) -> None:
-        raise ConfigError(["model: 'x' is not watched"])
-
-    answer = await post(application(rebaseline=refuse), "/-/rebaseline", '{"model": "x", "because": "new tariff"}')
-    assert answer.status_code == 400
-    assert "not watched" in answer.text
+    assert (await post(application(), "/-/reload", '"' + "x" * 100_000 + '"')).status_code == 413
