@@ -131,7 +131,6 @@ class Coverage(NamedTuple):
 
 def measured(model: Model, folder: Path) -> Fitted | None:
     """The reference that an agent with this state folder would use, if it was measured before."""
-
     made = Standing(folder, model).place
     return at_hand(model, folder / "references") if made is None else artefact.load(made)
 

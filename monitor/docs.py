@@ -36,8 +36,11 @@ from monitor.yaml_text import write_yaml
 ROOT: Final = Path(__file__).resolve().parent.parent
 WHY: Final = {
     "apscheduler": "the clockwork: watermarks without data, checkpoints, retention, with missed runs reported",
+    "bcrypt": "passwords of web.config.yml",
     "click": "the command line",
     "httptools": "parses HTTP in C; uvicorn picks it up by itself",
+    "jinja2": "the pages, written on the server with every value escaped",
+    "markdown-it-py": "the runbooks as a page",
     "numpy": "all statistics work on its arrays",
     "prometheus-client": "the process collector; the exposition itself is written by monitor/exposition.py",
     "pyarrow": "Arrow batches, Flight, Parquet, and file systems behind URIs",

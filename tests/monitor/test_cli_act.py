@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from monitor import asking, cli_act
-from monitor.config import Config, load
+from monitor.config import load
 from monitor.errors import DriftwardenError
 from monitor.exports.senders import suspects
 from monitor.moments import moment

@@ -59,9 +59,7 @@ class Running:
         file, hosts = doors.of(source, source.listen)
         scrape = ops.Scrape()
         scrape.publish(b"driftwarden_secret 1\n", b"# EOF\n")
-        operations = ops.Operations(
-            scrape, lambda: None, self.reload, "1", source.token, file, hosts
-        )
+        operations = ops.Operations(scrape, lambda: None, self.reload, "1", source.token, file, hosts)
         doors.serve(source.listen, ops.routes(operations))
         doors.serve(source.listen, rows.routes(self.intake, rows.Settings(source.token, file=file, hosts=hosts)))
         doors.pages(self.config.web, [Route("/", self.page), Route("/act", self.page, methods=["POST"])])

@@ -22,7 +22,7 @@ from tests.monitor.probing import ROW, changed, late, probed, prober_for, raw, s
 
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
-    with running() as server:
+    with running(Endpoint()) as server:
         yield server
 
 

@@ -20,7 +20,7 @@ from tests.monitor.probing import prober_for
 
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
-    with running() as server:
+    with running(Endpoint()) as server:
         yield server
 
 

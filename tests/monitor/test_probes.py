@@ -23,7 +23,7 @@ from tests.monitor.probing import EDGE, ROW, late, probed, prober_for, raw, sett
 
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
-    with running() as server:
+    with running(Endpoint()) as server:
         yield server
 
 
