@@ -53,7 +53,7 @@ def _acted(bench: Bench) -> dict[str, str]:
     release = "The gateway's last release; it is being rolled back"
     do(Wanted("acknowledge", "checkout", release, "Ada", {"finding": heads["checkout"]}))
     do(Wanted("mute", "checkout", "Known until the roll-back is through", "Ada", {"column": "amount"}, now + 14_400))
-    senders = {"clients": [attack.unit], "finding": attack.id}
+    senders = {"clients": [attack.unit.removeprefix("client ")], "finding": attack.id}
     do(Wanted("quarantine", "digits", "Feels for the boundary; keep it out of training", "Grace", senders))
     wrong = do(Wanted("acknowledge", "employment", "Looking into it", "Grace", {"finding": heads["employment"]}))
     bench.desk.hands.undo(wrong.id, "Grace", "Ada has it")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -89,10 +90,11 @@ class FindingView:
 
     @property
     def clients(self) -> list[str]:
-        """Senders that it names, as they are kept: what a quarantine takes."""
+        """Senders that it names, by their bare pseudonyms: what a quarantine takes."""
         named = [name for one in self.suspicions for name, _ in one["clients"]]
         told = [*named, *(unit["unit"] for unit in self.document["units"] if self.row.subject == "sender")]
-        return list(dict.fromkeys(name for name in told if name.startswith("client ")))
+        found = (re.fullmatch(r"(?:client|source) (.+)", name, re.DOTALL) for name in told)
+        return list(dict.fromkeys(one[1] for one in found if one is not None))
 
     @property
     def columns(self) -> list[str]:

@@ -313,6 +313,6 @@ def targets(target: Mapping[str, Any]) -> list[str]:
         return [f"every {mode_title(target['failure_mode']).lower()}"]
     singles = [f"{key} {clean(target[key])}" for key in ("column", "segment") if key in target]
     rows = target.get("rows", [])
-    senders = [clean(name) for name in target.get("clients", [])[:NAMED]]
+    senders = [f"sender {clean(name)}" for name in target.get("clients", [])[:NAMED]]
     more = [f"{len(target['clients']) - NAMED} more senders"] if len(target.get("clients", [])) > NAMED else []
     return [*singles, *senders, *more, *([f"{len(rows)} rows"] if rows else [])]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import html
 import json
 import re
 from collections.abc import Iterator
@@ -37,7 +38,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 
 
 def row(at: int, model: str = "ours", **changes: Any) -> FindingRow:
-    one = finding(model=model, time=NOW - at, pane=at, units=(culprit(HOSTILE),), **{"severity": "page"} | changes)
+    one = finding(model=model, time=NOW - at, pane=at, **{"severity": "page", "units": (culprit(HOSTILE),)} | changes)
     empty = pack_evidence(NO_HISTOGRAMS, NO_HISTOGRAMS)
     about = (one.severity, one.triage, one.failure_mode, one.subject, one.joins, one.detector, one.units[0].unit)
     return FindingRow(
@@ -326,3 +327,18 @@ def test_every_finding_has_its_runbook(desk: Desk) -> None:
     for alert in ALERTS.values():
         assert f'<h2 id="{alert.lower()}">{alert}</h2>' in text
     assert 'href=".' not in text
+
+
+def test_a_quarantine_names_senders_by_their_bare_pseudonyms(desk: Desk) -> None:
+    """As `monitor.exports.senders` looks them up."""
+    sender = "0f" * 8
+    units = (dataclasses.replace(culprit(f"client {sender}"), detector="near_duplicates"),)
+    told = row(7, units=units, subject="sender", triage="attack", failure_mode="perturbation_attack")
+    assert isinstance(desk.store, Store)
+    desk.store.commit(Checkpoint(9, {}, {}, {}, NOW), News(findings=(told,)))
+    page = client(desk).get(f"/findings/{told.id}").text
+    (value,) = re.findall(r'name="client" value="([^"]*)"', page)
+    form = {"kind": "quarantine", "finding": told.id, "client": html.unescape(value), "because": "attacks"}
+    assert client(desk).post("/interventions", data=form).status_code == 303
+    (one,) = desk.store.interventions(kind="quarantine")
+    assert one.target == {"clients": [sender], "finding": told.id}

@@ -136,7 +136,7 @@ def test_how_long_ago_is_said_while_it_helps() -> None:
         ({"column": "a\u202eb"}, ["column a\\u202eb"]),
         ({"failure_mode": "distributional_shift"}, ["every distributional shift"]),
         ({"rows": 20_000}, ["the next 20,000 rows"]),
-        ({"clients": ["client 1", "client 2"], "rows": ["x"]}, ["client 1", "client 2", "1 rows"]),
+        ({"clients": ["1a", "2b"], "rows": ["x", "y"]}, ["sender 1a", "sender 2b", "2 rows"]),
         ({"finding": "f"}, []),
     ],
 )

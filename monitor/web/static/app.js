@@ -36,7 +36,7 @@
     drawer.addEventListener("toggle", () => {
       if (!drawer.open) return;
       for (const other of drawers) if (other !== drawer) other.open = false;
-      drawer.querySelector("input:not([type=hidden]):not([type=checkbox]):not([type=radio])")?.focus();
+      drawer.querySelector("input:not([type=hidden]):not([type=checkbox]):not([type=radio]):not([type=number])")?.focus();
     });
     drawer.addEventListener("keydown", (event) => {
       if (event.key !== "Escape") return;
@@ -44,6 +44,17 @@
       drawer.querySelector("summary").focus();
     });
   }
+
+  // What is wider than the page is scrolled by the keyboard, too.
+  function reach() {
+    for (const one of document.querySelectorAll(".scroll, .prose pre")) {
+      if (one.scrollWidth > one.clientWidth) one.tabIndex = 0;
+      else one.removeAttribute("tabindex");
+    }
+  }
+  reach();
+  document.addEventListener("toggle", reach, true);
+  addEventListener("resize", reach);
 
   const url = new URL(location.href);
   if (url.searchParams.has("done")) {
