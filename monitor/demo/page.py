@@ -161,14 +161,13 @@ class Story:
     def _called(self, call: Notification) -> None:
         """Tell what came to a receiver, once."""
         for alert in call.alerts:
-            name, model = alert.labels.get("alertname", "?"), alert.labels.get("model", "")
-            what = f"{call.receiver}: {alert.status} {name} {model}".rstrip()
+            what = f"{call.receiver}: {alert.sentence}"
             if what in self._told:
                 continue
             self._told.add(what)
-            self._say(f"{time.monotonic() - self._began:.0f} s", f"{what}: {alert.annotations.get('summary', '')}")
-            if alert.status == "firing" and "incident_url" in alert.annotations:
-                self._say("", alert.annotations["incident_url"])
+            self._say(f"{time.monotonic() - self._began:.0f} s", what)
+            if alert.link:
+                self._say("", alert.link)
 
     def _say(self, head: str, text: str) -> None:
         self._print(f"{head:<13}{text}")

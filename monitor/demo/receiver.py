@@ -1,4 +1,7 @@
-"""The demo's pager: takes Alertmanager's webhooks on a port of this machine and keeps them in order."""
+"""The demo's pager: takes Alertmanager's webhooks on a port of this machine and keeps them in order.
+
+``python -m monitor.demo.receiver`` prints them, at the port of the shipped alertmanager.yaml.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from queue import Empty, SimpleQueue
 from typing import Any
 
+import click
+
 from monitor.demo.processes import HOST
 
+PORT = 9712
+"""Where the webhooks of the shipped alertmanager.yaml go."""
 BODY_BYTES = 4 << 20
 """Largest webhook that is read."""
 
@@ -24,6 +31,17 @@ class Alert:
     status: str
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
+
+    @property
+    def sentence(self) -> str:
+        """Status, name, model and summary in one line."""
+        names = (self.status, self.labels.get("alertname", "?"), self.labels.get("model", ""))
+        return f"{' '.join(filter(None, names))}: {self.annotations.get('summary', '')}"
+
+    @property
+    def link(self) -> str:
+        """Where the incident is to be looked at, while there is one."""
+        return self.annotations.get("incident_url", "") if self.status == "firing" else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +65,12 @@ class Notification:
 
 
 class Receiver:
-    """A server on a free port."""
+    """A server on a port of this machine, a free one unless given."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         """Listen at once, answer from a thread."""
         self._got: SimpleQueue[Notification] = SimpleQueue()
-        self._server = ThreadingHTTPServer((HOST, 0), _handler(self._got))
+        self._server = ThreadingHTTPServer((HOST, port), _handler(self._got))
         self._thread = threading.Thread(target=self._server.serve_forever, name="demo-receiver", daemon=True)
         self._thread.start()
 
@@ -60,6 +78,10 @@ class Receiver:
     def url(self) -> str:
         """Address for Alertmanager."""
         return f"http://{HOST}:{self._server.server_address[1]}"
+
+    def wait(self) -> Notification:
+        """The next one, whenever it comes."""
+        return self._got.get()
 
     def news(self) -> list[Notification]:
         """What came since the last call."""
@@ -98,3 +120,20 @@ def _handler(got: SimpleQueue[Notification]) -> type[BaseHTTPRequestHandler]:
             """Say nothing: the demo prints what came."""
 
     return Handler
+
+
+@click.command()
+@click.option("--port", default=PORT, show_default=True, help="Port on 127.0.0.1.")
+def main(port: int) -> None:
+    """Print what comes, until stopped."""
+    receiver = Receiver(port)
+    while True:
+        call = receiver.wait()
+        for alert in call.alerts:
+            click.echo(f"{call.receiver}: {alert.sentence}")
+            if alert.link:
+                click.echo(f"  {alert.link}")
+
+
+if __name__ == "__main__":
+    main()

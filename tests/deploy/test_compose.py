@@ -10,6 +10,7 @@ import pytest
 
 from monitor.config import Config, parse_config
 from monitor.demo.page import HELD_ROW
+from monitor.demo.receiver import main as pager
 from monitor.demo.server import main as model_server
 from monitor.yaml_text import read_yaml
 
@@ -44,7 +45,7 @@ def test_compose_itself_accepts_the_file() -> None:
 
 
 def test_all_parts_of_the_demo_are_there() -> None:
-    assert set(SERVICES) == {"agent", "model-server", "prometheus", "alertmanager", "grafana"}
+    assert set(SERVICES) == {"agent", "model-server", "prometheus", "alertmanager", "pager", "grafana"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -54,7 +55,8 @@ def test_no_container_may_do_more_than_it_must(name: str) -> None:
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert "mem_limit" in service
-    assert not {"privileged", "cap_add", "network_mode", "pid", "devices"} & set(service)
+    assert not {"privileged", "cap_add", "pid", "ipc", "devices"} & set(service)
+    assert service.get("network_mode", "service:") == ("service:alertmanager" if name == "pager" else "service:")
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -115,6 +117,14 @@ def test_the_model_server_understands_its_options_and_leaves_the_incident_open()
     parsed = model_server.make_context("server", list(given)).params
     assert parsed["end"] == HELD_ROW
     assert parsed["seconds"] >= 120
+
+
+def test_the_pager_listens_where_the_shipped_webhooks_go() -> None:
+    parsed = pager.make_context("pager", list(SERVICES["pager"]["command"])).params
+    routing = read_yaml((ROOT / "deploy" / "alertmanager" / "alertmanager.yaml").read_text("utf-8"), "routing")
+    hooks = [hook["url"] for receiver in routing["receivers"] for hook in receiver.get("webhook_configs", ())]
+    assert hooks
+    assert all(hook.startswith(f"http://127.0.0.1:{parsed['port']}/") for hook in hooks)
 
 
 def test_promtool_accepts_the_configuration_of_prometheus() -> None:

@@ -244,6 +244,8 @@ def test_what_came_to_the_pager_is_told_with_its_link(told: tuple[page.Story, io
     text = written.getvalue()
     assert "pager: firing DriftwardenShift employment: Shifted." in text
     assert "http://127.0.0.1:9/findings/f268" in text
+    one.look()
+    assert written.getvalue() == text, "what comes again is told once"
 
 
 def test_a_signal_ends_the_demo_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
