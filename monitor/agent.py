@@ -277,9 +277,8 @@ class Agent:
         """
         now = self.clock.now()
         watched = self._watched(wanted.model)
-        finding = wanted.target.get("finding")
-        if wanted.kind == "acknowledge" and finding not in self.findings.open:
-            raise ConfigError([f"target.finding: {finding!r} is not open; there is nothing to acknowledge"])
+        if wanted.target.get("finding"):
+            self._check_finding(wanted, str(wanted.target["finding"]))
         made = self.interventions.do(wanted, now)
         if made.kind == "rebaseline":
             try:
@@ -290,6 +289,15 @@ class Agent:
         self.findings.done(made, now)
         self.checkpoint()
         return made
+
+    def _check_finding(self, wanted: Wanted, finding: str) -> None:
+        """Who may act on one model must not reach another's findings."""
+        row = self.findings.open.get(finding)
+        if row is None and wanted.kind != "acknowledge":
+            row = self.store.finding(finding)
+        if row is None or row.model != wanted.model:
+            state = "open finding" if wanted.kind == "acknowledge" else "finding"
+            raise ConfigError([f"target.finding: {finding!r} is no {state} of {wanted.model}"])
 
     def undo(self, id: str, by: str, because: str) -> Intervention:  # noqa: A002 - the field's name
         """Take an intervention back, on disk when this returns; `ConfigError` if it does not hold."""

@@ -145,7 +145,9 @@ class Running:
     def _serve(self, config: Config) -> None:
         hands = Hands(self.intervene, self.undo)
         parts = (self.agent, self._intake, self._archive, hands, self.scrape, self.missing, self.reload, self._version)
-        self._ends.append(serving.serve(config, serving.Behind(*parts), self.servers))
+        served = serving.serve(config, serving.Behind(*parts), self.servers)
+        self._ends.append(served.close)
+        self.board.sound = served.sound
 
     def _source(self, settings: Flight | Http | Directory | Stdin) -> Any:
         limits = limits_of(self.agent.config)

@@ -91,7 +91,7 @@ METRICS: tuple[Metric, ...] = (
     _gauge(
         "driftwarden_config_last_reload_successful",
         (),
-        "1 when the last load or reload was good, 0 when the old configuration was kept.",
+        "1 when the last load or reload was good, that of web.config.yml too, 0 when an old configuration was kept.",
     ),
     _gauge(
         "driftwarden_config_last_reload_success_timestamp_seconds", (), "When the running configuration was loaded."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from starlette.routing import Route
 
@@ -33,8 +34,15 @@ class Behind:
     version: str
 
 
-def serve(config: Config, behind: Behind, servers: dict[str, http.Server]) -> Callable[[], None]:
-    """Open every door of the configuration; what ends what is being made behind them.
+class Served(NamedTuple):
+    """``close`` ends what is being made; ``sound`` is whether every web configuration in force is the one on disk."""
+
+    close: Callable[[], None]
+    sound: Callable[[], bool]
+
+
+def serve(config: Config, behind: Behind, servers: dict[str, http.Server]) -> Served:
+    """Open every door of the configuration.
 
     Servers that run are in ``servers``, also when another cannot be opened and `DriftwardenError` is raised.
     """
@@ -54,7 +62,7 @@ def serve(config: Config, behind: Behind, servers: dict[str, http.Server]) -> Ca
     if config.web.enabled:
         doors.pages(config.web, _pages(config, behind, exports))
     doors.open(servers)
-    return exports.close
+    return Served(exports.close, lambda: all(doors.sound().values()))
 
 
 def _operator(config: Config) -> HttpListener:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,7 @@ class Board:
         self._dispatcher = dispatcher
         self.reloads = Reloads()
         self.ready = False
+        self.sound: Callable[[], bool] = lambda: True
         self._agent, self._scheduler, self._scrape, self._version = agent, scheduler, scrape, version
         self._exposition = Exposition()
         self._process = process_collector()
@@ -104,7 +106,7 @@ class Board:
             "driftwarden_ready": float(self.ready),
             "driftwarden_config_reloads_total": reloads.attempts,
             "driftwarden_config_reload_failures_total": reloads.failures,
-            "driftwarden_config_last_reload_successful": float(reloads.last_successful),
+            "driftwarden_config_last_reload_successful": float(reloads.last_successful and self.sound()),
             "driftwarden_config_last_reload_success_timestamp_seconds": reloads.last_success,
             "driftwarden_queue_bytes": intake.queued_bytes,
             "driftwarden_queue_capacity_bytes": intake.capacity_bytes,

@@ -158,7 +158,6 @@ def test_people_of_one_model_see_and_touch_no_other(world: World) -> None:
     assert world.ask("anna", "GET", f"/findings/{world.findings[MINE]}").status_code == 200
 
 
-@pytest.mark.xfail(reason="Agent.intervene does not ask whose finding it is", strict=True)
 @pytest.mark.parametrize("kind", ["acknowledge", "quarantine"])
 def test_nobody_acts_on_a_finding_in_the_name_of_another_model(world: World, kind: str) -> None:
     target: dict[str, Any] = {"finding": world.findings[THEIRS]}
