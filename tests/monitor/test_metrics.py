@@ -25,6 +25,8 @@ KNOWN = {
     "task": ["checkpoint"],
     "reason": ["late"],
     "heuristic": ["near_duplicates"],
+    "receiver": ["pager"],
+    "kind": ["mute"],
 }
 PROMETHEUS_2 = (
     "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,"
