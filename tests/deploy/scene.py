@@ -154,9 +154,9 @@ def scene(folder: Path, servers: Mapping[str, str]) -> Iterator[Scene]:
     """The agent and a Prometheus of each binary run inside the block; nothing has been sent yet."""
     task = tasks.glyphs()
     agent = _configured(folder, task)
-    agent.start()
     with ExitStack() as stack:
         stack.callback(agent.stop)
+        agent.start()
         running = {}
         for name, binary in servers.items():
             (folder / name).mkdir()
