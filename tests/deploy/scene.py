@@ -6,7 +6,6 @@ so, and a second version takes over near the end. Model "glyphs" is attacked. It
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ from tests.attacks import guarded, tasks, traces
 from tests.attacks.campaign import campaign
 from tests.attacks.tasks import Task
 from tests.attacks.traces import Trace
+from tests.deploy.peers import SUITES, Peers
 from tests.e2e.conftest import Agent, free_port, ipc
 
 BODY = 100
@@ -165,8 +165,6 @@ def scene(folder: Path, servers: Mapping[str, str]) -> Iterator[Scene]:
 
 
 def binaries() -> dict[str, str]:
-    """Every Prometheus that this machine has, by where it is from."""
-    root = Path(__file__).resolve().parents[2] / ".venv" / "peers"
-    found = {path.parts[-4]: str(path) for path in sorted(root.glob("*/usr/bin/prometheus"))}
-    on_path = shutil.which("prometheus")
-    return found or ({} if on_path is None else {"PATH": on_path})
+    """Every Prometheus that ``.ci/peers`` has unpacked, by its suite."""
+    found = {suite: Peers(suite).path("prometheus") for suite in SUITES}
+    return {suite: path for suite, path in found.items() if Path(path).is_file()}

@@ -28,7 +28,7 @@ def told(story: Scene) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not binaries(), reason="there is no Prometheus on this machine; .ci/peers brings some")
+@pytest.mark.skipif(not binaries(), reason="no Prometheus is unpacked; sh .ci/peers .venv/peers says why")
 def test_every_panel_shows_something(tmp_path: Path) -> None:
     with scene(tmp_path, binaries()) as story:
         told(story)
