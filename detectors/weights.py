@@ -35,8 +35,10 @@ PENALTIES = (100.0, 10.0, 1.0, 0.1)
 """Ridges that are tried, the strongest first: each fit begins at the one before."""
 MOST_SQUARES = 128
 """Dimensions whose squares are looked at; of more only the first, which are numbers."""
-_FAR = 4.0
+_FAR = 3.0
 """Squares are taken of values up to so many standard deviations."""
+_LEAST_SCALE = np.float32(1.0)
+"""An encoded dimension of less spread is a rare category: in its own standard deviations it would decide alone."""
 _LINE_STEPS = 20
 _LONGEST = 30.0
 """Log odds beyond this are no longer told apart."""
@@ -76,6 +78,7 @@ def fit(reference: SingleArray, now: SingleArray, rng: np.random.Generator) -> R
         raise ValueError(f"it takes {LEAST_ROWS} rows on either side that vary, not {len(reference)} and {len(now)}")
     sides = [_some(rows, rng) for rows in (reference, now)]
     known = feature_map(sides[0], rng)
+    known = known._replace(scale=np.maximum(known.scale, _LEAST_SCALE))
     x, fold = _features(known, np.concatenate(sides)), np.concatenate([folds(rows) for rows in sides])
     y = np.repeat([0.0, 1.0], [len(rows) for rows in sides])
     weight = np.repeat([len(y) / (2 * len(rows)) for rows in sides], [len(rows) for rows in sides])

@@ -98,3 +98,12 @@ def test_too_few_rows_are_refused() -> None:
         weights.fit(rows(199, 0), rows(500, 1), np.random.default_rng(0))
     with pytest.raises(ValueError, match="that vary"):
         weights.fit(rows(500, 0)[:, :0], rows(500, 1)[:, :0], np.random.default_rng(0))
+
+
+def test_a_rare_category_by_itself_makes_no_row_heavy() -> None:
+    """Encoded, a category that one row in thousands has stands eight units from the others."""
+    old, new = (np.hstack([rows(6_000, seed), np.zeros((6_000, 1), np.float32)]) for seed in (0, 1))
+    old[0, 8], new[:3, 8] = 8.0, 8.0
+    weight = weighed(weights.fit(old, new, np.random.default_rng(0)), old)
+    assert weight[0] < 5
+    assert weights.effective(weight) > 5_900
