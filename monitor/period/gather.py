@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import statistics
@@ -14,15 +15,15 @@ from typing import Any, Final
 from monitor.archive import Archive
 from monitor.config import Config, Model, fingerprint
 from monitor.records import Brief, FindingRow, Intervention, Judged
-from monitor.web import wording
+from monitor.web import plots, wording
 
 MOST_INCIDENTS: Final = 500
 """Incidents that are told one by one; all are counted."""
 MOST_UNITS: Final = 50
 MOST_PANES: Final = 20_000
 MOST_STREAMS: Final = 12
-POINTS: Final = 600
-"""Points of a stream's evidence: each the largest of as many panes as it takes."""
+STRONGEST: Final = 10
+"""Units of a stream whose largest evidence is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ def _model(
     heads = [one for one in briefs if not one.joins]
     rows = [row for row in map(archive.finding, (one.id for one in heads[:MOST_INCIDENTS])) if row is not None]
     acts = archive.interventions(model=model.name, until=span.until)
-    streams = [_stream(archive, span, name) for name in archive.histories() if name.startswith(f"{model.name}/")]
+    names = [name for name in archive.histories() if name.startswith(f"{model.name}/")]
+    streams = [_stream(archive, span, name, rows) for name in names]
     streams = [one for one in streams if one["panes"]]
     return {
         "model": model.name,
@@ -158,37 +160,34 @@ def _acted(one: Intervention, span: Span) -> bool:
     return span.holds(one.time) or span.holds(one.undone)
 
 
-def _stream(archive: Archive, span: Span, name: str) -> dict[str, Any]:
-    """A stream's evidence over the period."""
+def _stream(archive: Archive, span: Span, name: str, rows: Sequence[FindingRow]) -> dict[str, Any]:
+    """A stream's evidence over the period, with the height that it reached in the panes of alarms."""
+    stream = name.partition("/")[2]
+    alarms = [row for row in rows if row.stream == stream and wording.sequential(row.detector)]
+    documents = [json.loads(row.document) for row in alarms]
+    heights = {one["pane"]: one["log_e"] for one in documents if one["log_e"] is not None}
     panes = archive.history(name, since=span.since, until=span.until, limit=MOST_PANES)
-    known = [one for one in panes if one.log_e is not None]
-    top: Counter[str] = Counter()
+    panes = [dataclasses.replace(one, log_e=heights.get(one.pane, one.log_e)) for one in panes]
+    top: dict[str, float] = {}
     for one in panes:
-        for unit, log_e in one.units.items():
-            top[unit] = max(top[unit], log_e)  # type: ignore[assignment]
+        top |= {unit: max(log_e, top.get(unit, -math.inf)) for unit, log_e in one.units.items()}
+    strongest = sorted(top.items(), key=lambda one: -one[1])[:STRONGEST]
     return {
-        "stream": name.partition("/")[2],
+        "stream": stream,
         "panes": len(panes),
         "rows": sum(one.rows for one in panes),
         "first": panes[0].start if panes else None,
         "last": panes[-1].end if panes else None,
-        "highest": max((one.log_e or 0.0 for one in known), default=0.0),
+        "highest": max((one.log_e or 0.0 for one in panes), default=0.0),
         "threshold": panes[-1].threshold if panes else None,
-        "panes_above_threshold": sum((one.log_e or 0.0) >= one.threshold for one in known),
-        "units": [{"unit": unit, "log_e": log_e} for unit, log_e in top.most_common(10)],
-        "evidence": thinned(panes),
+        "panes_in_alarm": sum(any(_open(row, one) for row in alarms) for one in panes),
+        "units": [{"unit": unit, "log_e": log_e} for unit, log_e in strongest],
+        "evidence": [[one.end, one.log_e, one.threshold] for one in plots.thinned(panes)],
     }
 
 
-def thinned(panes: Sequence[Judged], points: int = POINTS) -> list[list[float | None]]:
-    """Time, evidence and threshold of at most so many points, each the largest evidence of its panes."""
-    step = max(-(-len(panes) // points), 1)
-    groups = [panes[start : start + step] for start in range(0, len(panes), step)]
-    found: list[list[float | None]] = []
-    for group in groups:
-        known = [one.log_e for one in group if one.log_e is not None]
-        found.append([group[-1].end, max(known) if known else None, group[-1].threshold])
-    return found
+def _open(row: Brief, pane: Judged) -> bool:
+    return row.opened <= pane.end and (row.closed is None or row.closed >= pane.end)
 
 
 def calibration(

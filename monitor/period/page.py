@@ -98,13 +98,14 @@ def _streams(report: Mapping[str, Any], model: Mapping[str, Any]) -> Iterator[st
     for stream in model["streams"][:STREAMS]:
         mine = [one for one in model["alarmed"]["list"] if one["stream"] == stream["stream"]]
         plot = Evidence(stream["stream"], report["since"], report["until"], stream["evidence"], mine)
-        above = f" {stream['panes_above_threshold']} of {stream['panes']:,} panes lay above the alarm."
-        caption = f"<b>{escape(clean(stream['stream']))}</b>: {escape(plot.says())}.{above}"
+        alarm = f" An alarm was open in {stream['panes_in_alarm']:,} of {stream['panes']:,} panes."
+        caption = f"<b>{escape(clean(stream['stream']))}</b>: {escape(plot.says())}.{alarm}"
         yield f"<figure>{plot.svg()}<figcaption>{caption}</figcaption></figure>"
     more = model["streams_in_all"] - STREAMS
     others = f" {more} more streams had less evidence." if more > 0 else ""
     if model["streams"]:
-        yield f'<p class="faint">The line is evidence against chance, the bars are incidents.{others}</p>'
+        first = "The line is evidence against chance; it starts anew with each alarm. The bars are incidents."
+        yield f'<p class="faint">{first}{others}</p>'
 
 
 def _changed(units: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -17,7 +17,7 @@ from monitor.cli_report import report
 from monitor.config import Config, describe
 from monitor.period import page
 from monitor.period.figures import _samples
-from monitor.period.gather import Span, gather, thinned
+from monitor.period.gather import Span, gather
 from monitor.period.plots import Evidence, ticks
 from monitor.records import FindingRow, Intervention, Judged, News
 from tests.monitor.exports_bench import NOW, config, finding, write
@@ -103,11 +103,11 @@ def test_streams_come_by_their_evidence_with_few_points_that_keep_the_peaks(sett
     assert [one["stream"] for one in streams] == ["all", "kind=x"]
     first = streams[0]
     assert (first["panes"], first["rows"]) == (2_880, 576_000)
-    assert first["highest"] == pytest.approx(3 + 179 * 0.2)
-    assert first["panes_above_threshold"] == 179 - 44 + 1
+    assert first["highest"] == 41.0
+    assert first["panes_in_alarm"] == 167 + 720  # since the page that is still open, and until the old one's end
+    assert first["evidence"][len(first["evidence"]) * 40 // 2880][1] == 41.0  # an alarm's own height, in its pane
     assert len(first["evidence"]) <= 600
     assert max(point[1] for point in first["evidence"]) == first["highest"]
-    assert thinned([]) == []
 
 
 def test_calibration_says_what_was_promised_and_what_the_agent_measured(settings: Config) -> None:
