@@ -87,7 +87,9 @@ class Board:
         sources = tuple(dict.fromkeys(source.kind for source in agent.config.sources))
         running = (name for one in agent.models.values() if one.streams for name in one.streams.detectors)
         guards = [one.streams.guard for one in agent.models.values() if one.streams]
+        watching = (name for guard in guards if guard is not None for name in guard.watching)
         return {
+            "driftwarden_suspicions_total.heuristic": tuple(dict.fromkeys(watching)),
             "heuristic": tuple(dict.fromkeys(kind for guard in guards if guard is not None for kind in guard.kinds)),
             "model": tuple(agent.models),
             "source": sources,

@@ -76,7 +76,7 @@ class Agent:
                 stdout=log,
                 env=environment,
             )
-        self.wait(self._ready, 60)
+        self.wait(self._ready, 180)
 
     def _ready(self) -> bool:
         assert self.process is not None
