@@ -89,7 +89,8 @@ class Demo:
 
     def keep(self, signals: Signals, console: Console) -> None:
         """Leave the agent up until the user has had enough."""
-        console.print(f"the agent goes on: {self._where.metrics}   Ctrl-C ends it", markup=False)
+        text = f"the agent goes on: {self._where.metrics}, incidents at {self._where.pages}   Ctrl-C ends it"
+        console.print(text, markup=False, soft_wrap=True)
         while not self._agent.ended and not signals.wake.wait(REFRESH_SECONDS):
             pass
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +15,7 @@ from monitor.demo.page import HELD_ROW
 from monitor.demo.receiver import main as pager
 from monitor.demo.server import main as model_server
 from monitor.yaml_text import read_yaml
+from tests.deploy.peers import SUITES, UNPACKED
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 FOLDER: Final = ROOT / "deploy" / "compose"
@@ -133,3 +136,25 @@ def test_promtool_accepts_the_configuration_of_prometheus() -> None:
     assert done.returncode == 0, done.stderr
     (pattern,) = document("prometheus.yaml")["rule_files"]
     assert list((ROOT / "deploy" / "prometheus").glob(Path(pattern).name)), "mounted at rules/"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("unshare") is None, reason="only root has namespaces here")
+def test_the_services_find_each_other_and_page_as_the_rules_are_shipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = UNPACKED / SUITES[0] / "usr" / "bin"
+    if not (programs / "alertmanager").is_file():
+        pytest.skip("Alertmanager is not unpacked: sh .ci/peers .venv/peers")
+    monkeypatch.setenv("PATH", os.pathsep.join([str(programs), os.environ["PATH"]]))
+    command = [
+        "unshare",
+        "--mount",
+        "--net",
+        "--propagation",
+        "private",
+        sys.executable,
+        "-m",
+        "tests.deploy.compose_run",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-8000:]
+    assert done.stdout.startswith("opened http://localhost:9711/findings/")

@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,6 +124,17 @@ def test_a_drift_that_is_soon_over_is_found_and_wakes_nobody(stack: Stack) -> No
     wait(story, QUIET_SECONDS)
     assert "page" in {line["severity"] for line in story.lines if line["kind"] == "finding"}
     assert (told(story, "firing"), told(story, "resolved")) == ([], [])
+
+
+@pytest.mark.slow
+def test_one_command_shows_all_of_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    on_path(SUITES[0], monkeypatch)
+    command = [sys.executable, "-m", "monitor", "demo", "--stack", "--once"]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "paged once, with a link to the right incident, and resolved once" in done.stdout
+    assert list(tmp_path.iterdir()) == [], "nothing is left"
 
 
 class Wide(Place):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 import socket
 import threading
 from pathlib import Path
@@ -340,5 +341,5 @@ def test_the_demo_serves_until_a_signal_comes(
     monkeypatch.setattr(show.Demo, "keep", keep)
     monkeypatch.setattr(signals.wake, "wait", until_kept)
     assert show.show(signals, once=False, port=0, seconds=2.0) == 0
-    assert "the agent goes on: http://127.0.0.1:" in capsys.readouterr().out
+    assert re.search(r"the agent goes on: http://127\.0\.0\.1:\d+/metrics, incidents at http:", capsys.readouterr().out)
     assert list(tmp_path.iterdir()) == []
