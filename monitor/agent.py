@@ -34,7 +34,7 @@ from monitor.security.cases import STREAM
 from monitor.store import Store
 from monitor.streams import Fed
 from monitor.told import Told
-from monitor.watched import Act, References, Watched, rows_beside, trusted_beside
+from monitor.watched import Act, References, Watched, rows_beside, seen, trusted_beside
 
 CHECK_PANES = 10
 """Resampled panes judged at a time: a few milliseconds each."""
@@ -238,7 +238,7 @@ class Agent:
                 self._log.error("detector failed", model=watched.model.name, detector=name, error=why)
             for finding in report.findings:
                 rows, telling = rows_beside(watched, report.stream, finding)
-                tables = pack_evidence(histograms(finding, report.comparison), rows, telling)
+                tables = pack_evidence(histograms(finding, seen(watched, report, finding)), rows, telling)
                 self.findings.opened(finding, tables)
             for back in report.recovered:
                 self.findings.recovered(back, watched.model.name, report.stream)

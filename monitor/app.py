@@ -24,7 +24,7 @@ from monitor.errors import ConfigError, DriftwardenError, StoreError
 from monitor.fitted import Fitted
 from monitor.intake import Intake
 from monitor.interventions import Wanted
-from monitor.kept import Kept, Span, rows
+from monitor.kept import SPOOL, Kept, Span, rows
 from monitor.kept import folder_of as kept_in
 from monitor.learning import measured
 from monitor.ledger import Ledger
@@ -93,7 +93,7 @@ class Running:
             ledger = Ledger((kind, name) for kind in kinds for name in names)
             durable = config.store.durable
             kept = Kept(kept_in(config), config.store.keep_bytes)
-            self._spool = Spool(config.store.path / "spool", config.store.spool_bytes, kept) if durable else None
+            self._spool = Spool(config.store.path / SPOOL, config.store.spool_bytes, kept) if durable else None
             self._intake = Intake(models=names, capacity_bytes=config.queue.bytes, ledger=ledger, spool=self._spool)
             self.agent = Agent(config, clock=clock, store=self._store, intake=self._intake)
             self.agent.restore()

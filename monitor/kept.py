@@ -24,6 +24,9 @@ from monitor.segment import Record, scan
 if TYPE_CHECKING:
     from monitor.config import Config
 
+SPOOL = "spool"
+"""Folder of the rows not yet settled, beside that of the kept ones."""
+_LOOKS = 3
 FILE_BYTES = 16 << 20
 """Small segments are joined up to this size: an idle agent settles one with every checkpoint."""
 
@@ -90,7 +93,7 @@ def rows(
     """The kept rows of a model whose ``time`` column lies in the span, in the order in which they came.
 
     Without a ``time`` column the moment of their arrival counts. ``types`` are those of the reference, for JSON. What
-    cannot be decoded any more is left out.
+    cannot be decoded any more is left out. The newest rows are still in the spool beside ``folder``: they count too.
     """
     for record in _records(folder):
         given = record.header
@@ -108,16 +111,24 @@ def files(folder: Path) -> list[Path]:
 
 
 def _records(folder: Path) -> Iterator[Record]:
-    """Every record once: a crash while segments were joined may have left some twice."""
-    last = 0
-    for path in files(folder):
-        try:
-            for record in scan(path):
-                if record is not None and record.sequence > last:
-                    last = record.sequence
-                    yield record
-        except FileNotFoundError:  # the agent has let it go meanwhile
-            continue
+    """Every record once: a crash while segments were joined may have left some twice.
+
+    A segment that moves here from the spool meanwhile is found by looking again.
+    """
+    last, moved = 0, True
+    for _ in range(_LOOKS):
+        newest = files(folder.parent / SPOOL)
+        moved = False
+        for path in [*files(folder), *newest]:
+            try:
+                for record in scan(path):
+                    if record is not None and record.sequence > last:
+                        last = record.sequence
+                        yield record
+            except FileNotFoundError:
+                moved |= path in newest
+        if not moved:
+            return
 
 
 def _delivery(record: Record) -> Delivery:

@@ -63,6 +63,7 @@ class Logbook:
             joins=finding.joins,
             detector=finding.detector,
             unit=finding.units[0].unit,
+            units=len(finding.units),
             sentence=finding.sentence(),
             muted=False,
             document=json.dumps(line),

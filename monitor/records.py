@@ -30,8 +30,8 @@ CREATE TABLE streams (name TEXT PRIMARY KEY, blob BLOB NOT NULL, crc INTEGER NOT
 CREATE TABLE findings (
   id TEXT PRIMARY KEY, model TEXT NOT NULL, stream TEXT NOT NULL, opened REAL NOT NULL, closed REAL,
   state TEXT NOT NULL, severity TEXT NOT NULL, triage TEXT NOT NULL, failure_mode TEXT NOT NULL, subject TEXT NOT NULL,
-  joins TEXT NOT NULL, detector TEXT NOT NULL, unit TEXT NOT NULL, sentence TEXT NOT NULL, muted INTEGER NOT NULL,
-  document TEXT NOT NULL, evidence BLOB NOT NULL) STRICT;
+  joins TEXT NOT NULL, detector TEXT NOT NULL, unit TEXT NOT NULL, units INTEGER NOT NULL, sentence TEXT NOT NULL,
+  muted INTEGER NOT NULL, document TEXT NOT NULL, evidence BLOB NOT NULL) STRICT;
 CREATE INDEX findings_opened ON findings (opened, id);
 CREATE INDEX findings_joins ON findings (joins, opened, id);
 CREATE TABLE panes (
@@ -68,7 +68,8 @@ class Checkpoint:
 class Brief:
     """A finding as lists show it.
 
-    ``joins`` is the id of the finding at the head of its incident, "" for a head; ``unit`` is the first that it names;
+    ``joins`` is the id of the finding at the head of its incident, "" for a head; ``unit`` is the first of the
+    ``units`` that it names;
     ``muted``: a mute covers it. It is over when ``closed`` is a time.
     """
 
@@ -85,6 +86,7 @@ class Brief:
     joins: str
     detector: str
     unit: str
+    units: int
     sentence: str
     muted: bool
 

@@ -54,10 +54,11 @@ class RowSample:
 
     def table(self) -> pa.Table:
         """The rows, newest last; batches of another schema than the newest are left out."""
-        if not self._held:
+        held = tuple(self._held)  # at once: others than the engine read it too
+        if not held:
             return pa.table({})
-        schema = self._held[-1].schema
-        return pa.Table.from_batches([one for one in self._held if one.schema.equals(schema)], schema)
+        schema = held[-1].schema
+        return pa.Table.from_batches([one for one in held if one.schema.equals(schema)], schema)
 
 
 def _alone(rows: pa.RecordBatch) -> pa.RecordBatch:

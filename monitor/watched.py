@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from detectors.compare import Comparison
 from monitor import artefact, log, memory
 from monitor.absent import Absent
 from monitor.calibration.selfcheck import Selfcheck
@@ -22,13 +23,14 @@ from monitor.clock import Clock
 from monitor.config import Config, Model, fingerprint
 from monitor.decode import Decoder
 from monitor.errors import StoreError
+from monitor.evidence import since
 from monitor.exemplars import explained
 from monitor.fitted import Fitted
 from monitor.learning import Learner
 from monitor.loading import fitted_of
 from monitor.prepared import prepared
-from monitor.records import Intervention
-from monitor.report import Finding
+from monitor.records import Brief, Intervention
+from monitor.report import Finding, Report
 from monitor.security.pseudonyms import key_of
 from monitor.security.start import guard_of
 from monitor.sinks.prometheus import ModelTally
@@ -252,15 +254,22 @@ def rows_beside(watched: Watched, stream: str, finding: Finding) -> tuple[pa.Tab
         return pa.table({}), {}
     rows = pa.table({})
     try:
-        rows = _hidden(watched, watched.streams.streams[stream].sample.table())
+        rows = hidden(watched, watched.streams.streams[stream].sample.table())
         telling = watched.streams.telling(stream, finding)
-        return rows, {name: _hidden(watched, table) for name, table in telling.items()}
+        return rows, {name: hidden(watched, table) for name, table in telling.items()}
     except Exception as fault:  # noqa: BLE001 - evidence must not end the engine
         log.get("references").error("telling rows failed", model=finding.model, finding=finding.id, error=repr(fault))
         return rows, {}
 
 
-def trusted_beside(watched: Watched, finding: Finding, rows: pa.Table) -> dict[str, pa.Table]:
+def seen(watched: Watched, report: Report, finding: Finding) -> Comparison:
+    """The rows since a finding began against the reference, as far as they are in the window; else the whole window."""
+    one = None if watched.streams is None else watched.streams.streams.get(report.stream)
+    began = None if one is None else since(one.engine, one.state.panes, finding.since_pane, finding.pane)
+    return began or report.comparison
+
+
+def trusted_beside(watched: Watched, finding: Finding | Brief, rows: pa.Table) -> dict[str, pa.Table]:
     """The nearest trusted rows to some that show a finding; the finding is told without them rather than not at all."""
     if watched.streams is None:
         return {}
@@ -268,13 +277,13 @@ def trusted_beside(watched: Watched, finding: Finding, rows: pa.Table) -> dict[s
     try:
         decoder = Decoder(fitted.plan, fitted.reference.grid, fitted.vocabularies)
         beside = explained(fitted, decoder, {"window": rows})
-        return {name: _hidden(watched, table) for name, table in beside.items()}
+        return {name: hidden(watched, table) for name, table in beside.items()}
     except Exception as fault:  # noqa: BLE001 - evidence must not end the engine
         log.get("references").error("trusted rows failed", model=finding.model, finding=finding.id, error=repr(fault))
         return {}
 
 
-def _hidden(watched: Watched, rows: pa.Table) -> pa.Table:
+def hidden(watched: Watched, rows: pa.Table) -> pa.Table:
     """Rows as they are kept: without names of senders, unless the configuration wants them."""
     guard = None if watched.streams is None else watched.streams.guard
     if guard is None or watched.model.security.client_names == "plain":

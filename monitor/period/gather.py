@@ -137,7 +137,7 @@ def _incident(row: FindingRow, joined: int, acknowledged: float | None) -> dict[
     document = json.loads(row.document)
     named = ("id", "stream", "opened", "closed", "state", "severity", "triage", "failure_mode", "muted", "sentence")
     return {name: getattr(row, name) for name in named} | {
-        "title": wording.title(row.triage, row.subject, row.failure_mode, row.unit, row.detector),
+        "title": wording.title(row.triage, row.subject, row.failure_mode, row.unit, row.detector, row.units),
         "since": document["since_time"],
         "log_e": document["log_e"],
         "threshold": document["threshold"],

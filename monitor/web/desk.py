@@ -74,7 +74,7 @@ class Incident:
     def title(self) -> str:
         """In a line."""
         one = self.brief
-        return wording.title(one.triage, one.subject, one.failure_mode, one.unit, one.detector)
+        return wording.title(one.triage, one.subject, one.failure_mode, one.unit, one.detector, one.units)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON form."""

@@ -19,8 +19,7 @@ from monitor.evidence import counts, since
 from monitor.records import Brief
 from monitor.report import Report
 from monitor.streams import ModelStreams, Stream
-from monitor.watched import Watched, trusted_beside
-from monitor.watched import _hidden as hidden
+from monitor.watched import Watched, hidden, trusted_beside
 from monitor.web import plots, rowviews
 
 _TRIES = 5
@@ -105,7 +104,7 @@ class Live:
     def trusted(self, finding: Brief, rows: pa.Table) -> dict[str, pa.Table]:
         """The nearest trusted rows to some rows that show a finding, and those that speak for their answers."""
         watched = self.watched(finding.model)
-        return {} if watched is None else trusted_beside(watched, finding, rows)  # type: ignore[arg-type]
+        return {} if watched is None else trusted_beside(watched, finding, rows)
 
     def sample(self, model: str, stream: str) -> pa.Table:
         """The newest sampled rows of a stream, without names of senders."""

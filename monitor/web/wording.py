@@ -92,9 +92,12 @@ def parts_of(unit: str, detector: str) -> list[str]:
     )
 
 
-def title(triage: str, subject: str, failure_mode: str, unit: str, detector: str) -> str:
-    """A finding in a line of a list."""
+def title(triage: str, subject: str, failure_mode: str, unit: str, detector: str, units: int = 1) -> str:
+    """A finding in a line of a list; ``unit`` is the first of so many ``units``."""
     name = clean(unit)
+    if units > 1 and subject == "data":
+        fault = "Data faults in " if triage == "data_fault" else ""
+        return f"{fault}{name} and {units - 1} more{'' if fault else ' shifted'}"
     if subject == "mix":
         return f"Mix of the traffic changed: {name}"
     if subject == "sender":

@@ -120,6 +120,7 @@ def finding(name: str, **changes: Any) -> FindingRow:
         "joins": "",
         "detector": "e_ks",
         "unit": "right",
+        "units": 1,
         "sentence": "page: distributional shift in right",
         "muted": False,
         "document": json.dumps(document),

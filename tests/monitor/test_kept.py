@@ -58,10 +58,20 @@ def test_settled_rows_are_kept_in_order_and_read_by_span(folder: Path) -> None:
     spool.close()
 
 
-def test_rows_not_yet_settled_are_not_kept_yet(folder: Path) -> None:
+def test_the_newest_rows_are_read_from_the_spool(folder: Path) -> None:
     spool = filled(folder, [0])
     send(spool, encode(batch(1.7e9 + 10)))
-    assert len(read(folder)) == 10
+    assert read(folder) == [1.7e9 + i for i in range(20)]
+    spool.close()
+
+
+def test_a_segment_that_is_settled_meanwhile_is_found_where_it_went(folder: Path) -> None:
+    spool = filled(folder, [0])
+    last = send(spool, encode(batch(1.7e9 + 10)))
+    found = rows(folder, "m", Span(), time="ts", limits=Limits())
+    assert next(found).num_rows == 10
+    spool.settled(last)
+    assert [one.num_rows for one in found] == [10]
     spool.close()
 
 

@@ -42,7 +42,7 @@ def row(at: int, model: str = "ours", **changes: Any) -> FindingRow:
     empty = pack_evidence(NO_HISTOGRAMS, NO_HISTOGRAMS)
     about = (one.severity, one.triage, one.failure_mode, one.subject, one.joins, one.detector, one.units[0].unit)
     return FindingRow(
-        one.id, model, "all", NOW - at, None, "open", *about, "a sentence", False, json.dumps(one.as_dict()), empty
+        one.id, model, "all", NOW - at, None, "open", *about, 1, "a sentence", False, json.dumps(one.as_dict()), empty
     )
 
 

@@ -38,7 +38,7 @@ def checkpoint(sequence: int = 1, **streams: bytes) -> Checkpoint:
 def finding(
     name: str, *, opened: float = 1.0, closed: float | None = None, model: str = "m", state: FindingState = "open"
 ) -> FindingRow:
-    about = ("page", "shift", "distributional_shift", "data", "", "e_ks", "x0", "page: x0 moved", False)
+    about = ("page", "shift", "distributional_shift", "data", "", "e_ks", "x0", 1, "page: x0 moved", False)
     return FindingRow(name, model, "all", opened, closed, state, *about, '{"a":1}', b"arrow")
 
 
