@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from monitor.config import Config, Model
 
 _WEEK = 7 * 86_400.0
+_ABOUT = ("kind", "model", "finding", "since", "until", "made", "reference", "config", "version", "values")
+"""What an export says about itself in the file alone: who asked knows it."""
 _CONFIG = click.option(
     "--config", "-c", "config", required=True, type=click.Path(path_type=Path), help="Configuration file (YAML)."
 )
@@ -216,7 +218,9 @@ def _summary(document: dict[str, Any], out: Path | None) -> None:
 
 def _facts(facts: dict[str, Any], out: Path, told: Any) -> None:
     """What an export says about itself, in a few lines."""
-    plain = {name: value for name, value in facts.items() if isinstance(value, int | float | str) and value != ""}
+    plain = {
+        name: value for name, value in facts.items() if name not in _ABOUT and isinstance(value, int | float | str)
+    }
     for name in ("verdict", *(name for name in plain if name != "verdict")):
         if name in plain:
             click.echo(f"{name.replace('_', ' ')}: {plain[name]}", file=told)

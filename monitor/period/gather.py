@@ -182,7 +182,9 @@ def _stream(archive: Archive, span: Span, name: str, rows: Sequence[FindingRow])
         "threshold": panes[-1].threshold if panes else None,
         "panes_in_alarm": sum(any(_open(row, one) for row in alarms) for one in panes),
         "units": [{"unit": unit, "log_e": log_e} for unit, log_e in strongest],
-        "evidence": [[one.end, one.log_e, one.threshold] for one in plots.thinned(panes)],
+        "evidence": [
+            [one.end, one.log_e, one.threshold, max(one.units.values(), default=None)] for one in plots.thinned(panes)
+        ],
     }
 
 

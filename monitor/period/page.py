@@ -18,7 +18,9 @@ _STYLE = """
 @media (prefers-color-scheme: dark) { :root { --evidence: #5cb8f0; --page: #ff8a80; --ticket: #ffb74d;
   --info: #9aa4b2; } }
 h2 { border-top: 1px solid var(--rule); padding-top: 1.2rem; } h3 { font-size: 1rem; margin: 1.4rem 0 .4rem; }
-.evidence { stroke: var(--evidence); } .bar.page { fill: var(--page); } .bar.ticket { fill: var(--ticket); }
+.evidence { stroke: var(--evidence); }
+.strongest { stroke: var(--evidence); stroke-width: 1; opacity: .55; }
+.bar.page { fill: var(--page); } .bar.ticket { fill: var(--ticket); }
 .bar.info { fill: var(--info); } figure { margin: .6rem 0; } .tiles { display: flex; flex-wrap: wrap; gap: .6rem;
   padding: 0; list-style: none; } .tiles li { background: var(--card); border-radius: .5rem; padding: .5rem .9rem; }
 .tiles b { display: block; font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabular-nums; }
@@ -104,7 +106,8 @@ def _streams(report: Mapping[str, Any], model: Mapping[str, Any]) -> Iterator[st
     more = model["streams_in_all"] - STREAMS
     others = f" {more} more streams had less evidence." if more > 0 else ""
     if model["streams"]:
-        first = "The line is evidence against chance; it starts anew with each alarm. The bars are incidents."
+        first = "The line is evidence against chance in all columns; what was alarmed no longer counts in it."
+        first += " The thin one is the strongest column's own. The bars are incidents."
         yield f'<p class="faint">{first}{others}</p>'
 
 

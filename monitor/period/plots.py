@@ -23,7 +23,10 @@ _DAY = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A stream's points (time, log evidence, threshold) and its incidents, in the span of the report."""
+    """A stream's points and its incidents, in the span of the report.
+
+    A point is a time, the stream's log evidence, its threshold, and the evidence of the strongest column.
+    """
 
     name: str
     since: float
@@ -35,19 +38,24 @@ class Evidence:
         """The picture; what it shows is told in words as well."""
         bars = list(self.incidents)[:_MOST_BARS]
         height = 8 + _HIGH + 6 + _BAR * len(bars) + _FOOT
-        parts = [*self._grid(height), *self._line(), *(self._bar(i, one) for i, one in enumerate(bars))]
+        lines = (*self._line("strongest", 3), *self._line("evidence", 1))
+        parts = [*self._grid(height), *lines, *(self._bar(i, one) for i, one in enumerate(bars))]
         says = f"{self.name}: {self.says()}"
         return f'<svg viewBox="0 0 {_WIDTH:g} {height:g}" role="img" aria-label="{escape(says)}">{"".join(parts)}</svg>'
 
     def says(self) -> str:
         """The picture in a sentence."""
-        known = [(log_e, threshold) for _, log_e, threshold in self.points if log_e is not None and threshold]
+        known = [(log_e, threshold) for _, log_e, threshold, *_ in self.points if log_e is not None and threshold]
         if not known:
             return "nothing was judged"
         log_e, threshold = max(known, key=lambda one: one[0] / one[1])
         above = log_e >= threshold
         much = f"{number(log_e / threshold, 2)} times what an alarm takes" if above else "below an alarm throughout"
-        return f"evidence at most {number(log_e, 3)} (natural logarithm), {much}; {len(self.incidents)} incidents"
+        return f"evidence at most {number(log_e, 3)} (natural logarithm), {much}; {self._incidents}"
+
+    @property
+    def _incidents(self) -> str:
+        return "1 incident" if len(self.incidents) == 1 else f"{len(self.incidents)} incidents"
 
     def _x(self, time: float) -> float:
         share = (time - self.since) / max(self.until - self.since, 1e-9)
@@ -68,10 +76,11 @@ class Evidence:
             yield f'<path class="grid" d="M{x:.1f} 8V{height - _FOOT:g}"/>'
             yield f'<text class="tick" x="{x:.1f}" y="{height - 6:g}" text-anchor="middle">{text}</text>'
 
-    def _line(self) -> Iterator[str]:
-        """The evidence, broken where nothing could be said."""
+    def _line(self, kind: str, place: int) -> Iterator[str]:
+        """One of the values of the points, broken where nothing could be said."""
         pieces: list[list[str]] = [[]]
-        for time, log_e, threshold in self.points:
+        for point in self.points:
+            time, threshold, log_e = point[0], point[2], point[place]
             if log_e is None or not threshold or time is None:
                 pieces.append([])
             else:
@@ -79,7 +88,7 @@ class Evidence:
         for piece in pieces:
             if piece:
                 path = "L".join(piece if len(piece) > 1 else piece * 2)
-                yield f'<path class="line evidence" stroke-linecap="round" d="M{path}"/>'
+                yield f'<path class="line {kind}" stroke-linecap="round" d="M{path}"/>'
 
     def _bar(self, place: int, one: Mapping[str, Any]) -> str:
         """An incident from its opening to its end."""

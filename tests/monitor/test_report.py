@@ -160,7 +160,9 @@ def test_an_empty_period_says_so(settings: Config) -> None:
 
 
 def test_a_plot_without_evidence_or_with_endless_evidence_is_drawn() -> None:
-    for points in ([], [[5.0, None, 11.0]], [[5.0, 1e300, 11.0], [6.0, -40.0, 11.0], [7.0, 3.0, 11.0]]):
+    far: list[list[float | None]] = [[5.0, 1e300, 11.0, None], [6.0, -40.0, 11.0, 1e300], [7.0, 3.0, 11.0, 2.0]]
+    none: list[list[float | None]] = [[5.0, None, 11.0, None]]
+    for points in (none[:0], none, far):
         plot = Evidence("all", 0.0, 10.0, points, [])
         assert plot.svg().startswith("<svg")
         assert "nan" not in plot.svg()
