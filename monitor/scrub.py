@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 COMPONENTS: Final = frozenset(
-    {"agent", "app", "directory", "findings", "guard", "notify", "probes", "references", "replay"}
+    {"agent", "app", "directory", "findings", "guard", "notify", "outcomes", "probes", "references", "replay"}
     | {"scheduler", "spool", "stdin", "web"}
 )
 """Parts of the agent that log; what libraries log may quote anything."""
