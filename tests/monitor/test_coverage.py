@@ -263,12 +263,6 @@ def test_command_prints_a_table_for_people(tmp_path: Path) -> None:
         assert wanted in text
 
 
-def test_command_wants_to_know_what_to_report(tmp_path: Path) -> None:
-    done = invoke(tmp_path)
-    assert done.exit_code == 2
-    assert "--coverage" in done.output
-
-
 def test_command_refuses_a_model_that_is_not_configured(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no model is called 'x'"):
         invoke(tmp_path, "--coverage", "--model", "x")
