@@ -27,6 +27,8 @@ DOUBTS: Final[dict[str, str]] = {
     "outside_support": "rows lie where the reference has next to none: what is said of them is guessed",
     "few_alike": "few reference rows are like the window's: their weighted figures rest on little",
     "no_inputs": "scores have shifted otherwise than by the classes' shares, and no inputs are at hand to weigh by",
+    "undecided": "scores tell too little of the classes to say whether their shares have changed or the inputs have",
+    "no_confidence": "a regression says not how sure it is: errors may grow and leave no trace but in the labels",
     "disagreement": "estimators that should agree do not",
     "unscored": "many rows carry no usable score and are not in the figures",
     "past_errors": "earlier estimates were off by more than their errors say",
@@ -41,7 +43,8 @@ class Reliability(NamedTuple):
 
     ``outside`` is the share of rows outside of the reference's support (of scores or inputs, the greater), ``unscored``
     of those that could not be used, ``effective`` how many reference rows stand for the window, ``auc`` how well inputs
-    tell the two apart, ``disagreement`` the largest difference of accuracies that should agree. NaN: not known.
+    tell the two apart, ``disagreement`` the largest difference of accuracies that should agree. ``bounds`` are of the
+    accuracy if all rows outside of the support are answered wrongly, or rightly. NaN: not known.
     """
 
     verdict: str
@@ -52,6 +55,7 @@ class Reliability(NamedTuple):
     effective: float
     auc: float
     disagreement: float
+    bounds: tuple[float, float]
     doubts: tuple[str, ...]
 
     @property

@@ -4,8 +4,7 @@ Question: which figures will the window's rows have, if scores still mean what t
 Statistic: each row has its label with the chance that the reference gives its cell; figures of that expectation
 (`expected`), moved by what the same sum misses of the reference's own figures (pooling sharpens scores a little).
 Error: the chances' own, block by block of the calibration; the sampling floor is how far labels that are drawn with
-these chances scatter, times the autocorrelation time. Means over classes take classes as wholly dependent: not too
-small.
+these chances scatter, times the autocorrelation time. Over many classes both are bounds from above.
 Sees / blind to: covariate shift as far as scores carry it. Wrong under label shift (`labelshift`), where inputs move
 within a score (`pape`), and wherever labels follow from inputs in another way than they did: nothing shows that without
 labels.
@@ -16,7 +15,7 @@ Source: NannyML (performance estimation, CBPE); Guillory et al. 2021 and Garg et
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -25,6 +24,9 @@ from detectors.performance.calibrate import MOST_CLASSES, Known, Scale, cells
 from detectors.performance.expected import PROBABILISTIC, TOTAL, Cells, Slope
 from detectors.performance.types import METRICS
 from detectors.types import FloatArray, IntArray
+
+_OF_ONE_CLASS: Final = frozenset({"accuracy", "f1_micro"})
+"""Figures to which each row adds in the problem of its predicted class alone."""
 
 
 class Guess(NamedTuple):
@@ -111,11 +113,16 @@ def _value(name: str, made: Slope) -> float:
 
 
 def _together(name: str, variance: FloatArray) -> float:
-    """Standard error of the whole from the problems' variances ``(P,)``."""
-    if name not in TOTAL:
-        return float(np.sqrt(variance).mean()) if len(variance) else math.nan
-    twice = 2.0 if name == "brier" and len(variance) > 1 else 1.0  # labels of a row move two classes at once
-    return math.sqrt(twice * float(variance.sum()))
+    """Standard error over all classes from the variances ``(P,)`` of each.
+
+    A label is of one class: its part in the variance of a sum is at most twice the sum of its parts in the variances,
+    as (a - b)^2 <= 2 (a^2 + b^2). Whether an answer is right concerns its own class only.
+    """
+    if not len(variance):
+        return math.nan
+    twice = 2.0 if len(variance) > 1 and name not in _OF_ONE_CLASS else 1.0
+    whole = math.sqrt(twice * float(variance.sum()))
+    return whole if name in TOTAL else whole / len(variance)
 
 
 def _calibration(made: Slope, error: Noise) -> FloatArray:

@@ -58,6 +58,11 @@ class _Found(NamedTuple):
         """Which law the window follows."""
         return labelshift.verdict(self.log_p_none, self.log_p_label)
 
+    @property
+    def told(self) -> bool:
+        """Whether scores tell the shares of the classes well enough to go by them."""
+        return self.shift is not None and self.shift.worth >= labelshift.LEAST_WORTH
+
 
 def fit(outcomes: Outcomes, rows: SingleArray, unit: IntArray, rng: np.random.Generator) -> ClassesFixed:
     """Measure a reference: labelled rows with their encoded inputs ``(n, d)``, which may be none."""
@@ -123,7 +128,9 @@ def _found(fixed: ClassesFixed, counted: calibrate.Tally, now: trees.Codes | Non
             odds = labelshift.shifted(scale, known, look, share)
             moved, also = noise._replace(by_chance=odds.by_chance), cbpe.Also(odds.by_share, shift.covariance)
             out[name] = cbpe.guesses(scale, mine._replace(p=odds.chance), moved, fixed.off, tau, also)
-    ratio = None if now is None or now.shape[1] <= pape.ANSWERS else pape.ratio(fixed.sample.codes, now)
+    ratio = (
+        None if now is None or now.shape[1] <= pape.ANSWERS else pape.ratio(fixed.sample.how, fixed.sample.codes, now)
+    )
     if ratio is not None:
         made = pape.weighted(scale, fixed.sample, ratio.weight)
         out["pape"] = cbpe.guesses(scale, mine._replace(p=made.chance), made.noise, fixed.off, tau)
@@ -150,7 +157,7 @@ def _judged(
 
 
 def _chosen(found: _Found) -> str:
-    if found.verdict == "label":
+    if found.verdict == "label" and found.told:
         return "mlls"
     return "pape" if found.verdict == "covariate" and _stands(found.ratio) else "cbpe"
 
@@ -168,17 +175,19 @@ def _reliability(
     beyond = outside / scored if scored else math.nan
     if found is None:
         doubts = ("unscored",) if missing > UNSCORED else ()
-        return Reliability("unknown", *(math.nan,) * 2, beyond, missing, *(math.nan,) * 3, doubts)
+        return Reliability("unknown", *(math.nan,) * 2, beyond, missing, *(math.nan,) * 3, (math.nan,) * 2, doubts)
     ratio = found.ratio
     reach = beyond if ratio is None else max(beyond, ratio.outside)
     apart, far = _disagreement(found, chosen)
+    said = found.guesses[chosen]["accuracy"]
     raised = {
         "outside_support": reach > OUTSIDE,
         "few_alike": ratio is not None and not _stands(ratio),
         "no_inputs": found.verdict == "covariate" and ratio is None,
+        "undecided": found.verdict == "label" and not found.told,
         "disagreement": far,
         "unscored": missing > UNSCORED,
-        "past_errors": excess.get("accuracy", 0.0) > max(found.guesses[chosen]["accuracy"].error, APART),
+        "past_errors": excess.get("accuracy", 0.0) > max(said.error, APART),
     }
     return Reliability(
         found.verdict,
@@ -189,6 +198,7 @@ def _reliability(
         math.nan if ratio is None else ratio.effective,
         math.nan if ratio is None else ratio.auc,
         apart,
+        ((1 - reach) * said.value, (1 - reach) * said.value + reach),
         tuple(name for name, doubt in raised.items() if doubt),
     )
 
@@ -203,5 +213,5 @@ def _disagreement(found: _Found, chosen: str) -> tuple[float, bool]:
         if name != chosen and other is not None and math.isfinite(other.value):
             apart = abs(other.value - said.value)
             most = max(most, apart)
-            far = far or apart > max(APART, _SIGMAS * math.hypot(said.error, other.error))
+            far = far or apart > max(APART, said.floor, _SIGMAS * math.hypot(said.error, other.error))
     return most, far

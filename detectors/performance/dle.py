@@ -77,7 +77,7 @@ def fit(outcomes: Outcomes, rows: SingleArray, unit: IntArray, rng: np.random.Ge
     some = np.sort(rng.choice(known, min(len(known), MOST_ROWS), replace=False))
     how = trees.binner(_seen(rows[some], prediction[some]), np.append(unit, -1))
     binned = trees.codes(how, _seen(rows[some], prediction[some]))
-    learnt = [_learnt(binned, target) for target in _targets(error[some], truth[some])]
+    learnt = [_learnt(how, binned, target) for target in _targets(error[some], truth[some])]
     forests = Forests(*(pair for pair, _ in learnt))
     scale, off, spread, count = np.array([numbers for _, numbers in learnt]).T
     low, high = (np.array(one) for one in _ends(prediction[some]))
@@ -154,13 +154,15 @@ def _targets(error: FloatArray, truth: FloatArray) -> tuple[FloatArray, ...]:
     return error, np.abs(error), np.square(error), relative
 
 
-def _learnt(binned: trees.Codes, target: FloatArray) -> tuple[trees.Pair, tuple[float, float, float, float]]:
+def _learnt(
+    how: trees.Binner, binned: trees.Codes, target: FloatArray
+) -> tuple[trees.Pair, tuple[float, float, float, float]]:
     """The forests of one error and their numbers: scale, off, spread, rows."""
     known = np.isfinite(target)
     scale = float(np.abs(target[known]).mean()) if known.any() else 1.0
     scale = scale if scale > 0 else 1.0
     y, binned = np.clip(target[known] / scale, -_MOST, _MOST), binned[known]
-    pair = trees.crossed(binned, y, np.ones(len(y)), "squared")
+    pair = trees.crossed(how, binned, y, np.ones(len(y)), "squared")
     said = trees.left_out(pair, binned)
     left, mean = y - said, float(np.square(said).mean()) if len(y) else 0.0
     off = float(left.mean()) if len(y) else 0.0

@@ -26,6 +26,8 @@ from detectors.types import FloatArray, IntArray
 
 COARSE: Final = 20
 """Bins of the score that fit is judged on, for two classes."""
+LEAST_WORTH: Final = 0.2
+"""With less, shares are told by so little that any shift of the scores can be taken for one of the classes."""
 LEVEL: Final = 0.01
 """A law of the scores is rejected below this p."""
 _EXPECTED: Final = 5.0
@@ -37,7 +39,7 @@ _LEAST: Final = 1e-6
 class Looks(NamedTuple):
     """How classes look: ``ratio (k, J)`` P(class | cell) / P(class), ``mass (J,)`` reference rows, ``prior (k,)``.
 
-    ``rows (k,)`` are the reference's by class; ``coarse (J,)`` is the cell of the test.
+    ``rows (k,)`` are the reference's by class, ``given (k, J)`` also by cell; ``coarse (J,)`` is the cell of the test.
     """
 
     ratio: FloatArray
@@ -49,10 +51,14 @@ class Looks(NamedTuple):
 
 
 class Shift(NamedTuple):
-    """Shares of the classes ``share (k,)`` with their ``covariance (k, k)``; log p of both laws."""
+    """Shares of the classes ``share (k,)`` with their ``covariance (k, k)``; log p of both laws.
+
+    ``worth`` is how much a scored row says of the shares, relative to a labelled one: 1 if the model is never wrong.
+    """
 
     share: FloatArray
     covariance: FloatArray
+    worth: float
     log_p_none: float
     log_p_label: float
 
@@ -94,9 +100,9 @@ def counts(scale: Scale, tally: Tally) -> FloatArray:
 def mlls(look: Looks, rows: FloatArray, tau: float = 1.0) -> Shift:
     """Shares of the classes in a window, by maximum likelihood, and how well they explain it."""
     share, n = _mixed(look, rows), float(rows.sum())
-    covariance = _covariance(look, rows, share) * max(tau, 1.0)
+    covariance, worth = _covariance(look, rows, share)
     none, label = (_fit(look, rows, q, lost, tau) for q, lost in ((look.prior, 1), (share, len(share))))
-    return Shift(share, covariance, none if n else np.nan, label if n else np.nan)
+    return Shift(share, covariance * max(tau, 1.0), worth, none if n else np.nan, label if n else np.nan)
 
 
 def bbse(look: Looks, scale: Scale, tally: Tally, known: Known) -> FloatArray:
@@ -162,24 +168,31 @@ def _mixed(look: Looks, rows: FloatArray) -> FloatArray:
     return share
 
 
-def _covariance(look: Looks, rows: FloatArray, share: FloatArray) -> FloatArray:
-    """Covariance of the shares on their simplex: the window's part and the reference's."""
+def _covariance(look: Looks, rows: FloatArray, share: FloatArray) -> tuple[FloatArray, float]:
+    """Covariance of the shares on their simplex, by the window's and the reference's errors, and a row's worth."""
     n, k = float(rows.sum()), len(share)
     if not n:
-        return np.full((k, k), np.nan)
+        return np.full((k, k), np.nan), np.nan
     at = look.mass > 0
     g = look.ratio[:, at] * look.mass[at] / look.mass.sum()
     whole = share @ g
     by = g / whole
     flat = np.linalg.svd(np.eye(k) - 1 / k)[0][:, : k - 1]  # directions that leave the sum as it is
-    inverse = flat @ np.linalg.pinv(flat.T @ (by @ g.T) @ flat) @ flat.T
+    known = flat.T @ (by @ g.T) @ flat
+    inverse = flat @ np.linalg.pinv(known) @ flat.T
     noise = (by @ g.T) / n
     for z in range(k):
         effect = (np.arange(k) == z)[:, None] - share[z] * by
         mean = effect @ g[z]
         noise = noise + ((effect * g[z]) @ effect.T - np.outer(mean, mean)) / look.rows[z]
     out: FloatArray = inverse @ noise @ inverse
-    return out
+    return out, _worth(flat.T @ (np.diag(share) - np.outer(share, share)) @ flat @ known)
+
+
+def _worth(told: FloatArray) -> float:
+    """Harmonic mean, over the directions in which shares may move, of what a scored row tells beside a labelled one."""
+    parts = np.real(np.linalg.eigvals(told))
+    return float(len(parts) / (1 / parts).sum()) if len(parts) and parts.min() > 1e-9 else 0.0
 
 
 def _fit(look: Looks, rows: FloatArray, share: FloatArray, lost: int, tau: float) -> float:

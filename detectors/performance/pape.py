@@ -92,14 +92,14 @@ def codes(scale: Scale, known: Sample, outcomes: Outcomes, rows: SingleArray) ->
     return trees.codes(known.how, _seen(rows, where.usable, where.score, where.prediction))
 
 
-def ratio(known: trees.Codes, now: trees.Codes) -> Ratio | None:
+def ratio(how: trees.Binner, known: trees.Codes, now: trees.Codes) -> Ratio | None:
     """Weigh reference rows ``(m, f)`` for the rows of now ``(n, f)``; None with too few on either side."""
     m, n = len(known), len(now)
     if min(m, n) < LEAST_ROWS:
         return None
     both, y = np.concatenate([known, now]), np.repeat([0.0, 1.0], [m, n])
     balanced = np.repeat([(m + n) / (2 * m), (m + n) / (2 * n)], [m, n])
-    log = trees.left_out(trees.crossed(both, y, balanced, "logistic"), both)
+    log = trees.left_out(trees.crossed(how, both, y, balanced, "logistic"), both)
     weight = np.clip(np.exp(log[:m]), LEAST, MOST)
     auc = (mid_ranks(log)[m:].sum() - n * (n + 1) / 2) / (n * m)
     outside = float((log[m:] > np.log(BEYOND)).mean())

@@ -36,7 +36,7 @@ def estimate(
 ) -> Estimate:
     """Estimate a window from its counts and a sample of its inputs."""
     rows = int(counted.seen[0])
-    ratio = None if now is None or not rows else pape.ratio(fixed.forests.codes, now)
+    ratio = None if now is None or not rows else pape.ratio(fixed.forests.how, fixed.forests.codes, now)
     guesses = dle.guesses(fixed.forests, counted, tau)
     believed = _reliability(counted, ratio, guesses["mae"].error, excess.get("mae", 0.0))
     reason = int(fixed.reason) or (0 if rows else answer.NO_WINDOW)
@@ -62,6 +62,7 @@ def _reliability(counted: dle.Tally, ratio: pape.Ratio | None, error: float, exc
     raised = {
         "outside_support": reach > OUTSIDE,
         "few_alike": ratio is not None and ratio.effective < pape.LEAST_EFFECTIVE,
+        "no_confidence": True,
         "unscored": missing > UNSCORED,
         "past_errors": excess > max(error, APART * error),
     }
@@ -73,5 +74,6 @@ def _reliability(counted: dle.Tally, ratio: pape.Ratio | None, error: float, exc
         math.nan if ratio is None else ratio.effective,
         math.nan if ratio is None else ratio.auc,
         math.nan,
+        (math.nan, math.nan),
         tuple(name for name, doubt in raised.items() if doubt),
     )
