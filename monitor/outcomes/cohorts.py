@@ -75,8 +75,7 @@ class Cohorts:
         """The cohorts in order of time."""
         open_ = np.flatnonzero((self._number >= 0) & (self._number > self._number.max() - MOST))
         slots = open_[np.argsort(self._number[open_])]
-        start = self._number[slots].astype(np.float64) * self.width
-        return Triangle(start, self.width, self.edges, self._predicted[slots], self._arrived[slots, :-1])
+        return Triangle(self._number[slots], self.width, self.edges, self._predicted[slots], self._arrived[slots, :-1])
 
     def state(self) -> dict[str, NDArray[np.int64]]:
         """Arrays for a checkpoint."""

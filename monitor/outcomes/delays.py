@@ -7,8 +7,8 @@ Error: Greenwood's variance.
 Sees / blind to: labels that never come (they stay at risk, the share ends below 1); a delay that depends on the truth
 itself is not seen, so of a cohort that is 95 % complete the rest may still be of one class.
 Cost: microseconds, whatever the number of rows.
-Source: Kaplan and Meier 1958 (product limit); Greenwood 1926; Kalbfleisch and Lawless 1989, section 3 (delays of
-reports by hazards), whose truncation falls away because all predictions are known.
+Source: Kaplan and Meier 1958 (product limit); Greenwood 1926; Kalbfleisch and Lawless 1989 (delays of reports
+by hazards), whose truncation falls away because all predictions are known.
 """
 
 from __future__ import annotations
@@ -25,16 +25,21 @@ Z: Final = 1.959963984540054
 
 
 class Triangle(NamedTuple):
-    """``c`` cohorts in order: where they ``start``, how long each is, and ``arrived (c, l)`` labels by delay bin.
+    """``c`` cohorts in order, by ``number``: each begins at its number times ``width`` in seconds.
 
-    ``edges (l + 1,)`` bound the bins, in seconds; the last is how long a row is kept.
+    ``arrived (c, l)`` are labels by delay bin, ``edges (l + 1,)`` bound the bins; the last is how long a row is kept.
     """
 
-    start: FloatArray
+    number: IntArray
     width: float
     edges: FloatArray
     predicted: IntArray
     arrived: IntArray
+
+    @property
+    def start(self) -> FloatArray:
+        """When each begins."""
+        return self.number.astype(np.float64) * self.width
 
     def passed(self, now: float) -> NDArray[np.bool_]:
         """Whether the youngest prediction of a cohort has passed a bin ``(c, l)``."""
@@ -74,6 +79,7 @@ class Completeness(NamedTuple):
     ``complete``: the lower bound reaches what was asked, or no further label can be joined; NaN where not known yet.
     """
 
+    number: IntArray
     start: FloatArray
     predicted: IntArray
     labelled: IntArray
@@ -116,4 +122,5 @@ def completeness(triangle: Triangle, now: float, wanted: float) -> Completeness:
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio, low = labelled / (labelled + coming), labelled / (labelled + at_most)
         complete = over | (low >= wanted)
-    return Completeness(triangle.start, triangle.predicted, labelled, labelled + coming, ratio, low, complete)
+    cohort = (triangle.number, triangle.start, triangle.predicted, labelled)
+    return Completeness(*cohort, labelled + coming, ratio, low, complete)

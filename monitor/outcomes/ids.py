@@ -2,7 +2,7 @@
 
 Four times 32 bits by multilinear hashing, which is strongly universal: two ids that differ get the same number with
 probability 2^-128, whoever chose them, as long as the key is unknown (Lemire and Kaser 2014, "Strongly universal string
-hashing is fast", section 3.1). They are then scrambled one to one: of ids that count up, multilinear hashes are spread
+hashing is fast"). They are then scrambled one to one: of ids that count up, multilinear hashes are spread
 more evenly than by chance, of others less, and the table counts on chance. Whole numbers and their decimal texts are
 the same id.
 """

@@ -91,7 +91,10 @@ class Index:
         return concatenated(parts)
 
     def settle(self) -> bytes:
-        """Everything on disk: what the next checkpoint has to hold of it; `StoreError` if it cannot be written."""
+        """Everything on disk: what the next checkpoint has to hold of it; `StoreError` if it cannot be written.
+
+        Nothing that an earlier checkpoint needs goes before `settled`, so the commit may fail, or never come.
+        """
         it = self._matching
         try:
             predictions, waiting, labels = (one.settle() for one in it.logs)
@@ -110,7 +113,7 @@ class Index:
         return pack({"document": raw, **it.cohorts.state()})
 
     def settled(self) -> None:
-        """The checkpoint is on disk: what only the one before needed may go."""
+        """The checkpoint with the last `settle` is on disk: what only earlier ones needed may go."""
         for one in self._matching.logs:
             one.settled()
 

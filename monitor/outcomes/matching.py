@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from detectors.types import FloatArray, IntArray
 from monitor import log
+from monitor.errors import StoreError
 from monitor.outcomes.cohorts import Cohorts
 from monitor.outcomes.corrections import CORRECTED, FIRST, REPEATED, STALE, Held, follow, groups
 from monitor.outcomes.joined import LABELS, LEFT, PREDICTIONS, Joined, Values
@@ -207,5 +208,5 @@ class Matching:
     def _tidy(self, most: int) -> None:
         try:
             self.book.tidy(most)
-        except OSError as error:
-            self._log.error("labels' index cannot be tidied", error=error.strerror)
+        except (OSError, StoreError) as error:  # what has been joined must still be told
+            self._log.error("labels' index cannot be tidied", error=str(error))

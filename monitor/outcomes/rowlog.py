@@ -50,7 +50,7 @@ class RowLog:
         self._files: dict[int, int] = {}
         self._sums: dict[int, int] = {}
         self._dirty: set[int] = set()
-        self._made = False
+        self._made, self._spared = False, 0
 
     @property
     def nbytes(self) -> int:
@@ -106,14 +106,16 @@ class RowLog:
             os.fsync(self._files[number])
             self._dirty.discard(number)
         if self._made:
-            _sync(self.folder)
+            for folder in (self.folder, self.folder.parent, self.folder.parent.parent):
+                _sync(folder)
             self._made = False
+        self._spared = self._needed().start
         sums = {str(number): self._sums[number] for number in self._needed() if number in self._sums}
         return {"first": self.first, "end": self.end, "sums": sums}
 
     def settled(self) -> None:
-        """The checkpoint is on disk: files that hold nothing younger than the first row may go."""
-        for number in [number for number in self._files if number < self._needed().start]:
+        """The checkpoint of the last `settle` is on disk: files that hold nothing younger than its first row may go."""
+        for number in [number for number in self._files if number < self._spared]:
             self._close(number)
             self._path(number).unlink(missing_ok=True)
             self._sums.pop(number, None)
@@ -124,7 +126,7 @@ class RowLog:
         self.close()
         self.first, self.end = (state["first"], state["end"]) if state is not None else (0, 0)
         self._sums = {int(number): one for number, one in state["sums"].items()} if state is not None else {}
-        self._dirty, self._made = set(), False
+        self._dirty, self._made, self._spared = set(), False, 0
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.iterdir():
             if path.suffix != ".rows" or not path.stem.isdecimal() or int(path.stem) not in self._needed():

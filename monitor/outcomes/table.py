@@ -1,7 +1,7 @@
 """Where the rows of an id stand: a hash table in memory that holds row numbers and no ids.
 
 Buckets of 16 slots of 32 bits, the size of a cache line; an id has two buckets and goes into the emptier one (Azar et
-al. 1999, "Balanced allocations", theorem 1), so four fifths of all slots can be in use. A slot holds the low bits of
+al. 1999, "Balanced allocations"), so four fifths of all slots can be in use. A slot holds the low bits of
 a row number and some bits of the id (its tag): of ids that are not there a few in a hundred look as if they were, and
 whoever asks compares the whole id. Rows that have left are not deleted: a slot is free when its row is not among those
 that live, and is swept before its number comes round again.
@@ -23,8 +23,8 @@ Slots = NDArray[np.uint32]
 SLOTS: Final = 16
 _LOAD: Final = 0.8
 """Share of the slots that live rows take at most: a handful of rows in a million finds no room. At .85, 200 do not."""
-MOST_ROWS: Final = 100_000_000
-"""Beyond this there would be too few bits left for tags."""
+MOST_ROWS: Final = 50_000_000
+"""Beyond this there would be too few bits left for tags, and too many files open."""
 _LEAST_BITS: Final = 8
 _HURRY: Final = 0.9
 """All buckets are swept before so large a share of the rows has come that no row may outlast."""

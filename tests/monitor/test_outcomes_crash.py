@@ -145,6 +145,22 @@ def test_files_go_once_the_checkpoint_that_does_without_them_is_on_disk(tmp_path
     index.close()
 
 
+def test_files_that_the_checkpoint_needs_stay_although_their_rows_have_left_since(tmp_path: Path) -> None:
+    index = opened(tmp_path, rows=ROWS)
+    batch = [tuple(Prediction(str(start + one), NOW, 0.5) for one in range(10)) for start in range(0, 400, 10)]
+    for rows in batch[:6]:
+        feed(index, Batch(NOW, rows))
+    state = index.settle()
+    wanted = everything(index)
+    for rows in batch[6:]:
+        feed(index, Batch(NOW, rows))
+    index.settled()
+    index.close()
+    other = opened(tmp_path, state, rows=ROWS)
+    assert everything(other) == wanted
+    other.close()
+
+
 def test_other_fields_or_another_key_begin_anew(tmp_path: Path) -> None:
     index = opened(tmp_path)
     feed(index, Batch(NOW, (Prediction("a", NOW, 0.5),)))
@@ -220,6 +236,18 @@ def test_a_disk_that_fails_halfway_leaves_no_half_a_join(tmp_path: Path, monkeyp
     other = opened(tmp_path, state)
     assert (other.figures().rows, other.figures().labelled, other.figures().waiting) == (1, 1, 0)
     other.close()
+
+
+def test_a_join_is_told_even_if_tidying_up_after_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = opened(tmp_path)
+    feed(index, Batch(NOW, (Prediction("a", NOW, 0.5),)))
+
+    def broken(*_: object) -> None:
+        raise StoreError("store.path: cannot be read")
+
+    monkeypatch.setattr(index._matching.book, "tidy", broken)
+    assert feed(index, Batch(NOW, (Label("a", 1.0, NOW),))).rows == 1
+    index.close()
 
 
 def test_a_checkpoint_that_cannot_be_written_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ EDGE = np.array([0.0, 1.0, 2.0, 3.0])
 
 def triangle(predicted: list[int], arrived: list[list[int]]) -> Triangle:
     """Cohorts of one second each, from 0 on."""
-    return Triangle(np.arange(len(predicted), dtype=float), 1.0, EDGE, np.array(predicted), np.array(arrived))
+    return Triangle(np.arange(len(predicted)), 1.0, EDGE, np.array(predicted), np.array(arrived))
 
 
 def test_shares_are_kaplan_and_meiers() -> None:
@@ -107,7 +107,7 @@ def test_cohorts_that_are_called_complete_are() -> None:
     cohorts.labelled(made[come], delay[come])
     found = completeness(cohorts.triangle(), NOW, 0.95)
     number = cohorts.of(made)
-    true = np.array([come[number == one].mean() for one in np.rint(found.start / cohorts.width)])
+    true = np.array([come[number == one].mean() for one in found.number])
     young = NOW - found.start < 25 * 24 * HOUR
     assert 0.3 < found.complete.mean() < 0.9
     assert (true[found.complete & young] > 0.94).all()
