@@ -7,7 +7,7 @@ prediction is c are calibrated apart (top label), where there are enough of them
 Error: a pooled block of N rows knows its chance p to p (1 - p) / N.
 Sees / blind to: a chance is that of the reference. Where labels follow from inputs in another way, it is wrong and
 nothing here can tell.
-Cost: 0.1 CPU s for 1,000,000 scores; a `Tally` of two classes is 100 kB. All its numbers are integers (sums in units of
+Cost: 0.1 CPU s for 1,000,000 scores; a `Tally` of two classes is 80 kB. All its numbers are integers (sums in units of
 2^-20), so that merging is exact in any order.
 Source: Ayer et al. 1955; Zadrozny and Elkan 2002; Gupta and Ramdas 2022 (top label).
 """

@@ -7,7 +7,7 @@ Error: of the forests, from the spread of left-out errors around what was said o
 spent on their mean; the floor is that spread over the window's own rows. Both grow with the errors that are expected.
 Sees / blind to: inputs that move to where errors were larger. Blind to errors that grow while inputs stay as they were:
 a level that rises, a relation that changes. It cannot know, and only labels can tell.
-Cost: learnt once in 1-2 CPU s from at most `MOST_ROWS` rows; 1 CPU s for 1,000,000 rows of 16 columns. A `Tally` is
+Cost: learnt once in 1-2 CPU s from at most `MOST_ROWS` rows; 3 CPU s for 1,000,000 rows of 12 columns. A `Tally` is
 integers only (sums in units of 2^-20 of the reference's mean error), so that merging is exact in any order.
 Source: NannyML (performance estimation, direct loss estimation); Lovell and Hoo 2014 (direct error estimation).
 """
@@ -46,11 +46,13 @@ class DleFixed(NamedTuple):
     """What was learnt: ``forests``, the reference's mean sizes ``scale (4,)``, what left-out rows miss ``off (4,)``.
 
     ``spread (4,)`` is the mean square of what is left over, relative to that of what was said; ``rows (4,)`` were
-    learnt from. ``codes (m, f)`` are reference rows, ``low ()`` and ``high ()`` bound the reference's predictions.
+    learnt from. ``codes (m, f)`` are reference rows, ``reference (4,)`` their real errors, and their predictions lie
+    between ``low ()`` and ``high ()``.
     """
 
     how: trees.Binner
     codes: trees.Codes
+    reference: FloatArray
     forests: Forests
     scale: FloatArray
     off: FloatArray
@@ -77,11 +79,12 @@ def fit(outcomes: Outcomes, rows: SingleArray, unit: IntArray, rng: np.random.Ge
     some = np.sort(rng.choice(known, min(len(known), MOST_ROWS), replace=False))
     how = trees.binner(_seen(rows[some], prediction[some]), np.append(unit, -1))
     binned = trees.codes(how, _seen(rows[some], prediction[some]))
-    learnt = [_learnt(how, binned, target) for target in _targets(error[some], truth[some])]
+    targets = _targets(error[some], truth[some])
+    learnt = [_learnt(how, binned, target) for target in targets]
     forests = Forests(*(pair for pair, _ in learnt))
     scale, off, spread, count = np.array([numbers for _, numbers in learnt]).T
     low, high = (np.array(one) for one in _ends(prediction[some]))
-    return DleFixed(how, binned, forests, scale, off, spread, count, low, high)
+    return DleFixed(how, binned, _real(targets), forests, scale, off, spread, count, low, high)
 
 
 def codes(fixed: DleFixed, outcomes: Outcomes, rows: SingleArray) -> trees.Codes:
@@ -116,19 +119,6 @@ def guesses(fixed: DleFixed, counted: Tally, tau: float = 1.0) -> dict[str, Gues
     return {name: _guess(fixed, i, counted, max(tau, 1.0)) if n else _none() for i, name in enumerate(ERRORS)}
 
 
-def reference(fixed: DleFixed) -> dict[str, float]:
-    """What the same forests say of the reference, moved to be its real mean error."""
-    counted = tally_of_codes(fixed, fixed.codes)
-    return {name: one.value for name, one in guesses(fixed, counted).items()}
-
-
-def tally_of_codes(fixed: DleFixed, binned: trees.Codes) -> Tally:
-    """Count rows ``(n, f)`` that were binned before; none of them is taken to be outside."""
-    said = [_said(fixed, i, binned) for i in range(len(ERRORS))]
-    sums, squares = (np.array([np.rint(one**power * _UNIT).sum() for one in said], np.int64) for power in (1, 2))
-    return Tally(np.array([len(binned), 0, 0], np.int64), sums, squares)
-
-
 def _guess(fixed: DleFixed, i: int, counted: Tally, tau: float) -> Guess:
     n, scale = float(counted.seen[0]), float(fixed.scale[i])
     if not fixed.rows[i]:
@@ -152,6 +142,14 @@ def _targets(error: FloatArray, truth: FloatArray) -> tuple[FloatArray, ...]:
     size = np.abs(truth)
     relative = np.divide(np.abs(error), size, out=np.full(len(error), np.nan), where=size > 0)
     return error, np.abs(error), np.square(error), relative
+
+
+def _real(targets: tuple[FloatArray, ...]) -> FloatArray:
+    """The reference's errors ``(4,)``, NaN without rows."""
+    known = [one[np.isfinite(one)] for one in targets]
+    out = np.array([one.mean() if len(one) else math.nan for one in known])
+    out[ERRORS.index("rmse")] **= 0.5
+    return out
 
 
 def _learnt(

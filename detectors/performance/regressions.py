@@ -10,7 +10,7 @@ import numpy as np
 
 from detectors.performance import answer, dle, pape, trees
 from detectors.performance.answer import Estimate, Reliability
-from detectors.performance.classifiers import APART, LEAST_ROWS, OUTSIDE, UNSCORED
+from detectors.performance.classifiers import LEAST_ROWS, OUTSIDE, UNSCORED
 from detectors.performance.types import Outcomes
 from detectors.types import FloatArray, IntArray, SingleArray
 
@@ -47,7 +47,7 @@ def estimate(
         answer.figures(guesses, rows, excess=excess),
         {name: one.floor for name, one in guesses.items()},
         {"dle": answer.figures(guesses, rows)},
-        dle.reference(fixed.forests),
+        dict(zip(dle.ERRORS, fixed.forests.reference.tolist(), strict=True)),
         _NONE,
         _NONE,
         believed,
@@ -64,7 +64,7 @@ def _reliability(counted: dle.Tally, ratio: pape.Ratio | None, error: float, exc
         "few_alike": ratio is not None and ratio.effective < pape.LEAST_EFFECTIVE,
         "no_confidence": True,
         "unscored": missing > UNSCORED,
-        "past_errors": excess > max(error, APART * error),
+        "past_errors": excess > error,
     }
     return Reliability(
         "unknown",

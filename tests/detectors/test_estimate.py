@@ -13,6 +13,7 @@ from detectors.performance.answer import Estimate
 from detectors.performance.past import past
 from detectors.performance.types import METRICS, Outcomes
 from detectors.types import FloatArray, SingleArray
+from monitor.prepared import flat, rebuilt
 from tests.detectors import scored
 
 RNG = np.random.default_rng
@@ -194,6 +195,21 @@ def test_a_regressions_error_follows_its_inputs() -> None:
         merged = estimates.merge(part, merged)
     for one, other in zip(merged, estimates.count(fixed, window, now), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("kind", ["two", "many", "numbers"])
+def test_what_is_measured_is_stored_as_plain_arrays(kind: str) -> None:
+    rng = RNG(14)
+    outcomes, rows = scored.numbers(900, rng) if kind == "numbers" else scored.two(900, rng)
+    outcomes = scored.many(900, 3, rng) if kind == "many" else outcomes
+    fixed = estimates.fit(outcomes, rng, rows)
+    arrays = flat(fixed._asdict())
+    assert all(one.dtype.kind in "fiub" for one in arrays.values())
+    again = rebuilt(type(fixed), arrays)
+    for one, other in zip(
+        judged(fixed, outcomes, rows).figures.values(), judged(again, outcomes, rows).figures.values(), strict=True
+    ):
+        assert one == other
 
 
 def test_counts_of_another_kind_are_refused(known: estimates.Fixed) -> None:
