@@ -116,13 +116,10 @@ def _minute(time: float | None) -> str:
 
 def intervention_line(done: Row) -> str:
     """What somebody did, in a line; ``done`` is an intervention's JSON form."""
-    from monitor.web.wording import KINDS, clean, instant
+    from monitor.web.wording import KINDS, clean, instant, targets
 
-    target = ", ".join(
-        f"{len(value)} {key}" if isinstance(value, list) else f"{key} {clean(value)}"
-        for key, value in done["target"].items()
-        if value not in ("", [])
-    )
+    finding = done["target"].get("finding")
+    target = ", ".join([*targets(done["target"]), *([f"finding {clean(finding)}"] if finding else [])])
     ends = f" until {instant(done['until'])}" if done["until"] is not None else ""
     back = f"; taken back by {clean(done['undone_by'])}: {clean(done['undone_because'], 500)}" if done["undone"] else ""
     what = f"{KINDS.get(done['kind'], done['kind'])}: {target}{ends}, {clean(done['model'])}"
