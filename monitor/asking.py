@@ -1,7 +1,7 @@
 """What a command asks of the running agent, over the addresses that its configuration names.
 
 Who asks shows the listener's token, or, where passwords are asked for instead, those of the environment: ``USER_ENV``
-and ``PASSWORD_ENV``. A certificate is checked as the system's are; ``SSL_CERT_FILE`` may name another authority.
+and ``PASSWORD_ENV``. A certificate is checked as the system's are; ``TRUST_ENV`` may name another authority.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from urllib.parse import urlencode
 from monitor.config import Config
 from monitor.errors import ConfigError, DriftwardenError
 from monitor.listeners import Http, HttpListener
-from monitor.outgoing import Caller, CallError, endpoint
+from monitor.outgoing import Caller, CallError, UntrustedError, endpoint
 from monitor.quantities import Address
 
 SECONDS = 60.0
 USER_ENV: Final = "DRIFTWARDEN_USER"
 PASSWORD_ENV: Final = "DRIFTWARDEN_PASSWORD"  # noqa: S105 - the name of a variable
+TRUST_ENV: Final = "SSL_CERT_FILE"
 MOST_BYTES = 256 << 20
 """Largest answer that is read."""
 _TOLD = 2_000
@@ -77,6 +78,9 @@ class Door:
             status, content = caller.call(method, path, headers, body, _read)
         except ValueError as error:
             raise DriftwardenError(f"{self.url}: {error}") from None
+        except UntrustedError as error:
+            fix = f"set {TRUST_ENV}=FILE.pem to the authority that issued it, or --url to a name that it is for"
+            raise DriftwardenError(f"{self.url}: {error}; {fix}") from None
         except (CallError, OSError) as error:
             raise DriftwardenError(
                 f"{self.url}: no agent answers: {error}; is it running with this configuration?"
@@ -106,7 +110,8 @@ def _refusal(status: int, content: bytes) -> str:
         text = "\n".join(str(one) for one in json.loads(text)["faults"])
     text = "".join(sign for sign in text[:_TOLD] if sign.isprintable() or sign == "\n")
     if status == http.client.UNAUTHORIZED:
-        return f"{text}\nuse a configuration with the listener's token, or set {USER_ENV} and {PASSWORD_ENV}"
+        fix = f"set {USER_ENV} and {PASSWORD_ENV}, or use a configuration with the listener's token"
+        return f"the agent does not know who asks (401); {fix}" + (f"\n{text}" if text else "")
     return text or f"the agent answers {status}"
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from monitor.cli_act import acknowledge, interventions, mute, quarantine, rebaseline, undo
+from monitor.cli_act import ENVIRONMENT, acknowledge, interventions, mute, quarantine, rebaseline, undo
 from monitor.cli_audit import audit
 from monitor.cli_report import export, report, support_bundle
 
@@ -45,7 +45,7 @@ def main() -> None:
         sys.exit(1)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=ENVIRONMENT)
 def command() -> None:
     """Watch a deployed model's inputs for drift, with alarms that keep to a budget."""
 

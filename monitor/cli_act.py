@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 NEXT_ROWS = 20_000
 """Rows of a new reference when nobody says how many."""
 
+ENVIRONMENT = """\b
+Environment of the commands that ask a running agent:
+  DRIFTWARDEN_USER, DRIFTWARDEN_PASSWORD  who asks, where the pages want a password
+  SSL_CERT_FILE                           authority of their certificate, if the system does not know it"""
+"""Stands below the help of each of these commands, and of the whole."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 _WHERE = (
     click.option(
@@ -45,7 +51,7 @@ def _with(*options: Callable[[F], F]) -> Callable[[F], F]:
     return put
 
 
-@click.command()
+@click.command(epilog=ENVIRONMENT)
 @_with(*_WHERE, *_WHO)
 @click.argument("findings", nargs=-1, required=True)
 def acknowledge(
@@ -57,7 +63,7 @@ def acknowledge(
     _said([door.act("/api/v1/interventions", wish) for wish in wishes], as_json=as_json)
 
 
-@click.command()
+@click.command(epilog=ENVIRONMENT)
 @_with(*_WHERE, *_WHO)
 @click.option("--model", required=True, help="Of which model.")
 @click.option("--column", help="Findings about this column alone.")
@@ -88,7 +94,7 @@ def mute(
     _said([_door(config, url).act("/api/v1/interventions", wish)], as_json=as_json)
 
 
-@click.command()
+@click.command(epilog=ENVIRONMENT)
 @_with(*_WHERE, *_WHO)
 @click.option("--finding", help="The finding that speaks against them; all whom it names, unless some are given.")
 @click.option("--model", help="Of which model; that of the finding unless given.")
@@ -124,7 +130,7 @@ def quarantine(  # noqa: PLR0913 - options
     _said([door.act("/api/v1/interventions", wish)], as_json=as_json)
 
 
-@click.command()
+@click.command(epilog=ENVIRONMENT)
 @_with(*_WHERE, *_WHO)
 @click.option("--model", required=True, help="Model whose reference is to be replaced.")
 @click.option("--rows", type=click.IntRange(1_000), help="Take so many of the next rows; 20000 unless a span is given.")
@@ -156,7 +162,7 @@ def rebaseline(
     _said([_door(config, url).act("/api/v1/interventions", wish)], as_json=as_json)
 
 
-@click.command()
+@click.command(epilog=ENVIRONMENT)
 @_with(*_WHERE, *_WHO)
 @click.argument("intervention")
 def undo(config: Path, url: str | None, intervention: str, because: str, by: str, *, as_json: bool) -> None:
@@ -165,7 +171,7 @@ def undo(config: Path, url: str | None, intervention: str, because: str, by: str
     _said([_door(config, url).act(f"/api/v1/interventions/{quote(intervention, safe='')}/undo", wish)], as_json=as_json)
 
 
-@click.command()
+@click.command(epilog=ENVIRONMENT)
 @_with(*_WHERE)
 @click.option("--model", help="Of this model only.")
 @click.option("--finding", help="About this finding only.")

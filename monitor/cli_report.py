@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from monitor.cli_act import ENVIRONMENT
 from monitor.moments import MOMENT, SPAN
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def export(
         _facts(facts, out, told)
 
 
-@click.command("support-bundle")
+@click.command("support-bundle", epilog=ENVIRONMENT)
 @_CONFIG
 @click.option("--url", help="Address of the agent's pages, if it is not the one that they bind.")
 @click.option(
@@ -140,7 +141,8 @@ def support_bundle(config: Path, url: str | None, out: Path) -> None:
     try:
         content = pages(loaded, url).fetch("/api/v1/support-bundle")
     except DriftwardenError as error:
-        click.echo(f"without the agent's own part: {error}", err=True)
+        click.echo(f"driftwarden: {error}", err=True)
+        click.echo("so the bundle is made from the state folder alone: no metrics, log or threads in it", err=True)
         content = _of_folder(loaded)
     with _written(out) as file:
         file.write(content)

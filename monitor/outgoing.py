@@ -34,6 +34,14 @@ class CallError(Exception):
         self.reason, self.retry_after = reason, retry_after
 
 
+class UntrustedError(CallError):
+    """The endpoint is there, and its certificate cannot be verified."""
+
+    def __init__(self, error: ssl.SSLCertVerificationError) -> None:
+        """Say what OpenSSL has against it."""
+        super().__init__("connection", f"its certificate cannot be verified: {error.verify_message}")
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where calls go; ``path`` is what the configuration says, with its query, "" for none."""
@@ -95,6 +103,8 @@ class Caller:
                 raise self._too_late() from None
             if isinstance(error, CallError):
                 raise
+            if isinstance(error, ssl.SSLCertVerificationError):
+                raise UntrustedError(error) from None
             raise CallError("connection", f"the endpoint cannot be asked: {type(error).__name__}") from None
         finally:
             connection.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,11 +14,12 @@ from typing import Any, ClassVar
 import pytest
 from click.testing import CliRunner, Result
 
-from monitor import asking, cli_act
+from monitor import asking, cli, cli_act
 from monitor.config import load
 from monitor.errors import DriftwardenError
 from monitor.exports.senders import suspects
 from monitor.moments import moment
+from tests.monitor.certificates import Authority, write
 from tests.monitor.exports_bench import pseudonym
 
 DONE = {
@@ -199,7 +202,9 @@ def test_refusals_are_told_in_the_agents_words_without_control_characters(tmp_pa
         run(cli_act.interventions, file)
     assert str(told.value) == "until: [2Jis over\nby: who?"
     pages.status, pages.answers["/api/v1/interventions"] = 401, b"Who are you?"
-    with pytest.raises(DriftwardenError, match="Who are you\\?\nuse a configuration with the listener's token"):
+    with pytest.raises(
+        DriftwardenError, match=rf"{asking.USER_ENV} and {asking.PASSWORD_ENV}, or (.|\n)*Who are you\?"
+    ):
         run(cli_act.interventions, file)
     pages.status, pages.answers["/api/v1/interventions"] = 302, b""
     with pytest.raises(DriftwardenError, match="the agent answers 302"):  # and is not followed
@@ -219,3 +224,41 @@ def test_nobody_there_is_told_with_the_address(tmp_path: Path, pages: Pages) -> 
     off.write_text("models: [{name: m, reference: r}]\nweb: {enabled: false}\n", "utf-8")
     with pytest.raises(DriftwardenError, match=r"web\.enabled"):
         run(cli_act.interventions, off)
+
+
+def test_a_certificate_that_cannot_be_verified_is_told_with_the_fix(
+    tmp_path: Path, pages: Pages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made = authority.server("server", "localhost", "127.0.0.1")
+    context.load_cert_chain(tmp_path / made["cert_file"], tmp_path / made["key_file"])
+    pages.socket = context.wrap_socket(pages.socket, server_side=True)
+    write(tmp_path, {"tls_server_config": made})
+    file = settings(tmp_path, pages, ", config_file: web.config.yml")
+    pages.answers["/api/v1/interventions"] = {"interventions": []}
+    with pytest.raises(DriftwardenError, match=r"cannot be verified: .*; set SSL_CERT_FILE=FILE\.pem") as told:
+        run(cli_act.interventions, file)
+    assert "no agent answers" not in str(told.value)
+    monkeypatch.setenv(asking.TRUST_ENV, str(authority.ca_file))
+    assert "nobody has done anything" in run(cli_act.interventions, file).output
+
+
+@pytest.mark.parametrize("words", [[], ["mute"], ["interventions"], ["support-bundle"]])
+def test_help_names_the_environment_of_who_asks(words: list[str]) -> None:
+    told = CliRunner().invoke(cli.command, [*words, "--help"]).output
+    assert {asking.USER_ENV, asking.PASSWORD_ENV, asking.TRUST_ENV} <= set(re.findall(r"[A-Z_]{6,}", told))
+
+
+def test_targets_are_told_in_dates_and_words(tmp_path: Path, pages: Pages) -> None:
+    span = {"since": 1795263170.002, "until": 1795266770.5}
+    pages.answers["/api/v1/interventions"] = {
+        "interventions": [
+            DONE | {"kind": "rebaseline", "target": span, "until": None},
+            DONE | {"kind": "acknowledge", "target": {"finding": "f1"}, "until": None},
+        ]
+    }
+    first, second = run(cli_act.interventions, settings(tmp_path, pages)).output.splitlines()
+    assert "rows from 21 Nov 2026, 12:12 UTC to 21 Nov 2026, 13:12 UTC" in first
+    assert "1795" not in first
+    assert "finding f1" in second
