@@ -276,9 +276,11 @@ class Agent:
         ``measured`` is the new reference of a re-baseline from a span.
         """
         now = self.clock.now()
-        watched = self._watched(wanted.model)
         if wanted.target.get("finding"):
             self._check_finding(wanted, str(wanted.target["finding"]))
+        watched = self._watched(wanted.model)
+        if unknown := watched.unknown(wanted):
+            raise ConfigError(unknown)
         made = self.interventions.do(wanted, now)
         if made.kind == "rebaseline":
             try:
@@ -297,7 +299,12 @@ class Agent:
             row = self.store.finding(finding)
         if row is None or row.model != wanted.model:
             state = "open finding" if wanted.kind == "acknowledge" else "finding"
-            raise ConfigError([f"target.finding: {finding!r} is no {state} of {wanted.model}"])
+            raise ConfigError(
+                [f"target.finding: {finding!r} is no {state}{' of ' if wanted.model else ''}{wanted.model}"]
+            )
+        incident = (one.state for one in self.findings.open.values() if finding in (one.id, one.joins))
+        if wanted.kind == "acknowledge" and "open" not in incident:
+            raise ConfigError([f"target.finding: {finding!r} is acknowledged already"])
 
     def undo(self, id: str, by: str, because: str) -> Intervention:  # noqa: A002 - the field's name
         """Take an intervention back, on disk when this returns; `ConfigError` if it does not hold."""

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable
 from typing import Any
 
 from monitor import log
 from monitor.interventions import Interventions
+from monitor.naming import SENDER
 from monitor.records import Event, EventKind, FindingRow, FindingState, Intervention
 from monitor.report import Finding, Recovered
 
+_CALLING = {"ticket": 1, "page": 2}
+"""Severities that call somebody, and how loudly."""
 _ENDS: dict[str, EventKind] = {"recovered": "finding.recovered"}
 
 
@@ -29,6 +33,7 @@ class Logbook:
         self.pending: dict[str, FindingRow] = {}
         self.events: list[Event] = []
         self.lines: list[dict[str, Any]] = []
+        self._told: set[str] = set()
         self._log = log.get("findings")
 
     @property
@@ -43,12 +48,13 @@ class Logbook:
 
     @property
     def heads(self) -> list[FindingRow]:
-        """One row for each open incident: its head, or, where that is over, each finding that joined it."""
-        return [row for row in self.open.values() if row.joins not in self.open]
+        """One row for each open incident: its head, or, where that is over or muted, each finding that joined it."""
+        return [row for row in self.open.values() if self._leads(row)]
 
     def opened(self, finding: Finding, evidence: bytes) -> None:
         """Open a finding; ``evidence`` is an archive of `monitor.evidence`."""
-        line = finding.as_dict()
+        joins = self._root(finding)
+        line = finding.as_dict() | {"joins": joins}
         row = FindingRow(
             id=finding.id,
             model=finding.model,
@@ -60,7 +66,7 @@ class Logbook:
             triage=finding.triage,
             failure_mode=finding.failure_mode,
             subject=finding.subject,
-            joins=finding.joins,
+            joins=joins,
             detector=finding.detector,
             unit=finding.units[0].unit,
             units=len(finding.units),
@@ -73,7 +79,28 @@ class Logbook:
         self.open[row.id] = self.pending[row.id] = row
         self.lines.append(line)
         self._event(row, "finding.opened", finding.time)
+        if not row.muted:
+            self._told.add(row.id)
         self._log.warning(row.sentence, model=row.model, stream=row.stream, finding=row.id, triage=row.triage)
+
+    def _leads(self, row: FindingRow) -> bool:
+        """Whether a finding stands for its incident."""
+        head = self.open.get(row.joins)
+        return head is None or (head.muted and not row.muted)
+
+    def _root(self, finding: Finding) -> str:
+        """The head of the incident that a finding belongs to, "" if it is one itself.
+
+        Streams judge by themselves, so one event opens findings in each version and segment. Those that began before
+        the other was found are taken for one event: somebody has been called already.
+        """
+        if finding.joins:
+            known = self.open.get(finding.joins)
+            return finding.joins if known is None else known.joins or finding.joins
+        if finding.severity not in _CALLING or finding.subject == SENDER:
+            return ""
+        same = [row for row in self.open.values() if row.stream != finding.stream and _one_event(row, finding)]
+        return min(same, key=lambda row: row.opened).id if same else ""
 
     def recovered(self, back: Recovered, model: str, stream: str) -> None:
         """End the findings that a recovery ends."""
@@ -84,6 +111,7 @@ class Logbook:
     def closed(self, row_id: str, time: float, state: FindingState = "recovered") -> None:
         """End one finding, if it is open."""
         row = self.open.pop(row_id, None)
+        self._told.discard(row_id)
         if row is not None:
             row = self.pending[row_id] = dataclasses.replace(row, closed=time, state=state)
             self._event(row, _ENDS.get(state, "finding.ended"), time)
@@ -109,15 +137,18 @@ class Logbook:
         self._record(one, "intervention.undone", now)
         if one.kind == "acknowledge":
             self._acknowledge(one, "acknowledged", "open", now)
-        self.look_at_mutes(now)
+        self.look_at_mutes(now, taken_back=True)
 
-    def look_at_mutes(self, now: float) -> None:
-        """Bring all open findings up to date with the mutes; one that is heard again is told as if it had opened."""
+    def look_at_mutes(self, now: float, *, taken_back: bool = False) -> None:
+        """Bring all open findings up to date with the mutes; one that is heard again is told as if it had opened.
+
+        Where the mute was ``taken_back``, not those that were told before it: nothing was missed.
+        """
         for row in list(self.open.values()):
             muted = self.interventions.mutes(row, now)
             if muted != row.muted:
                 heard = self._keep(dataclasses.replace(row, muted=muted))
-                if heard.unattended:
+                if heard.unattended and not (taken_back and row.id in self._told):
                     self._event(heard, "finding.opened", now, f"{row.id}-{now:.3f}")
 
     def _acknowledge(self, one: Intervention, before: FindingState, after: FindingState, now: float) -> None:
@@ -133,7 +164,8 @@ class Logbook:
     def _record(self, one: Intervention, kind: EventKind, now: float) -> None:
         self.events.append(Event(f"{one.id}-{kind}", now, kind, one.model, {"intervention": one.as_dict()}))
         self.lines.append({"kind": kind, "model": one.model, "time": now, "intervention": one.as_dict()})
-        self._log.warning(kind, model=one.model, what=one.kind, intervention=one.id, by=one.by, because=one.because)
+        who = (one.by, one.because) if one.undone is None else (one.undone_by, one.undone_because)
+        self._log.warning(kind, model=one.model, what=one.kind, intervention=one.id, by=who[0], because=who[1])
 
     def _keep(self, row: FindingRow) -> FindingRow:
         self.open[row.id] = self.pending[row.id] = row
@@ -146,6 +178,17 @@ class Logbook:
         if by is not None:
             document["intervention"] = by.as_dict()
         self.events.append(Event(name or f"{row.id}-{kind}", time, kind, row.model, document))
+
+
+def _one_event(head: FindingRow, finding: Finding) -> bool:
+    """Whether a finding is of the event for which a head of its model calls: both had begun when either was found."""
+    if head.model != finding.model or head.joins or head.muted or head.subject == SENDER:
+        return False
+    if _CALLING.get(head.severity, 0) < _CALLING[finding.severity]:
+        return False
+    began = json.loads(head.document)["since_time"]
+    known = began is not None and math.isfinite(finding.since_time)
+    return known and finding.since_time <= head.opened and began <= finding.time
 
 
 def told(row: FindingRow) -> dict[str, Any]:

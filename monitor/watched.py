@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from monitor.errors import StoreError
 from monitor.evidence import since
 from monitor.exemplars import explained
 from monitor.fitted import Fitted
+from monitor.interventions import Wanted
 from monitor.learning import Learner
 from monitor.loading import fitted_of
 from monitor.prepared import prepared
@@ -36,8 +38,10 @@ from monitor.security.start import guard_of
 from monitor.sinks.prometheus import ModelTally
 from monitor.standing import Standing, write
 from monitor.streams import ModelStreams
+from monitor.strict import unknown
 
 _ACT = "act.json"
+_PSEUDONYM = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,25 @@ class Watched:
         """Names of the joint views of one stream."""
         one = None if self.streams is None else self.streams.streams.get(stream)
         return () if one is None else tuple(view.name for view in one.engine.reference.views)
+
+    def unknown(self, wanted: Wanted) -> list[str]:
+        """What a mute or a quarantine names that this model does not have, each with the nearest that it has."""
+        if self.streams is None:
+            return []
+        engine, segments = self.streams.engine, self.streams.fitted.segments
+        known: dict[str, list[str]] = {
+            "column": [*engine.names, *(view.name for view in engine.reference.views)],
+            "segment": [f"{column}={value}" for column, values in segments.items() for value in values],
+        }
+        faults = [
+            f"target.{key}: {unknown(key, str(wanted.target[key]), names)}"
+            for key, names in known.items()
+            if wanted.kind == "mute" and key in wanted.target and wanted.target[key] not in names
+        ]
+        if wanted.kind == "quarantine" and self.model.security.client_names == "hashed":
+            strange = [name for name in wanted.target.get("clients", ()) if not _PSEUDONYM.fullmatch(str(name))]
+            faults += [f"target.clients: {name!r} is no pseudonym; give names with --name" for name in strange[:3]]
+        return faults
 
     def close(self) -> None:
         """End what runs beside the engine's thread for this model."""

@@ -26,7 +26,7 @@ QUIET = (
     "--disable-sync",
 )
 """Switches without which Chromium does not start here, or looks for its maker's hosts."""
-NAMES = (HOSTILE, BREAKER, "{{ 7*7 }}\n*b*")
+NAMES = (HOSTILE, BREAKER, "{{ 7919*7907 }}\n*b*")
 PLAIN = ("amount", "weight", "country")
 INK = """place => {
   const canvas = place.querySelector("canvas");
@@ -205,7 +205,7 @@ def test_what_logs_call_themselves_is_text_and_nothing_else(bench: Bench, visit:
     page.wait_for_load_state("networkidle")
     assert page.locator("img").count() == 0
     assert page.locator("script:not([src])").count() == 0
-    assert "49" not in page.locator("main").inner_text() or "{{ 7*7 }}" in page.locator("main").inner_text()
+    assert "62615533" not in page.locator("main").inner_text()
     if path not in ("/models", "/interventions"):
         assert HOSTILE in page.locator("main").inner_text()
     assert "\u202e" not in page.locator("body").inner_text()

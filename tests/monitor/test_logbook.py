@@ -231,3 +231,56 @@ def test_what_was_undone_cannot_be_undone_again() -> None:
     assert not it.held
     with pytest.raises(ConfigError, match="does not hold any more"):
         it.undone(it.pending[one.id], "bob", "harmless", 62.0)
+
+
+def test_one_event_in_several_streams_is_one_incident() -> None:
+    first = finding(stream="v1", since_time=40.0, time=50.0)
+    twin = finding(stream="v2", since_time=45.0, time=60.0)
+    slow = finding(stream="v1/region=EU", since_time=30.0, time=90.0, severity="ticket")
+    later = finding(stream="v2", pane=9, since_time=55.0, time=95.0)
+    made = book(first, twin, slow, later)
+    assert [row.joins for row in made.open.values()] == ["", first.id, first.id, ""]
+    assert [row.id for row in made.unattended] == [first.id, later.id]
+    assert made.lines[1]["joins"] == first.id
+    made.opened(finding(stream="v2", pane=8, joins=twin.id, severity="ticket"), TABLES)
+    assert {row.joins for row in made.open.values() if row.stream == "v2"} == {first.id, ""}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"model": "other"},
+        {"subject": "sender"},
+        {"severity": "info"},
+        {"since_time": 51.0},
+        {"since_time": float("nan")},
+    ],
+)
+def test_what_is_of_another_event_is_an_incident_of_its_own(other: dict[str, Any]) -> None:
+    made = book(finding(stream="v1"), finding(**{"stream": "v2", "time": 60.0, **other}))
+    assert [row.joins for row in made.open.values()] == ["", ""]
+
+
+def test_a_ticket_does_not_keep_a_page_quiet() -> None:
+    made = book(finding(stream="v1", severity="ticket"), finding(stream="v2", time=60.0))
+    assert len(made.unattended) == 2
+
+
+def test_a_muted_head_hides_nothing_else() -> None:
+    head = finding()
+    joined = finding(pane=6, joins=head.id, severity="ticket", units=(culprit("b", 1),))
+    made = book(head, joined)
+    ask(made, "mute", {"column": "a"}, 100.0)
+    assert [row.id for row in made.unattended] == [joined.id]
+    made.opened(finding(stream="v2", time=61.0, units=(culprit("b", 1),)), TABLES)
+    assert len(made.unattended) == 2
+
+
+def test_a_mute_taken_back_tells_nothing_that_was_told_before_it() -> None:
+    made = book(finding())
+    written(made)
+    name = ask(made, "mute", {"column": "a"}, 100.0)
+    quiet = finding(pane=8, time=65.0, since_time=64.0, stream="v9")
+    made.opened(quiet, TABLES)
+    undo(made, name)
+    assert [one.document["finding"]["id"] for one in made.events if one.kind == "finding.opened"] == [quiet.id] * 2

@@ -14,9 +14,10 @@ from monitor import artefact, learning, standing
 from monitor.clock import SystemClock
 from monitor.config import Config, parse_config
 from monitor.errors import ConfigError, ReferenceError_
+from monitor.interventions import Wanted
 from monitor.learning import Learner
 from monitor.loading import at_hand, fitted_of, measure_batches
-from monitor.records import Intervention
+from monitor.records import Intervention, InterventionKind
 from monitor.watched import Act, References, Watched
 from tests.monitor.streams_bench import model, rows
 
@@ -232,3 +233,21 @@ def test_a_reference_of_a_span_needs_rows(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="999 rows of this span are kept"):
         learning.measured([rows(999, 0)], settings)
     assert learning.measured([rows(600, 0), rows(600, 1)], settings).rows == 1_200
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "told"),
+    [
+        ("mute", {"column": "aa"}, 'target.column: unknown column; did you mean "a"'),
+        ("mute", {"segment": "kind=nobody"}, "target.segment: unknown segment"),
+        ("quarantine", {"clients": ["zzz"]}, "target.clients: 'zzz' is no pseudonym"),
+        ("mute", {"column": "a"}, ""),
+        ("quarantine", {"clients": ["0123456789abcdef"]}, ""),
+    ],
+)
+def test_what_a_model_does_not_have_cannot_be_muted(
+    tmp_path: Path, kind: InterventionKind, target: dict[str, Any], told: str
+) -> None:
+    _, watched, _ = learnt(tmp_path)
+    faults = watched.unknown(Wanted(kind, "m", "known", "ana", target, 70.0))
+    assert faults[0].startswith(told) if told else not faults
