@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed
+from itertools import chain
 from typing import Any, Final
 
 from monitor.archive import Archive
@@ -19,6 +20,8 @@ from monitor.web import plots, wording
 
 MOST_INCIDENTS: Final = 500
 """Incidents that are told one by one; all are counted."""
+MOST_JOINED: Final = 2_000
+"""Findings that joined an incident and are looked at for what they name."""
 MOST_UNITS: Final = 50
 MOST_PANES: Final = 20_000
 MOST_STREAMS: Final = 12
@@ -67,23 +70,47 @@ def _model(
     heads = [one for one in briefs if not one.joins]
     rows = [row for row in map(archive.finding, (one.id for one in heads[:MOST_INCIDENTS])) if row is not None]
     acts = archive.interventions(model=model.name, until=span.until)
-    names = [name for name in archive.histories() if name.startswith(f"{model.name}/")]
-    streams = [_stream(archive, span, name, rows) for name in names]
-    streams = [one for one in streams if one["panes"]]
+    judged = _judged(archive, span, model.name)
+    streams = [_stream(name, panes, rows) for name, panes in judged.items()]
+    whole = [panes for name, panes in judged.items() if "/" not in name]  # segments hold rows of versions again
+    joined = [one.id for one in briefs if one.joins and span.holds(one.opened)][:MOST_JOINED]
+    more = (row for row in map(archive.finding, joined) if row is not None)
     return {
         "model": model.name,
+        "rows": sum(one.rows for panes in whole for one in panes),
+        "panes": sum(map(len, whole)),
         "streams": sorted(streams, key=lambda one: -one["highest"])[:MOST_STREAMS],
         "streams_in_all": len(streams),
-        "changed": changed(rows, span),
+        "changed": changed(chain(rows, more), span),
         "alarmed": alarmed(heads, briefs, rows, acts, span),
         "done": [one.as_dict() | {"active": one.active(span.until)} for one in acts if _acted(one, span)],
-        "calibration": calibration(model, heads, streams, span, figures),
+        "calibration": calibration(model, heads, _apart(whole), span, figures),
         "coverage": coverage(model, measured(model, config.store.path)).document(),
     }
 
 
-def changed(rows: Sequence[FindingRow], span: Span) -> list[dict[str, Any]]:
-    """What the period's incidents name, each unit once, by its strongest evidence; what only went on is left out."""
+def _judged(archive: Archive, span: Span, model: str) -> dict[str, list[Judged]]:
+    """The panes of the period, by stream."""
+    start = f"{model}/"
+    names = [name for name in archive.histories() if name.startswith(start)]
+    found = {
+        name.removeprefix(start): archive.history(name, since=span.since, until=span.until, limit=MOST_PANES)
+        for name in names
+    }
+    return {name: panes for name, panes in found.items() if panes}
+
+
+def _apart(streams: Sequence[Sequence[Judged]]) -> int:
+    """How many panes lie behind each other: those of two versions at the same time count once, as in the promise."""
+    count, last = 0, -math.inf
+    for one in sorted((one for panes in streams for one in panes), key=lambda one: one.end):
+        if one.start >= last:
+            count, last = count + 1, one.end
+    return count
+
+
+def changed(rows: Iterable[FindingRow], span: Span) -> list[dict[str, Any]]:
+    """What the period's findings name, each unit once, by its strongest evidence; what only went on is left out."""
     units: dict[str, dict[str, Any]] = {}
     for row in rows:
         if not span.holds(row.opened):
@@ -94,7 +121,8 @@ def changed(rows: Sequence[FindingRow], span: Span) -> list[dict[str, Any]]:
                 unit["unit"],
                 {"unit": unit["unit"], "incidents": [], "since": document["since_time"], "log_e": -math.inf},
             )
-            one["incidents"].append(row.id)
+            if (incident := row.joins or row.id) not in one["incidents"]:
+                one["incidents"].append(incident)
             one["since"] = min((t for t in (one["since"], document["since_time"]) if t is not None), default=None)
             strength = -math.inf if unit["log_e"] is None else unit["log_e"]
             if strength >= one["log_e"]:
@@ -160,13 +188,11 @@ def _acted(one: Intervention, span: Span) -> bool:
     return span.holds(one.time) or span.holds(one.undone)
 
 
-def _stream(archive: Archive, span: Span, name: str, rows: Sequence[FindingRow]) -> dict[str, Any]:
+def _stream(stream: str, panes: Sequence[Judged], rows: Sequence[FindingRow]) -> dict[str, Any]:
     """A stream's evidence over the period, with the height that it reached in the panes of alarms."""
-    stream = name.partition("/")[2]
     alarms = [row for row in rows if row.stream == stream and wording.sequential(row.detector)]
     documents = [json.loads(row.document) for row in alarms]
     heights = {one["pane"]: one["log_e"] for one in documents if one["log_e"] is not None}
-    panes = archive.history(name, since=span.since, until=span.until, limit=MOST_PANES)
     panes = [dataclasses.replace(one, log_e=heights.get(one.pane, one.log_e)) for one in panes]
     top: dict[str, float] = {}
     for one in panes:
@@ -176,10 +202,10 @@ def _stream(archive: Archive, span: Span, name: str, rows: Sequence[FindingRow])
         "stream": stream,
         "panes": len(panes),
         "rows": sum(one.rows for one in panes),
-        "first": panes[0].start if panes else None,
-        "last": panes[-1].end if panes else None,
-        "highest": max((one.log_e or 0.0 for one in panes), default=0.0),
-        "threshold": panes[-1].threshold if panes else None,
+        "first": panes[0].start,
+        "last": panes[-1].end,
+        "highest": max(one.log_e or 0.0 for one in panes),
+        "threshold": panes[-1].threshold,
         "panes_in_alarm": sum(any(_open(row, one) for row in alarms) for one in panes),
         "units": [{"unit": unit, "log_e": log_e} for unit, log_e in strongest],
         "evidence": [
@@ -195,12 +221,11 @@ def _open(row: Brief, pane: Judged) -> bool:
 def calibration(
     model: Model,
     heads: Sequence[Brief],
-    streams: Sequence[Mapping[str, Any]],
+    panes: int,
     span: Span,
     figures: Mapping[str, float] | None,
 ) -> dict[str, Any]:
-    """The promise, what a period of this length allows by it, and what the agent measured on itself."""
-    panes = max((one["panes"] for one in streams), default=0)
+    """The promise, what a period of so many panes allows by it, and what the agent measured on itself."""
     return {
         "promised": str(model.alarms.false_alarms),
         "smallest_shift": model.alarms.smallest_shift,

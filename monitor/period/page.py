@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from monitor import paper
 from monitor.period.plots import Evidence
-from monitor.web.wording import KINDS, SEVERITIES, STATES, TRIAGES, clean, fold, instant, number, percent, span
+from monitor.web.wording import KINDS, SEVERITIES, STATES, TRIAGES, clean, fold, instant, number, percent, span, targets
 
 STREAMS: Final = 6
 """Streams that are drawn."""
@@ -80,13 +80,11 @@ def _severity(name: str, count: int) -> str:
 
 
 def _tiles(model: Mapping[str, Any]) -> Iterator[str]:
-    told, streams = model["alarmed"], model["streams"]
-    rows = max((one["rows"] for one in streams), default=0)
-    panes = max((one["panes"] for one in streams), default=0)
+    told = model["alarmed"]
     times = [told[f"median_seconds_to_{what}"] for what in ("acknowledge", "recover")]
     shown = {
-        "rows judged": f"{rows:,}",
-        "panes": f"{panes:,}",
+        "rows judged": f"{model['rows']:,}",
+        "panes": f"{model['panes']:,}",
         "incidents": f"{told['incidents']:,}",
         "findings": f"{told['findings']:,}",
         "until acted upon (median)": "" if times[0] is None else span(times[0]),
@@ -170,13 +168,8 @@ def _done(acts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _act(one: Mapping[str, Any]) -> list[str]:
-    target = ", ".join(
-        f"{len(value)} {key[:-1] if len(value) == 1 else key}"
-        if isinstance(value, list)
-        else f"{key.replace('_', ' ')} {clean(value)}"
-        for key, value in one["target"].items()
-        if value not in ("", [])
-    )
+    finding = one["target"].get("finding")
+    target = ", ".join([*targets(one["target"]), *([f"finding {clean(finding)}"] if finding else [])])
     until = "" if one["until"] is None else f", until {instant(one['until'])}"
     back = ""
     if one["undone"] is not None:

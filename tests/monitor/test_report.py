@@ -60,7 +60,7 @@ def acts() -> tuple[Intervention, ...]:
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Config:
     made = config(tmp_path_factory.mktemp("report"), security={"enabled": False})
-    news = News(findings=incidents(), history=panes() + panes("m/kind=x", 2_000), interventions=acts())
+    news = News(findings=incidents(), history=panes() + panes("m/all/kind=x", 2_000), interventions=acts())
     write(made, news)
     return made
 
@@ -98,9 +98,33 @@ def test_what_changed_is_told_by_its_strongest_evidence_and_without_what_only_we
     assert "70 %" in changed[0]["size"]
 
 
+def test_what_only_joined_an_incident_is_told_too_and_each_incident_once(tmp_path: Path) -> None:
+    made = config(tmp_path, security={"enabled": False})
+    first, second = NOW - 5_000.0, NOW - 4_000.0
+    unit = json.loads(finding("h" * 16).document)["units"][0]
+    head = finding("h" * 16, document={"time": first, "units": [unit | {"unit": "all senders", "log_e": 3.0}] * 2})
+    wide = finding("j" * 16, document={"time": second, "units": [unit | {"unit": "income", "log_e": 99.0}]})
+    write(made, News(findings=(head, dataclasses.replace(wide, joins=head.id))))
+    changed = told(made)["models"][0]["changed"]
+    assert [(one["unit"], one["incidents"]) for one in changed] == [
+        ("income", [head.id]),
+        ("all senders", [head.id]),
+    ]
+
+
+def test_rows_of_all_versions_are_counted_and_those_of_segments_only_once(tmp_path: Path) -> None:
+    made = config(tmp_path, security={"enabled": False})
+    old, new = panes("m/v1")[:1_800], panes("m/v2", 1_440)
+    write(made, News(history=old + new + panes("m/v1/kind=x")[:1_800]))
+    model = told(made)["models"][0]
+    assert (model["rows"], model["panes"]) == (200 * (1_800 + 1_440), 1_800 + 1_440)
+    assert model["calibration"]["panes"] == 2_880  # two versions at once have one budget
+    assert f"<b>{200 * 3_240:,}</b>rows judged" in page.html(told(made))
+
+
 def test_streams_come_by_their_evidence_with_few_points_that_keep_the_peaks(settings: Config) -> None:
     streams = told(settings)["models"][0]["streams"]
-    assert [one["stream"] for one in streams] == ["all", "kind=x"]
+    assert [one["stream"] for one in streams] == ["all", "all/kind=x"]
     first = streams[0]
     assert (first["panes"], first["rows"]) == (2_880, 576_000)
     assert first["highest"] == 41.0
