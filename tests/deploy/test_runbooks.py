@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import time
 from pathlib import Path
 
 import click
 import pytest
 
 from monitor import cli, cli_act, cli_report
+from monitor.config import describe
+from monitor.errors import DriftwardenError
 from monitor.ledger import REASONS
 from monitor.metrics import table
+from monitor.records import News
+from monitor.security.pseudonyms import key_of
 from monitor.web.runbooks import PLACES, runbooks
+from monitor.yaml_text import read_yaml
 from tests.deploy.peers import ROOT, Peers, generations
 from tests.deploy.test_alertmanager import CONFIG, running
 from tests.deploy.test_rules import alerts
+from tests.monitor import exports_bench
 
 TEXT = (ROOT / "deploy" / "runbooks" / "README.md").read_text("utf-8")
 PARTS = ("Look first at", "Likely causes", "Confirm", "Roll back?", "Accept", "Silence")
@@ -62,6 +70,38 @@ def test_commands_of_the_agent_can_be_given_as_they_stand(line: str, tmp_path: P
     config.touch()
     name, *words = shlex.split(line.replace("$C", str(config)))[1:]
     commands()[name].make_context(name, words)
+
+
+@pytest.fixture(scope="module")
+def two_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A configuration of two models, with a reference, kept rows and a finding of the first; no agent runs."""
+    folder = tmp_path_factory.mktemp("two")
+    one = exports_bench.config(folder, name="MODEL")
+    exports_bench.measured(one)
+    exports_bench.keep(
+        one, exports_bench.rows(500, 1, first=int(10 * (time.time() - exports_bench.NOW)), labelled=False)
+    )
+    exports_bench.write(one, News(findings=(exports_bench.finding("FINDING", model="MODEL"),)))
+    key_of(one.store.path)
+    document = read_yaml(describe(one), "config")
+    document["models"].append({"name": "other", "reference": str(folder / "reference.parquet")})
+    document["web"] = {"listen": "127.0.0.1:1"}
+    file = folder / "driftwarden.yaml"
+    file.write_text(json.dumps(document), "utf-8")
+    return file
+
+
+@pytest.mark.parametrize("line", [line for line in dict.fromkeys(LINES) if re.match("driftwarden (?!calibrate)", line)])
+def test_commands_of_the_agent_work_with_two_models(
+    line: str, two_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name, *words = shlex.split(line.replace("$C", str(two_models)))[1:]
+    try:
+        commands()[name].main(words, standalone_mode=False)
+    except DriftwardenError as error:
+        if "no agent answers" not in str(error):
+            raise
 
 
 @generations

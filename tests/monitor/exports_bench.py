@@ -77,7 +77,7 @@ def keep(settings: Config, *batches: pa.RecordBatch) -> None:
     stage, segment = Stage(1 << 20), Segment(folder / f"{1:020d}.seg")
     stage.begin(segment)
     for sequence, batch in enumerate(batches, 1):
-        offer = Offer("http", "m", "batch", batch, batch.num_rows, batch.nbytes)
+        offer = Offer("http", settings.models[0].name, "batch", batch, batch.num_rows, batch.nbytes)
         stage.add(sequence, json.dumps(offer.header()).encode(), batch)
     stage.finish()
     segment.close()
