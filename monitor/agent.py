@@ -15,19 +15,18 @@ from pathlib import Path
 import pyarrow as pa
 
 from monitor import log
-from monitor.calibration.selfcheck import Selfcheck
 from monitor.checkpoints import Checkpoints
 from monitor.clock import Clock
-from monitor.config import Config, Model
+from monitor.config import Config, Model, limits_of
 from monitor.envelope import Delivery, batches
 from monitor.errors import ConfigError
 from monitor.evidence import NO_HISTOGRAMS, histograms, pack_evidence
 from monitor.fitted import Fitted
 from monitor.intake import Intake
 from monitor.interventions import Interventions, Wanted
-from monitor.limits import Limits
 from monitor.logbook import Logbook
 from monitor.metrics import Histogram, histogram
+from monitor.outcomes.lane import STATE, only_labels
 from monitor.records import Checkpoint, Intervention
 from monitor.report import Report
 from monitor.security.cases import STREAM
@@ -38,7 +37,6 @@ from monitor.watched import Act, References, Watched, rows_beside, seen, trusted
 
 CHECK_PANES = 10
 """Resampled panes judged at a time: a few milliseconds each."""
-SEED = 0
 _TAKE_SECONDS = 0.1
 
 
@@ -76,6 +74,8 @@ class Agent:
         for watched in self.models.values():
             if watched.learner is not None:
                 watched.learner.restore(0 if saved is None else saved.sequence)
+            if watched.lane is not None:
+                watched.lane.restore(None if saved is None else saved.streams.get(f"{watched.model.name}/{STATE}"))
         if saved is None:
             self._forget_senders()
             self.intake.recover(0)
@@ -96,7 +96,8 @@ class Agent:
         if grid not in (None, watched.identity):
             self._log.warning("the reference or its tolerances changed: evidence starts anew", model=watched.model.name)
             return
-        watched.streams.restore(saved.streams, lambda name: [row.blob for row in self.store.panes(name)])
+        own = {key: blob for key, blob in saved.streams.items() if not key.endswith(f"/{STATE}")}
+        watched.streams.restore(own, lambda name: [row.blob for row in self.store.panes(name)])
 
     def _forget_senders(self) -> None:
         """End findings about senders of which no guard knows any more: its settings, or its reference, are others."""
@@ -167,6 +168,9 @@ class Agent:
 
     def _feed(self, watched: Watched, batch: pa.RecordBatch, delivery: Delivery) -> None:
         ledger, key = self.intake.ledger, (delivery.source, delivery.model)
+        if only_labels(watched.model.columns, batch.schema.names):
+            self._label(watched, batch, delivery)
+            return
         watched.last_rows = self.clock.monotonic()
         try:
             if watched.learner is not None:
@@ -186,9 +190,21 @@ class Agent:
             self._log.warning(sentence, model=watched.model.name)
         watched.last_rows = self.clock.monotonic()  # the time that judging took is no silence of the senders
         self._account(watched, fed, key)
+        if watched.lane is not None and fed.decoded is not None:
+            watched.lane.fed(fed.decoded, delivery.arrived)
         if fed.told is not None:
             self._hear(watched, fed.told)
         self.publish(watched, fed.reports)
+
+    def _label(self, watched: Watched, batch: pa.RecordBatch, delivery: Delivery) -> None:
+        """Join labels that came alone; without an index there is nothing to join them to."""
+        ledger, key = self.intake.ledger, (delivery.source, delivery.model)
+        if watched.lane is None:
+            ledger.discarded(*key, "schema", batch.num_rows)
+            self._log.warning("labels came for a model that keeps no predictions", model=watched.model.name)
+            return
+        watched.lane.labelled(batch, delivery.arrived)
+        ledger.processed(*key, batch.num_rows)
 
     def _account(self, watched: Watched, fed: Fed, key: tuple[str, str]) -> None:
         ledger = self.intake.ledger
@@ -348,16 +364,7 @@ class Agent:
     def check_itself(self) -> None:
         """Judge some resampled panes of every model that wants it."""
         for watched in self.models.values():
-            if watched.streams is None or not watched.model.selfcheck:
-                continue
-            rows = watched.streams.pane_rows
-            if not rows:
-                continue  # nobody knows yet how many rows a pane has
-            if watched.check is None:
-                engine = watched.streams.engine
-                watched.check = Selfcheck(watched.model, watched.streams.fitted, SEED, engine=engine, pane_rows=rows)
-            watched.check.step(CHECK_PANES)
-            watched.tally.figures = watched.check.figures()
+            watched.check_itself(CHECK_PANES)
 
     def retain(self) -> None:
         """Forget findings closed longer ago than the retention time."""
@@ -374,22 +381,11 @@ class Agent:
         fresh = {watched.model.name: watched for watched in begun}
         kept = {model.name: fresh.get(model.name) or self.models[model.name] for model in config.models}
         gone = [name for name in self.models if kept.get(name) is not self.models[name]]
+        for name, watched in fresh.items():
+            watched.goes_on(self.models.get(name))
         for name in gone:
             self.models[name].close()
             self.findings.model_ended(name, self.clock.now(), "reloaded")
-        for name, watched in fresh.items():
-            watched.asks_on(self.models.get(name))
         self.config, self.models = config, kept
         self._limits = limits_of(config)
         self.checkpoint()
-
-
-def limits_of(config: Config) -> Limits:
-    """Limits in the form that the envelope wants."""
-    section = config.limits
-    return Limits(
-        body_bytes=section.body_bytes,
-        batch_rows=section.batch_rows,
-        columns=section.columns,
-        string_bytes=section.string_bytes,
-    )

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from monitor import log, memory, serving
-from monitor.agent import Agent, limits_of
+from monitor.agent import Agent
 from monitor.archive import reading
 from monitor.clock import SystemClock
-from monitor.config import Config, load
+from monitor.config import Config, limits_of, load
 from monitor.errors import ConfigError, DriftwardenError, StoreError
 from monitor.fitted import Fitted
 from monitor.intake import Intake

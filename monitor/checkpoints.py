@@ -19,6 +19,7 @@ from monitor.errors import StoreError
 from monitor.intake import Intake
 from monitor.logbook import Logbook
 from monitor.metrics import histogram
+from monitor.outcomes.lane import STATE
 from monitor.records import Checkpoint, Judged, News, PaneRow
 from monitor.report import Report, number
 from monitor.states import pack_pane
@@ -106,6 +107,8 @@ class Checkpoints:
             if watched.streams is None:
                 continue
             states |= watched.streams.state()
+            if watched.lane is not None:
+                states[f"{watched.model.name}/{STATE}"] = watched.lane.state()
             positions.setdefault("grids", {})[watched.model.name] = watched.identity
             for one in watched.streams.streams.values():
                 key = f"{watched.model.name}/{one.name}"
@@ -133,6 +136,8 @@ class Checkpoints:
         self._findings.pending, self._findings.events = {}, []
         self._findings.interventions.pending = {}
         for watched in models:
+            if watched.lane is not None:
+                watched.lane.settled()
             for one in watched.streams.streams.values() if watched.streams is not None else ():
                 one.closed = []
 

@@ -18,11 +18,23 @@ from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, Val
 
 from monitor.budget import Budget, parse, run_length
 from monitor.errors import ConfigError
+from monitor.limits import Limits
 from monitor.listeners import HTTP_ADDRESS, Flight, Http, Source, Telemetry, clashes
 from monitor.notify.section import Notify, receiver_faults
 from monitor.probes.section import faults as probe_faults
 from monitor.quantities import Address, duration
-from monitor.sections import Alarms, Columns, Joint, Moving, Pane, Season, Security, Window, streaming_detectors
+from monitor.sections import (
+    Alarms,
+    Columns,
+    Joint,
+    Labels,
+    Moving,
+    Pane,
+    Season,
+    Security,
+    Window,
+    streaming_detectors,
+)
 from monitor.strict import Duration, Fault, Names, RelativePath, Size, Strict, faults_of, unknown
 from monitor.web.section import Web, people_faults
 from monitor.yaml_text import read_yaml, write_yaml
@@ -94,6 +106,7 @@ class Model(Strict):
     alarms: Alarms = Alarms()
     joint: Joint = Joint()
     security: Security = Security()
+    labels: Labels = Labels()
     season: Season = Season()
     moving: Moving = Moving()
     streaming: Annotated[Names, AfterValidator(streaming_detectors)] = Field(
@@ -324,3 +337,14 @@ def describe(config: Config) -> str:
 def fingerprint(config: Config) -> str:
     """Twelve hex digits that change when the effective configuration does."""
     return hashlib.sha256(describe(config).encode()).hexdigest()[:12]
+
+
+def limits_of(config: Config) -> Limits:
+    """Limits in the form that the envelope wants."""
+    section = config.limits
+    return Limits(
+        body_bytes=section.body_bytes,
+        batch_rows=section.batch_rows,
+        columns=section.columns,
+        string_bytes=section.string_bytes,
+    )

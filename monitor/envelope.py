@@ -6,8 +6,9 @@ At the door only headers and line ends are looked at (`count_rows`); values are 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pyarrow as pa
@@ -55,7 +56,8 @@ class Delivery:
 
     ``sequence`` counts accepted deliveries from 1 and never goes back, over restarts either when a spool is used.
     ``version`` is empty when the sender did not say. ``size`` is what the queue is charged. ``position`` tells a source
-    that can read again where it stands once this delivery is settled; it belongs into the same checkpoint.
+    that can read again where it stands once this delivery is settled; it belongs into the same checkpoint. ``arrived``
+    is when it was accepted, in seconds since the epoch: the same when it is judged again after a crash.
     """
 
     sequence: int
@@ -67,6 +69,7 @@ class Delivery:
     format: str
     payload: bytes | memoryview | pa.RecordBatch
     position: Mapping[str, Any] | None = None
+    arrived: float = field(default_factory=time.time)
 
 
 def count_rows(format: str, payload: bytes | memoryview | pa.RecordBatch, limits: Limits) -> int:  # noqa: A002

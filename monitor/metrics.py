@@ -17,6 +17,7 @@ from typing import Literal
 from prometheus_client.process_collector import ProcessCollector
 
 from monitor.ledger import ACK_SECONDS
+from monitor.outcomes.series import SERIES, SETS
 
 Labels = tuple[str, ...]
 
@@ -274,6 +275,8 @@ METRICS: tuple[Metric, ...] = (
         "Rows put forward to active probes; those left out found no room, or nobody knows whose version answered.",
     ),
     _gauge("driftwarden_probe_breaker_open", _MODEL, "1 while active probes leave the endpoint alone."),
+    # Labels and performance.
+    *(Metric(*row) for row in SERIES),
     # Pages and receivers.
     _gauge("driftwarden_web_info", ("url",), "Always 1; the label is the address at which people open the pages."),
     _counter("driftwarden_notifications_total", ("receiver",), "Notifications attempted, by receiver."),
@@ -361,7 +364,7 @@ def zeros(known: Mapping[str, Collection[str]]) -> Snapshot:
     [((), 0.0)]
     """
     sets: dict[str, Collection[str]] = {"severity": SEVERITIES, "triage": TRIAGES, "place": PLACES}
-    sets |= {"driftwarden_probes_total.fate": PROBES}
+    sets |= {"driftwarden_probes_total.fate": PROBES, **SETS}
     sets |= {"driftwarden_schema_violations_total.kind": SCHEMA_KINDS, "fate": FATES, "verdict": VERDICTS, **known}
     made: Snapshot = {}
     for metric in METRICS:

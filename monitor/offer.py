@@ -16,7 +16,10 @@ from monitor.segment import Place, Record
 class Offer:
     """Rows at the door. A ``position`` says that the source can read them again, so that they need no spool.
 
-    The fields below ``position`` are the intake's: it numbers the offer, charges the queue for it, and takes the
+    ``arrived`` is when they came, in seconds since the epoch; it stays the same when they are judged again after a
+    crash.
+
+    The fields below it are the intake's: it numbers the offer, charges the queue for it, and takes the
     payload out as soon as it is not needed.
     """
 
@@ -28,6 +31,7 @@ class Offer:
     size: int
     version: str = ""
     position: Mapping[str, Any] | None = None
+    arrived: float = field(default_factory=time.time)
     sequence: int = field(default=0, init=False)
     charge: int = field(default=0, init=False)
     place: Place | None = field(default=None, init=False)
@@ -45,6 +49,7 @@ class Offer:
             given["rows"],
             record.place.size,
             given["version"],
+            arrived=given["arrived"],
         )
         offer.sequence, offer.place = record.sequence, record.place
         return offer
@@ -57,7 +62,7 @@ class Offer:
             "version": self.version,
             "rows": self.rows,
             "format": ARROW if self.format == BATCH else self.format,
-            "arrived": time.time(),
+            "arrived": self.arrived,
         }
 
     def receipt(self) -> Receipt:
@@ -76,4 +81,5 @@ class Offer:
             self.format,
             payload,
             self.position,
+            self.arrived,
         )

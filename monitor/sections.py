@@ -193,6 +193,24 @@ class Security(Strict):
     shown_clients: int = Field(default=10, ge=0, le=100, description="suspects with series of their own at most")
 
 
+class Labels(Strict):
+    """Labels that come late: how many predictions wait for theirs, and how long."""
+
+    rows: int = Field(
+        default=1_000_000,
+        ge=0,
+        le=50_000_000,
+        description="predictions with an id that wait for their labels, at most; 0: labels are joined to none",
+    )
+    hours: float = Field(default=720.0, gt=0, le=24 * 3660, description="how long a prediction waits for its label")
+    smallest_loss: float = Field(
+        default=0.02,
+        ge=0,
+        lt=1,
+        description="loss of performance that matters: points of metrics between 0 and 1, else a share of the value",
+    )
+
+
 class Season(Strict):
     """References by the time of the week."""
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from starlette.routing import Route
 
-from monitor.agent import Agent, limits_of
+from monitor.agent import Agent
 from monitor.archive import Archive
-from monitor.config import Config
+from monitor.config import Config, limits_of
 from monitor.intake import Intake
 from monitor.listeners import HttpListener
 from monitor.sources import http

@@ -22,7 +22,7 @@ from monitor.metrics import (
     zeros,
 )
 from monitor.scheduler import Scheduler
-from monitor.sinks import prometheus
+from monitor.sinks import outcomes, prometheus
 from monitor.web.ops import Scrape
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ class Board:
                 continue
             parts.append(prometheus.of_model(watched.streams, watched.tally))
             parts.append(prometheus.of_findings(watched.model.name, agent.findings, now))
+            if watched.lane is not None:
+                parts.append(outcomes.of_labels(watched.lane))
         parts.append(process_series(self._process))
         return complete(prometheus.merged(parts), zeros(self._known()))
 

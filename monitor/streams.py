@@ -78,6 +78,7 @@ class Fed:
     extra_columns: tuple[str, ...] = ()
     retyped: Mapping[str, str] = field(default_factory=dict)
     told: Told | None = None
+    decoded: Decoded | None = None
 
 
 class ModelStreams:
@@ -153,6 +154,7 @@ class ModelStreams:
             decoded.extra_columns,
             decoded.retyped,
             told,
+            decoded,
         )
 
     def advance(self, to: float) -> list[Report]:

@@ -30,6 +30,7 @@ from monitor.fitted import Fitted
 from monitor.interventions import Wanted
 from monitor.learning import Learner
 from monitor.loading import fitted_of
+from monitor.outcomes.lane import Lane, lane_of
 from monitor.prepared import prepared
 from monitor.records import Brief, Intervention
 from monitor.report import Finding, Report
@@ -41,6 +42,7 @@ from monitor.streams import ModelStreams
 from monitor.strict import unknown
 
 _ACT = "act.json"
+_SEED = 0
 _PSEUDONYM = re.compile(r"[0-9a-f]{16}")
 
 
@@ -70,6 +72,7 @@ class Watched:
     last_rows: float = 0.0
     types: pa.Schema | None = None
     absent: Absent | None = None
+    lane: Lane | None = None
 
     @property
     def identity(self) -> str:
@@ -105,21 +108,39 @@ class Watched:
             faults += [f"target.clients: {name!r} is no pseudonym; give names with --name" for name in strange[:3]]
         return faults
 
+    def check_itself(self, panes: int) -> None:
+        """Judge some resampled panes, if the configuration wants that."""
+        if self.streams is None or not self.model.selfcheck or not (rows := self.streams.pane_rows):
+            return  # nobody knows yet how many rows a pane has
+        if self.check is None:
+            engine, fitted = self.streams.engine, self.streams.fitted
+            self.check = Selfcheck(self.model, fitted, _SEED, engine=engine, pane_rows=rows)
+        self.check.step(panes)
+        self.tally.figures = self.check.figures()
+
     def close(self) -> None:
         """End what runs beside the engine's thread for this model."""
         if self.streams is not None and self.streams.guard is not None:
             self.streams.guard.close()
+        if self.lane is not None:
+            self.lane.close()
 
     def follow(self, begun: Watched) -> None:
         """Go on with another reference: evidence begins anew, counters go on."""
+        begun.goes_on(self)
         self.close()
-        begun.asks_on(self)
-        self.streams, self.types, self.absent = begun.streams, begun.types, begun.absent
+        self.streams, self.types, self.absent, self.lane = begun.streams, begun.types, begun.absent, begun.lane
         self.learner, self.act, self.check = begun.learner, None, None
         memory.release()
 
+    def goes_on(self, old: Watched | None) -> None:
+        """Take over what outlives a reload or a re-baseline: predictions that wait, and what was asked today."""
+        if self.lane is not None:
+            self.lane.succeed(None if old is None else old.lane)
+        self.asks_on(old)
+
     def asks_on(self, old: Watched | None) -> None:
-        """Count what the same model was asked today before a reload or a re-baseline."""
+        """Count what the same model was asked today before."""
         streams = [None if one is None else one.streams for one in (old, self)]
         before, now = (None if one is None or one.guard is None else one.guard.asking for one in streams)
         if before is not None and now is not None:
@@ -265,7 +286,8 @@ class References:
         streams.prepare()
         absent = Absent(fitted.plan.roles, fitted.sample.schema.names)
         types, now = fitted.sample.schema, self._clock.monotonic()
-        return Watched(model, streams=streams, types=types, last_rows=now, absent=absent)
+        lane = lane_of(model, fitted, self._folder, key_of(self._folder)) if model.columns.id else None
+        return Watched(model, streams=streams, types=types, last_rows=now, absent=absent, lane=lane)
 
     def _learning(self, model: Model, kind: str = "") -> Path:
         return self._folder / "learning" / (f"{model.name}-{kind}" if kind else model.name)

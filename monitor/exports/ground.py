@@ -19,7 +19,7 @@ from detectors.multivariate.encode import Encoder, columns_encoder
 from detectors.types import Block, SingleArray
 from monitor import kept
 from monitor.archive import Archive
-from monitor.config import Config, Model, fingerprint
+from monitor.config import Config, Model, fingerprint, limits_of
 from monitor.decode import Decoded, Decoder
 from monitor.errors import ConfigError, ReferenceError_
 from monitor.exports.asked import Asked
@@ -135,8 +135,6 @@ class Ground:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The kept rows of the span, in order."""
-        from monitor.agent import limits_of
-
         span, time, types = kept.Span(self.since, self.until), self.model.columns.time, self.fitted.sample.schema
         where = kept.folder_of(self.config)
         return kept.rows(where, self.model.name, span, time=time, limits=limits_of(self.config), types=types)

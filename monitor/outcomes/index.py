@@ -145,6 +145,11 @@ class Index:
         """How many predictions of each stretch of time have their label, and whether it may be judged yet."""
         return completeness(self._matching.cohorts.triangle(), self._matching.now, wanted)
 
+    @property
+    def width(self) -> float:
+        """Length of a cohort in seconds."""
+        return self._matching.cohorts.width
+
     def delays(self) -> Delays:
         """How long labels take."""
         return delays(self._matching.cohorts.triangle(), self._matching.now)

@@ -26,7 +26,7 @@ class Truths(NamedTuple):
 def classes(column: pa.Array, codes: Mapping[str, int]) -> Truths:
     """Class of each label; whole numbers may be written as floats, and truth values as 0 and 1 or the other way."""
     labels = labels_of(column)
-    table = np.array([*(_class(name, codes) for name in labels.values), np.nan])
+    table = np.array([*(class_of(name, codes) for name in labels.values), np.nan])
     values: FloatArray = table[labels.codes]
     return Truths(values, np.isnan(values) & _given(column))
 
@@ -39,7 +39,8 @@ def numbers(column: pa.Array) -> Truths:
     return Truths(values, np.isnan(values) & _given(column))
 
 
-def _class(name: str, codes: Mapping[str, int]) -> float:
+def class_of(name: str, codes: Mapping[str, int]) -> float:
+    """Code of a class by its name as logged; NaN if it is none of them."""
     plain = name.strip()
     for one in (plain, plain.removesuffix(".0"), _TRUTH_VALUES.get(plain.lower().removesuffix(".0"), plain)):
         if one in codes:

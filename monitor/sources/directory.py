@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import stat
 import threading
+import time
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -163,6 +164,7 @@ class DirectorySource:
             piece.rows,
             piece.size,
             position={self._key: {file: list(position) for file, position in positions.items()}},
+            arrived=min(piece.position.mtime_ns / 1e9, time.time()),  # the same when it is read again after a crash
         )
         if not hand_over(self._intake, self._stopped, offer, self._settings.when_full):
             return False

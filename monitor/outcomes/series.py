@@ -1,0 +1,98 @@
+"""The metrics of the outcome side: rows of the table in `monitor.metrics`, and their closed sets of labels."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple
+
+from monitor.outcomes.joined import LABELS, LEFT, PREDICTIONS
+
+
+class Row(NamedTuple):
+    """A metric, as in `monitor.metrics.Metric`."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...]
+    help: str
+    buckets: tuple[float, ...] = ()
+
+
+DELAYS: Final = (60.0, 600.0, 3600.0, 21_600.0, *(days * 86_400.0 for days in (1, 2, 7, 14, 30, 60, 90, 180, 365)))
+"""Bounds of the label delays that are exported, all of them among those that are counted."""
+STATES: Final = ("labelled", "unlabelled", "early")
+"""Of what is in the index: predictions with and without label, labels without prediction."""
+DOUBTS: Final = (
+    "outside_support",
+    "few_alike",
+    "no_inputs",
+    "undecided",
+    "no_confidence",
+    "disagreement",
+    "unscored",
+    "past_errors",
+)
+"""Those of `detectors.performance.answer`, which costs half a second to import."""
+_MODEL: Final = ("model",)
+_METRIC: Final = ("model", "stream", "metric")
+
+SERIES: Final[tuple[Row, ...]] = (
+    Row(
+        "driftwarden_outcome_predictions_total",
+        "counter",
+        (*_MODEL, "fate"),
+        "Predictions with an id, by what became of them in the index that joins late labels.",
+    ),
+    Row(
+        "driftwarden_outcome_labels_total",
+        "counter",
+        (*_MODEL, "fate"),
+        "Labels by what became of them; those that wait for their prediction are not counted yet.",
+    ),
+    Row(
+        "driftwarden_outcome_left_total",
+        "counter",
+        (*_MODEL, "fate"),
+        "Predictions that left the index for their age or for room, by whether their label had come.",
+    ),
+    Row(
+        "driftwarden_outcome_rows",
+        "gauge",
+        (*_MODEL, "state"),
+        "Predictions in the index with and without label, and labels that came before their predictions.",
+    ),
+    Row("driftwarden_outcome_index_disk_bytes", "gauge", _MODEL, "Bytes of the index on disk."),
+    Row("driftwarden_outcome_index_memory_bytes", "gauge", _MODEL, "Bytes of memory reserved for the index."),
+    Row(
+        "driftwarden_outcome_failures_total",
+        "counter",
+        _MODEL,
+        "Batches whose predictions or labels could not be joined; they are judged all the same.",
+    ),
+    Row(
+        "driftwarden_label_delay_seconds",
+        "histogram",
+        _MODEL,
+        "Time from a prediction to its first label.",
+        DELAYS,
+    ),
+    Row(
+        "driftwarden_label_ever_ratio",
+        "gauge",
+        _MODEL,
+        "Share of predictions that get a label within the time for which they are kept, estimated from delays so far.",
+    ),
+    Row(
+        "driftwarden_label_complete_timestamp_seconds",
+        "gauge",
+        _MODEL,
+        "End of the newest stretch of predictions of which as good as all labels have come.",
+    ),
+)
+"""Series of what is joined."""
+SETS: Final[dict[str, tuple[str, ...]]] = {
+    "driftwarden_outcome_predictions_total.fate": PREDICTIONS,
+    "driftwarden_outcome_labels_total.fate": LABELS,
+    "driftwarden_outcome_left_total.fate": LEFT,
+    "doubt": DOUBTS,
+}
+"""Values of labels that are known beforehand, as `monitor.metrics.zeros` wants them."""
