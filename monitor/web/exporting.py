@@ -27,7 +27,7 @@ from monitor.web.people import Person
 
 PARQUET: Final = "application/vnd.apache.parquet"
 _BEGIN, _END = ".export-", ".parquet"
-_OPTIONS: Final = ("model", "finding", "since", "until", "rows")
+OPTIONS: Final = ("model", "finding", "since", "until", "rows")
 _LABELS: Final = {
     "telling": "Rows kept with this finding",
     "labelling": "Rows worth a label, most informative first",
@@ -131,7 +131,7 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
 def _options(query: Mapping[str, str]) -> dict[str, Any]:
     """Options of a query; `ConfigError` lists those that cannot be used."""
     faults = [
-        f"{name}: there is no such option; there are {', '.join(_OPTIONS)}" for name in query if name not in _OPTIONS
+        f"{name}: there is no such option; there are {', '.join(OPTIONS)}" for name in query if name not in OPTIONS
     ]
     found: dict[str, Any] = {name: query[name] for name in ("model", "finding") if query.get(name)}
     for name, read in (("since", moment), ("until", moment), ("rows", int)):
