@@ -10,6 +10,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from monitor.evidence import unpack_evidence
+from monitor.exemplars import ROWS
 from monitor.naming import FAULT_TREE
 from monitor.records import Brief, FindingRow, Judged
 from monitor.web import plots, rowviews, wording
@@ -28,6 +29,7 @@ ALERTS: Final = {
     "unknown": "DriftwardenUnexplained",
 }
 """Triage -> the alert that Prometheus raises of it."""
+_BESIDE: Final = ("neighbours", "influence")
 Document = Mapping[str, Any]
 
 
@@ -58,6 +60,7 @@ class FindingView:
     joint: list[Document]
     scatter: dict[str, Any]
     telling: rowviews.Telling | None
+    sampled: int
     segments: list[StreamState]
     acts: list[Act]
     elsewhere: list[Incident]
@@ -138,7 +141,8 @@ def view_of(desk: Desk, person: Person, row: FindingRow) -> FindingView:
         changed=_changed(document, counts.to_pylist(), values=person.values, labels=labels),
         window=window,
         joint=[unit for unit in document["units"] if unit["view"]],
-        telling=_telling(desk, row, tables, counts, names) if person.values else None,
+        telling=_telling(desk, row, document, tables) if person.values else None,
+        sampled=tables.get("rows", pa.table({})).num_rows,
         scatter=_scatter(desk, row, document) if person.values else {},
         segments=_segments(desk, row),
         acts=desk.around(row),
@@ -198,19 +202,30 @@ def _change(name: str, units: Sequence[Document], column: plots.Column | None) -
 
 
 def _telling(
-    desk: Desk, row: FindingRow, tables: Mapping[str, pa.Table], counts: pa.Table, names: Sequence[str]
+    desk: Desk, row: FindingRow, document: Document, tables: Mapping[str, pa.Table]
 ) -> rowviews.Telling | None:
-    """The rows that tell most, beside trusted ones: as they were kept, else looked for now."""
-    fresh = desk.live.sample(row.model, row.stream) if row.closed is None and names else pa.table({})
-    known = dict(tables) | ({"rows": fresh} if fresh.num_rows else {}) | ({"histograms": counts} if names else {})
-    rows, score = rowviews.most_telling(known, names)
+    """The rows that show it, beside trusted ones: as they were kept, or of now where more of these show it."""
+    rows, beside = tables.get("window", pa.table({})), {name: tables[name] for name in _BESIDE if name in tables}
+    if row.subject == "sender":
+        rows = tables.get("rows", pa.table({})).slice(0, ROWS)
+    elif row.closed is None and not any(unit["view"] for unit in document["units"]):
+        fresh = desk.live.telling(row, document)
+        rows, beside = (fresh, {}) if fresh.num_rows > rows.num_rows else (rows, beside)
     if not rows.num_rows:
         return None
-    beside = {name: tables[name] for name in ("neighbours", "influence") if name in tables}
     if not beside:
         bare = rows.drop_columns(["witness"]) if "witness" in rows.column_names else rows
         beside = desk.live.trusted(row, bare)
-    return rowviews.telling(rows, beside, names, desk.live.looks(row.model), score)
+    names = names_of(document["units"]) if row.subject != "sender" else []
+    return rowviews.telling(rows, beside, names, desk.live.looks(row.model), _score(row, document))
+
+
+def _score(row: FindingRow, document: Document) -> str:
+    """What the rows' score is."""
+    if row.subject == "sender":
+        return ""
+    what = "rows" if any(unit["view"] for unit in document["units"]) else "values"
+    return f"how many times as many such {what} come now as in the reference, as a logarithm"
 
 
 def _scatter(desk: Desk, row: FindingRow, document: Document) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 
 from monitor.records import Judged
 from monitor.web import plots
-from monitor.web.rowviews import Image, Picture, Watched, most_telling, telling
+from monitor.web.rowviews import Image, Picture, Watched, telling
 
 SIDES = ("reference", "now")
 
@@ -124,15 +124,11 @@ def test_two_columns_as_points_need_numbers_on_both_sides() -> None:
     assert plots.scatter((numbers, pa.table({})), ("a", "b"), SIDES) == {}
 
 
-def test_rows_in_bins_that_fill_up_tell_most() -> None:
-    table = pa.Table.from_pylist(bins([50, 50, 0], [10, 10, 80]))
-    rows = pa.table({"x": [0.5, 2.5, 1.5], "id": ["p", "q", "r"]})
-    told, score = most_telling({"rows": rows, "histograms": table}, ["x"])
-    assert told["id"].to_pylist()[0] == "q"
-    assert "log ratio" in score
-    shown = telling(told.select(["id", "x", "witness"]), {}, ["x"], Watched(["x"]), score)
+def test_rows_that_show_a_finding_are_told_with_its_columns_first() -> None:
+    rows = pa.table({"id": ["p", "q"], "x": [2.5, 0.5], "witness": [1.5, -0.5]})
+    shown = telling(rows, {}, ["x"], Watched(["x"]), "score")
     assert (shown.columns, shown.named) == (("x", "id"), 1)
-    assert [row.values[1] for row in shown.rows] == ["q"]
+    assert [(row.values[1], row.score) for row in shown.rows] == [("p", "1.5")]
 
 
 def test_images_are_small_pictures_and_other_vectors_a_few_words() -> None:
