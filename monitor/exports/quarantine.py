@@ -51,7 +51,9 @@ def write_rows(ground: Ground, out: BinaryIO) -> dict[str, Any]:
         mark, who = sieve.marked(some.batch)
         if mark.any():
             parts.append(_blamed(ground, left_out, some.batch, np.flatnonzero(mark), who[mark]))
-    whole = table.joined(parts)
+    whole = table.joined(
+        parts or [_blamed(ground, left_out, ground.none, np.zeros(0, np.int64), np.zeros(0, np.uint64))]
+    )
     facts = {"rows": min(whole.num_rows, ground.asked.rows), "found": whole.num_rows, "listed": len(left_out.rows)}
     table.write(whole.slice(max(whole.num_rows - ground.asked.rows, 0)), ground.about | facts, out)
     return facts

@@ -15,7 +15,7 @@ import pytest
 
 from monitor.archive import reading
 from monitor.config import Config
-from monitor.errors import ConfigError, DriftwardenError, ReferenceError_
+from monitor.errors import ConfigError, DriftwardenError, NothingThere, ReferenceError_
 from monitor.exports import table
 from monitor.exports.asked import Asked
 from monitor.exports.export import export
@@ -107,7 +107,7 @@ def test_without_a_shift_weights_say_that_they_change_nothing(drifted: Config) -
 
 
 def test_weights_need_rows(drifted: Config) -> None:
-    with pytest.raises(ReferenceError_, match=r"longer span.*store\.keep_bytes"):
+    with pytest.raises(NothingThere, match=r"longer span.*store\.keep_bytes"):
         made(drifted, kind="weights", since=NOW + 5)
 
 
@@ -135,7 +135,7 @@ def test_who_may_see_no_values_gets_ids_and_times(drifted: Config) -> None:
 
 
 def test_where_everything_is_labelled_nothing_is_to_be_labelled(drifted: Config) -> None:
-    with pytest.raises(ReferenceError_, match="without a label"):
+    with pytest.raises(NothingThere, match="without a label"):
         made(drifted, kind="labelling", until=NOW - 1_800)
 
 
@@ -229,3 +229,15 @@ def test_every_row_is_in_the_sample_with_the_same_chance() -> None:
         counts[kept.astype(int)] += 1
     assert counts.min() > 12
     assert counts.max() < 52
+
+
+def test_an_export_of_nothing_has_its_columns(tmp_path: Path) -> None:
+    settings = config(tmp_path)
+    measured(settings)
+    write(settings, News())
+    ours = {"driftwarden_client", "driftwarden_finding", "driftwarden_because"}
+    for values, theirs in ((True, VALUES | {"row", "ts"}), (False, {"row", "ts"})):
+        found, facts = made(settings, kind="rows", values=values)
+        assert (found.num_rows, facts["rows"]) == (0, 0)
+        assert set(found.column_names) == ours | theirs
+        assert found.schema.field("driftwarden_client").type == pa.string()
