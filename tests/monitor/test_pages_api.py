@@ -395,3 +395,13 @@ def test_the_interface_tells_each_of_its_routes(desk: Desk, tmp_path: Path) -> N
     (line,) = (one for one in told if one["path"] == "/api/v1/exports/{kind}")
     assert all(kind in line["what"] for kind in KINDS)
     assert set(line["query"]) == set(OPTIONS)
+
+
+def test_each_intervention_names_its_model(desk: Desk) -> None:
+    for name, at in (("ours", row(1)), ("theirs", row(4, "theirs"))):
+        wish(desk, model=name, target={"finding": at.id})
+    acts = re.findall(r'<li class="act">.*?</li>', client(desk).get("/interventions").text, re.DOTALL)
+    assert [re.findall(r'<a href="/models/(\w+)"><bdi>(\w+)</bdi></a>', act) for act in acts] == [
+        [(name, name)] for name in [desk_act.intervention.model for desk_act in desk.acts(ALL)]
+    ]
+    assert len(acts) == 2
