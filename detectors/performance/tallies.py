@@ -16,9 +16,9 @@ import numpy as np
 
 from detectors.performance import class_counts, number_counts, query_counts
 from detectors.performance.counts import DECIDED, HEAVIEST, Rows, Tally, empty, weigh
-from detectors.performance.layout import Layout
+from detectors.performance.layout import Layout, known
 from detectors.performance.types import Kind, Outcomes
-from detectors.types import FloatArray, IntArray
+from detectors.types import IntArray
 
 _FILL: Final[dict[Kind, Callable[[Tally, Layout, Outcomes, Rows], None]]] = {
     "binary": class_counts.fill,
@@ -44,7 +44,7 @@ def tally(made: Layout, outcomes: Outcomes, segment: IntArray | None = None, seg
 
 def _rows(made: Layout, outcomes: Outcomes, segment: IntArray, out: Tally) -> Rows:
     """Pick the rows that count; those that do not are ``seen``."""
-    prediction, truth = _known(made, outcomes.prediction), _known(made, outcomes.truth)
+    prediction, truth = known(outcomes.prediction, int(made.classes)), known(outcomes.truth, int(made.classes))
     given = np.ones(len(truth)) if outcomes.weight is None else np.asarray(outcomes.weight, np.float64)
     said = ~np.isnan(prediction)
     if made.name == "ranking":
@@ -62,11 +62,3 @@ def _rows(made: Layout, outcomes: Outcomes, segment: IntArray, out: Tally) -> Ro
     out.seen[:, 4] = np.bincount(rows.segment[weight > HEAVIEST], minlength=len(out.seen))
     weigh(out, DECIDED, rows)
     return rows
-
-
-def _known(made: Layout, values: FloatArray | IntArray) -> FloatArray:
-    """Numbers, or classes from 0; NaN for all else."""
-    array = np.asarray(values, np.float64)
-    if int(made.classes):
-        return np.where((array >= 0) & (array == np.floor(array)) & np.isfinite(array), array, np.nan)
-    return np.where(np.isfinite(array), array, np.nan)
