@@ -266,10 +266,14 @@ for _one in (audit, report, export, support_bundle, acknowledge, mute, quarantin
 @command.command()
 @_CONFIG
 def run(config: Path) -> None:
-    """Serve until SIGTERM: take rows in, judge them, tell Prometheus. SIGHUP reloads the configuration."""
+    """Serve until SIGTERM: take rows in, judge them, tell Prometheus. SIGHUP reloads the configuration.
+
+    Files of the state folder are for the user whom it runs as; commands that read them run as the same user.
+    """
     from monitor.memory import few_arenas
     from monitor.signals import Signals
 
+    os.umask(0o077)  # what is kept of the traffic is for the agent's own user
     signals = Signals()
     signals.install()  # before the heavy imports below: they take about a second
     few_arenas()
