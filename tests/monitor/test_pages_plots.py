@@ -82,10 +82,45 @@ def test_categories_that_moved_most_are_shown_and_the_rest_is_added_up() -> None
     assert sum(bar.before for bar in one.bars) == pytest.approx(1)
 
 
-@pytest.mark.parametrize(("values", "shown"), [(True, "Mr Smith"), (False, "rare value 2")])
-def test_a_rare_category_is_named_only_to_those_who_may_see_values(shown: str, *, values: bool) -> None:
-    one = column(bins([1_000, plots.RARE - 1], [10, 500], ["often", "Mr Smith"]), values=values)
-    assert {bar.label for bar in one.bars} == {"often", shown}
+@pytest.mark.parametrize(
+    ("values", "shown"), [(True, {"often", "Mr Smith"}), (False, {"value 1", "value 2"})], ids=["values", "without"]
+)
+def test_a_category_is_named_only_to_those_who_may_see_values(shown: set[str], *, values: bool) -> None:
+    one = column(bins([1_000, 900], [10, 500], ["often", "Mr Smith"]), values=values)
+    assert {bar.label for bar in one.bars} == shown
+    assert one.named is values
+    assert "Mr Smith" in str(one) or not values
+
+
+def test_shares_of_a_column_and_its_faults_make_up_a_whole() -> None:
+    one = column(bins([80, 20], [60, 16], ["a", "b"], new=(0, 24)))
+    assert [(bar.before, bar.now) for bar in (*one.bars, *one.faults)] == [(0.8, 0.6), (0.2, 0.16), (0, 0.24)]
+    assert plots.fault_shares(one, "e_new_category") == (0, 0.24)
+    assert plots.fault_shares(one, "e_ks") is None
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "where"),
+    [
+        ([10] * 20, [0] * 10 + [10] * 10, "Values are higher and closer together than before."),
+        ([0] * 10 + [10] * 10, [10] * 10 + [0] * 10, "Values are lower than before."),
+        ([0] * 5 + [10] * 10 + [0] * 5, [10] * 20, "Values are spread wider than before."),
+        ([10] * 20, [11] * 20, ""),
+        ([10] * 20, [0] * 20, ""),
+    ],
+)
+def test_the_direction_of_a_shift_is_told(before: list[int], now: list[int], where: str) -> None:
+    assert column(bins(before, now)).where == where
+
+
+@pytest.mark.parametrize(
+    ("now", "rose"), [((0.1, 0.101), False), ((0.0, 0.004), False), ((0.0, 0.1), True), ((0.1, 0.0), False)]
+)
+def test_a_fault_stands_out_only_if_it_rose_by_more_than_chance_and_trifles(
+    now: tuple[float, float], *, rose: bool
+) -> None:
+    assert plots.Bar("missing", *now).rose((10_000, 2_000)) is rose
+    assert not plots.Bar("missing", 0.1, 0.15).rose((10_000, 100))
 
 
 def judged(pane: int, log_e: float | None, **units: float) -> Judged:
