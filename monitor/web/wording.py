@@ -96,7 +96,7 @@ def title(triage: str, subject: str, failure_mode: str, unit: str, detector: str
     """A finding in a line of a list; ``unit`` is the first of so many ``units``."""
     name = clean(unit)
     if units > 1 and subject == "data":
-        fault = "Data faults in " if triage == "data_fault" else ""
+        fault = "Data faults in " if detector in _RATES else ""
         return f"{fault}{name} and {units - 1} more{'' if fault else ' shifted'}"
     if subject == "mix":
         return f"Mix of the traffic changed: {name}"
@@ -107,7 +107,7 @@ def title(triage: str, subject: str, failure_mode: str, unit: str, detector: str
     columns = parts_of(unit, detector)
     if len(columns) > 1:
         return f"{listed(columns)} changed together"
-    return f"{'Data fault in ' if triage == 'data_fault' else ''}{name}{'' if triage == 'data_fault' else ' shifted'}"
+    return f"{name} shifted"
 
 
 def _claim(triage: str, failure_mode: str, detector: str) -> str:
