@@ -35,7 +35,7 @@ _README: Final = """Driftwarden support bundle
 Left out on purpose: feature values, values of segments and labels, names of senders and of people, what people wrote,
 tokens, and of each URL all but its scheme. Marks such as stream#2 stand for the same thing throughout this bundle.
 
-Still in it: names of models, columns and receivers, paths of files (the agent's home as ~), and the hosts and ports that it
+Still in it: names of models, columns and receivers, paths of files (the agent's home as ~), and the addresses that it
 listens on. Look through it before you give it away.
 
 about.json          versions, machine, configuration's fingerprint

@@ -201,6 +201,10 @@ def test_its_readme_says_what_is_left_out_and_what_is_not(made: Bundle) -> None:
     out, _, kept = made.files["README.txt"].partition("Still in it: ")
     assert "all but its scheme" in out
     assert not re.search(r"[a-z0-9+.-]+://(?!\(left out\))", made.files["config.yaml"])
-    for told, there in (("columns", "right"), ("paths of files", "reference.parquet"), ("ports", "127.0.0.1:9711")):
+    for told, there in (
+        ("columns", "right"),
+        ("paths of files", "reference.parquet"),
+        ("listens on", "127.0.0.1:9711"),
+    ):
         assert told in kept
         assert there in made.text
