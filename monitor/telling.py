@@ -8,21 +8,24 @@ rows say so (`detectors.parts.rises`). This runs once a finding, and when somebo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from detectors import parts
 from detectors.compare import Comparison
+from detectors.grid import Grid
 from detectors.types import Block, FloatArray, IntArray
 from monitor.decode import Decoder
 from monitor.evidence import TELLING, most_telling
 from monitor.exemplars import explained
 from monitor.fitted import Fitted
 from monitor.report import Finding
-from monitor.streams import ModelStreams, Stream
+
+if TYPE_CHECKING:
+    from monitor.streams import ModelStreams, Stream
 
 _CARRIED: Final = {
     "e_missing": (parts.MISSING,),
@@ -39,6 +42,18 @@ class Named(NamedTuple):
 
     unit: int
     detector: str
+
+
+def named_by(document: Mapping[str, Any], names: Sequence[str]) -> list[Named]:
+    """The columns by themselves that a finding's document names; ``names`` are those of the grid."""
+    at = {name: unit for unit, name in enumerate(names)}
+    alone = (one for one in document["units"] if one["unit"] in at and not one.get("view"))
+    return [Named(at[one["unit"]], one["detector"]) for one in alone]
+
+
+def faulty(named: Sequence[Named]) -> list[Named]:
+    """Those that name a fault."""
+    return [one for one in named if one.detector in _CARRIED]
 
 
 def telling(
@@ -72,17 +87,22 @@ def of_columns(fitted: Fitted, rows: pa.Table, named: Sequence[Named], seen: Com
     return rows.take(pa.array(chosen)).append_column("witness", pa.array(score[chosen]))
 
 
-def scores(block: Block, named: Iterable[Named], seen: Comparison) -> tuple[FloatArray, IntArray]:
+def scores(block: Block, named: Sequence[Named], seen: Comparison) -> tuple[FloatArray, IntArray]:
     """How much each row shows the finding ``(n,)``, and how many of its faults it carries ``(n,)``."""
-    score, carried = np.zeros(block.rows), np.zeros(block.rows, np.int64)
-    measured: set[int] = set()
+    score = np.zeros(block.rows)
+    for unit in dict.fromkeys(unit for unit, _ in named):
+        rise = parts.rises(seen.reference.summary, seen.summary, unit)
+        score += rise[parts.places(seen.reference.grid, block, unit)]
+    return score, faults(seen.reference.grid, block, named)
+
+
+def faults(grid: Grid, block: Block, named: Sequence[Named]) -> IntArray:
+    """How many of the faults that a finding names each row carries ``(n,)``; a shift is none."""
+    carried = np.zeros(block.rows, np.int64)
     for unit, detector in named:
-        places = parts.places(seen.reference.grid, block, unit)
-        carried += np.isin(places, _CARRIED.get(detector, ()))
-        if unit not in measured:
-            score += parts.rises(seen.reference.summary, seen.summary, unit)[places]
-            measured.add(unit)
-    return score, carried
+        if detector in _CARRIED:
+            carried += np.isin(parts.places(grid, block, unit), _CARRIED[detector])
+    return carried
 
 
 def decoder_of(fitted: Fitted) -> Decoder:

@@ -39,6 +39,7 @@ _LABELS: Final = {
     "clients": "Senders named by this finding",
     "rows": "Rows of those senders, to leave out",
 }
+_FAULTY: Final = "Rows that have this fault, to leave out"
 
 
 class Exporting:
@@ -141,9 +142,12 @@ class Exporting:
 
 def links(row: Brief) -> list[tuple[str, str]]:
     """What can be exported of a finding: label and address."""
-    kinds = ("telling", "clients", "rows") if row.subject == "sender" else ("telling", "labelling", "weights")
+    faulty = row.subject == "data" and wording.is_rate(row.detector)
+    kinds = ("telling", "labelling", "weights", *(("rows",) if faulty else ()))
+    kinds = ("telling", "clients", "rows") if row.subject == "sender" else kinds
     query = urlencode({"finding": row.id})
-    return [(_LABELS[kind], f"/api/v1/exports/{kind}?{query}") for kind in kinds]
+    labels = _LABELS | ({"rows": _FAULTY} if faulty else {})
+    return [(labels[kind], f"/api/v1/exports/{kind}?{query}") for kind in kinds]
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:

@@ -19,7 +19,7 @@ from monitor.evidence import counts, since
 from monitor.records import Brief
 from monitor.report import Report
 from monitor.streams import ModelStreams, Stream
-from monitor.telling import Named, of_columns
+from monitor.telling import named_by, of_columns
 from monitor.watched import Watched, hidden, trusted_beside
 from monitor.web import plots, rowviews
 
@@ -123,8 +123,7 @@ class Live:
         window = None if one is None else since(one.engine, one.state.panes, document["since_pane"])
         if watched is None or watched.streams is None or one is None or window is None:
             return pa.table({})
-        units = {name: place for place, name in enumerate(one.engine.names)}
-        named = [Named(units[unit["unit"]], unit["detector"]) for unit in document["units"] if unit["unit"] in units]
+        named = named_by(document, one.engine.names)
         place = one.panes.place_of(document["since_pane"], document["since_time"])
         for _ in range(_TRIES):
             try:

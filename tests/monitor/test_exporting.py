@@ -175,6 +175,8 @@ def test_links_fit_the_finding() -> None:
         f"labelling?finding={ID}",
         f"weights?finding={ID}",
     ]
+    (*_, (label, href)) = links(finding(ID, detector="e_missing"))
+    assert (label, href) == ("Rows that have this fault, to leave out", f"/api/v1/exports/rows?finding={ID}")
     assert [href.split("/")[-1].partition("?")[0] for _, href in links(finding(ID, subject="sender"))] == [
         "telling",
         "clients",

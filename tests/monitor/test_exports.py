@@ -231,10 +231,28 @@ def test_every_row_is_in_the_sample_with_the_same_chance() -> None:
     assert counts.max() < 52
 
 
+def test_rows_with_the_fault_of_a_finding_are_left_out(tmp_path: Path) -> None:
+    settings = config(tmp_path)
+    measured(settings)
+    before, now = rows(500, 1), rows(500, 2, first=25_000)
+    kind = pa.array([None if at % 4 == 0 else one for at, one in enumerate(now.column("kind").to_pylist())])
+    now = now.set_column(now.schema.get_field_index("kind"), "kind", kind)
+    keep(settings, before.set_column(before.schema.get_field_index("kind"), "kind", pa.nulls(500, pa.string())), now)
+    unit = {"unit": "kind", "detector": "e_missing", "view": None}
+    document = {"units": [unit], "triage": "data_fault", "failure_mode": "common_corruption"}
+    write(settings, News(findings=(finding("g" * 16, document=document, detector="e_missing"),)))
+    found, facts = made(settings, kind="rows", finding="g" * 16)
+    assert found["row"].to_pylist() == [f"r{25_000 + at}" for at in range(0, 500, 4)]  # none from before it began
+    assert facts["rows"] == 125
+    assert set(found["driftwarden_finding"].to_pylist()) == {"g" * 16}
+    assert "kind" not in found.column_names
+
+
 def test_an_export_of_nothing_has_its_columns(tmp_path: Path) -> None:
     settings = config(tmp_path)
     measured(settings)
-    write(settings, News())
+    write(settings, News(findings=(finding("e" * 16, tables={"rows": pa.table({})}),)))
+    assert set(made(settings, kind="telling", finding="e" * 16)[0].column_names) == {"driftwarden_part", "row", "ts"}
     ours = {"driftwarden_client", "driftwarden_finding", "driftwarden_because"}
     for values, theirs in ((True, VALUES | {"row", "ts"}), (False, {"row", "ts"})):
         found, facts = made(settings, kind="rows", values=values)
