@@ -30,7 +30,7 @@ def write(ground: Ground, out: BinaryIO) -> dict[str, Any]:
         raise ConfigError(["finding: is missing; name the one whose rows are wanted"])
     found = unpack_evidence(ground.finding.evidence)
     parts = [_shown(ground, name, found[name]) for name in PARTS if name in found and found[name].num_rows]
-    whole = table.joined(parts)
+    whole = table.joined(parts or [table.beside({"part": pa.array([], pa.string())}, ground.shown(ground.none))])
     facts = {"rows": whole.num_rows, "parts": {name: what for name, what in PARTS.items() if name in found}}
     if not any(name in found and found[name].num_rows for name in ("window", "rows")):
         facts["note"] = _NONE
