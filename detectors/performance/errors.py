@@ -153,6 +153,12 @@ class Errors:
         return recursion.forget(state, units[fixed.questions.unit])
 
 
+def tau_of(fixed: ErrorsFixed) -> float:
+    """Autocorrelation time of the reference's errors, in rows: what intervals of realised figures are widened by."""
+    asked_of_all = len(fixed.plan.limits) if not int(fixed.plan.classes) else 1
+    return float(fixed.questions.tau[:asked_of_all].max())
+
+
 def question(plan: Plan, number: int) -> str:
     """What the question of that number within a unit asks, in words."""
     if bool(plan.calibration):
@@ -285,6 +291,8 @@ def _part(plan: Plan, outcomes: Outcomes) -> IntArray:
 
 def _asked(plan: Plan, outcomes: Outcomes, segment: IntArray | None) -> _Asked:
     """Put the questions to the rows."""
+    if segment is not None and len(segment) and int(segment.max()) >= int(plan.segments):
+        raise ValueError(f"`segment` goes up to {int(segment.max())}: the reference has {int(plan.segments)} segments")
     k, rows = int(plan.classes), _usable(outcomes, int(plan.classes))
     where = np.full(len(rows), -1, np.int64) if segment is None else segment
     part = _part(plan, outcomes)[rows]

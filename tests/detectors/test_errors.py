@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detectors.performance.errors import Asks, Errors, ErrorsFixed, question
+from detectors.performance.errors import Asks, Errors, ErrorsFixed, question, tau_of
 from detectors.performance.types import Kind, Outcomes
 from detectors.types import FloatArray, Reason
 from tests.detectors.outcomes import MADE, binary, multiclass, ranking, regression, take
@@ -154,9 +154,9 @@ def test_dependent_errors_count_for_less() -> None:
     truth = np.where(bursts, 1, 0)
     outcomes = Outcomes("binary", np.zeros(10_000, np.int64), None, None, truth)
     fixed = Errors().fit(outcomes)
-    assert 8 < fixed.questions.tau[0] < 25
+    assert 8 < tau_of(fixed) < 25
     shuffled = outcomes._replace(truth=rng.permutation(truth))
-    assert Errors().fit(shuffled).questions.tau[0] < 1.3
+    assert tau_of(Errors().fit(shuffled)) < 1.3
 
 
 def test_streams_that_there_are_not_are_refused() -> None:
