@@ -231,7 +231,8 @@ def _telling(
     """The rows that show it, beside trusted ones: as they were kept, or of now where more of these show it."""
     rows, beside = tables.get("window", pa.table({})), {name: tables[name] for name in _BESIDE if name in tables}
     if row.subject == "sender":
-        rows = tables.get("rows", pa.table({})).slice(0, ROWS)
+        kept = tables.get("rows", pa.table({}))
+        rows = kept.slice(0, min(ROWS, kept.num_rows))
     elif row.closed is None and not any(unit["view"] for unit in document["units"]):
         fresh = desk.live.telling(row, document)
         rows, beside = (fresh, {}) if fresh.num_rows > rows.num_rows else (rows, beside)
