@@ -9,7 +9,7 @@ import pytest
 
 from detectors import simulate
 from detectors.performance.types import Outcomes
-from detectors.slices import columns, compare, scores, search
+from detectors.slices import columns, compare, scores, search, worse
 from detectors.types import MISSING_CODE, NEW_CODE, Block, FloatArray, Reference
 
 LABELS = [["red", "green", "blue"], ["yes", "no"]]
@@ -198,6 +198,40 @@ def test_against_the_reference_a_slice_is_worse_or_was_weak_before(fixed: column
     assert (paper.value, paper.low, paper.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
 
 
+def before_and_now(
+    fixed: columns.ColumnsFixed, seed: int, now: FloatArray, hard: columns.Slice
+) -> tuple[compare.SlicesFixed, columns.Codes, FloatArray]:
+    """Reference and window; errors 30 % where column 3 is 3, 5 % elsewhere, and ``now`` (everywhere, hard) more."""
+    rng = np.random.default_rng(seed)
+    old, new = (columns.codes(fixed, rows(8_000, 2_000 + 2 * seed + i)) for i in (0, 1))
+    chances = [np.where(part[:, 3] == 3, 0.3, 0.05) for part in (old, new)]
+    chances[1] = chances[1] + now[0] + now[1] * columns.inside(hard, new)
+    loss = [(rng.random(8_000) < chance).astype(np.float64) for chance in chances]
+    return compare.fit(old, loss[0], rng), new, loss[1]
+
+
+def test_a_group_that_became_worse_is_found_though_others_fail_more(fixed: columns.ColumnsFixed) -> None:
+    group = (columns.Condition(0, 6, 8), columns.Condition(3, 4, 4))
+    for seed in range(4):
+        reference, binned, loss = before_and_now(fixed, seed, np.array([0.0, 0.15]), group)
+        planted = columns.inside(group, binned)
+        told = worse.worsened(fixed, binned, loss, reference, np.random.default_rng(seed))
+        one = columns.inside(told[0].conditions, binned)
+        assert (one & planted).sum() / one.sum() >= 0.8
+        assert 0.08 < told[0].rise < 0.2
+        most = columns.inside(search.find(fixed, binned, loss, np.random.default_rng(0)).found[0].conditions, binned)
+        assert not (most & planted).any()  # the group that fails most is another one
+
+
+@pytest.mark.parametrize("everywhere", [0.0, 0.1, -0.04])
+def test_no_group_is_worse_where_none_is(fixed: columns.ColumnsFixed, everywhere: float) -> None:
+    told, nothing = 0, (columns.Condition(0, 9, 9),)
+    for seed in range(30):
+        made = before_and_now(fixed, 100 + seed, np.array([everywhere, 0.0]), nothing)
+        told += bool(worse.worsened(fixed, made[1], made[2], made[0], np.random.default_rng(seed)))
+    assert told <= 3
+
+
 def test_losses_are_known_only_with_labels() -> None:
     prediction, truth = np.array([1, 0, -1, 1]), np.array([1, 1, 1, -1])
     got = compare.losses(Outcomes("binary", prediction, None, None, truth))
@@ -215,8 +249,7 @@ def test_nothing_is_told_where_nothing_can_be(fixed: columns.ColumnsFixed, loss:
     got = search.find(fixed, binned, loss, np.random.default_rng(0))
     assert got.found == ()
     reference = compare.fit(binned, loss, np.random.default_rng(0))
-    said = compare.measure([(columns.Condition(0, 1, 2),)], binned, loss, reference)[0]
-    assert said.loss.n in (0, said.loss.n)
+    assert worse.worsened(fixed, binned, loss, reference, np.random.default_rng(0)) == ()
     constant = compare.measure([(columns.Condition(0, 9, 9),)], binned, loss, reference)[0]
     assert constant.loss.reason
     assert constant.status == "unknown"
