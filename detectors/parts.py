@@ -12,14 +12,18 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.grid import ABOVE as _LAST
+from detectors.grid import BELOW as _FIRST
 from detectors.grid import CELLS, SLOTS, Grid, cells_of
-from detectors.types import Block, FloatArray, IntArray, Summary
+from detectors.types import MISSING_CODE, NEW_CODE, Block, FloatArray, IntArray, Summary
 
 _TILE = 32_768
 _MANY = 4 * CELLS
 """From so many rows on, counting cells first is cheaper than looking up the bin of each value."""
 _CLIP = 8.0
 """Moments are of z clipped to +-8 reference scale units: no single value can own a mean or a variance."""
+BELOW, ABOVE, MISSING, NONFINITE, NEW = -5, -4, -3, -2, -1
+"""Where a row's value is counted that is in no bin within the range and in no known category (`places`)."""
 _STEP = 1024.0
 """z is rounded to 1/1024 so that sums of z and z^2 are exact in float64 and merging is associative bit for bit."""
 
@@ -69,6 +73,45 @@ def merge(a: Summary, b: Summary) -> Summary:
 def remove(a: Summary, b: Summary) -> Summary:
     """Return the summary of the rows of ``a`` without those of ``b``, which must be a part of them."""
     return _combine(a, b, -1)
+
+
+def places(grid: Grid, block: Block, unit: int) -> IntArray:
+    """Where each row's value of a column is counted, ``(n,)``.
+
+    It is its bin, from 1, or its category, from 0; or one of `MISSING`, `NONFINITE`, `NEW`, `BELOW` and `ABOVE`.
+    """
+    p = len(grid.numeric_names)
+    if unit >= p:
+        codes = block.codes[:, unit - p].astype(np.int64)
+        return np.where(codes == NEW_CODE, NEW, np.where(codes == MISSING_CODE, MISSING, codes))
+    x = block.numeric[:, unit]
+    work = _Scratch(1, max(block.rows, 1))
+    with np.errstate(over="ignore", invalid="ignore"):
+        cell, *_ = _scan(x[None, :], grid.centre[unit : unit + 1], 1.0 / grid.scale[unit : unit + 1], work)
+    bins = grid.lut[unit].take(cell[0]).astype(np.int64)
+    bins = np.where(bins == _FIRST, BELOW, np.where(bins == _LAST, ABOVE, bins))
+    return np.where(np.isnan(x), MISSING, np.where(np.isfinite(x), bins, NONFINITE))
+
+
+def rises(before: Summary, now: Summary, unit: int) -> FloatArray:
+    """Logarithm of how many times as many rows lie in each place of a column `now` as `before`, by `places`.
+
+    One standard deviation is taken off the count, so that single rows of a fine bin do not stand out.
+    """
+    a, b = (_counts(one, unit).astype(np.float64) for one in (before, now))
+    expected = (a + 0.5) / (a.sum() + 0.5 * len(a))
+    cautious = np.maximum(b - np.sqrt(b), 0.0)
+    rise: FloatArray = np.log((cautious + expected) / (b.sum() + 1.0) / expected)
+    return rise
+
+
+def _counts(summary: Summary, unit: int) -> IntArray:
+    """Rows of a column by `places`: the bins or categories, and from the end on what is in none of them."""
+    p = len(summary.numeric)
+    bins = summary.numeric[unit] if unit < p else summary.codes[unit - p]
+    ends = bins[[0, -1]] if unit < p else np.zeros(2, np.int64)
+    body = np.concatenate([[0], bins[1:-1]]) if unit < p else bins
+    return np.concatenate([body, ends, [summary.missing[unit], summary.nonfinite[unit], summary.new[unit]]])
 
 
 def _combine(a: Summary, b: Summary, sign: int) -> Summary:

@@ -276,7 +276,7 @@ _UNINTENTIONAL = (
         telemetry=("inputs", "client"),
         first_steps=("Look at the named columns in the newest rows.",
                      "Find the step upstream that writes them and its last change.",
-                     "Quarantine the rows; do not train on them."),
+                     "Do not train on these rows: export those to leave out, or leave out the whole span."),
     ),
     Mode(
         17, "incomplete_testing", "Incomplete testing", "17-incomplete-testing", "safety",

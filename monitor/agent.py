@@ -253,8 +253,9 @@ class Agent:
             for name, why in report.failures.items():
                 self._log.error("detector failed", model=watched.model.name, detector=name, error=why)
             for finding in report.findings:
-                rows, telling = rows_beside(watched, report.stream, finding)
-                tables = pack_evidence(histograms(finding, seen(watched, report, finding)), rows, telling)
+                window = seen(watched, report, finding)
+                rows, telling = rows_beside(watched, report.stream, finding, window)
+                tables = pack_evidence(histograms(finding, window), rows, telling)
                 self.findings.opened(finding, tables)
             for back in report.recovered:
                 self.findings.recovered(back, watched.model.name, report.stream)

@@ -7,12 +7,12 @@ tree knows better: somebody's doing, or a fault of the data.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from detectors.decide import causes, fault_tree
 from detectors.decide.concentration import Verdict
-from detectors.decide.fault_tree import ATTACK, DATA_FAULT
+from detectors.decide.fault_tree import ATTACK, DATA_FAULT, SHIFT
 from detectors.multivariate import robust_share
 from detectors.types import Sample, View
 from monitor.engine import Engine, Pane
@@ -24,6 +24,8 @@ from monitor.security.guard import Guard
 DIRECTIONS = "directions"
 """Key of a finding's evidence: where in a view's own variation the mean has moved."""
 _OVERRIDES = (ATTACK, DATA_FAULT)
+_BESIDE = ("integrity",)
+"""Damage that values of single columns show by themselves: where it is that of other columns, a shift stays a shift."""
 
 
 class Arbiter:
@@ -69,7 +71,7 @@ class Arbiter:
             evidence[DIRECTIONS] = {**numbers, "sentence": share.sentence}
         verdict = fault_tree.evaluate(causes.TREE, facts)
         evidence[FAULT_TREE] = verdict.as_dict()
-        triage = verdict.triage if verdict.triage in _OVERRIDES or finding.triage == "unknown" else finding.triage
+        triage = _triage(finding, verdict, facts)
         return dataclasses.replace(finding, triage=triage, evidence={**finding.evidence, **evidence})
 
     def _share(self, place: int, view: View, sample: Sample) -> robust_share.RobustShare:
@@ -105,3 +107,15 @@ class Arbiter:
             found["concentrated"] = bool(found.get("concentrated")) or few
             found["fleet_wide"] = bool(found.get("fleet_wide")) or verdict is Verdict.FLEET
         return found | {"version_change": self._guard.version_suspected}
+
+
+def _triage(finding: Finding, verdict: fault_tree.Verdict, facts: Mapping[str, bool | float | None]) -> str:
+    """The finding's triage, or the tree's where it knows better.
+
+    That rows everywhere have broken values makes no fault of a shift of other values: the broken ones are a finding of
+    their own.
+    """
+    if verdict.triage == DATA_FAULT and finding.triage == SHIFT:
+        damage = [name for name in causes.DAMAGE if facts.get(name)]
+        return SHIFT if verdict.cause == "corruption" and set(damage) <= set(_BESIDE) else DATA_FAULT
+    return verdict.triage if verdict.triage in _OVERRIDES or finding.triage == "unknown" else finding.triage

@@ -260,7 +260,8 @@ def _store(path: Path, content: bytes) -> None:
 
 def _swap(fresh: Path, target: Path) -> None:
     """Rename the fresh folder into its place; an old one steps aside first and goes afterwards."""
-    fresh.chmod(0o755)
+    readable = (fresh / MANIFEST).stat().st_mode & 0o777
+    fresh.chmod(readable | (readable & 0o444) >> 2 | 0o100)  # who may read its files may enter it
     _sync(fresh)
     old = fresh.with_name(f"{fresh.name}.old")
     if target.exists():

@@ -33,7 +33,10 @@ MOST_FILES: Final = 5_000
 _README: Final = """Driftwarden support bundle
 
 Left out on purpose: feature values, values of segments and labels, names of senders and of people, what people wrote,
-addresses, tokens. Marks such as stream#2 stand for the same thing throughout this bundle.
+tokens, and of each URL all but its scheme. Marks such as stream#2 stand for the same thing throughout this bundle.
+
+Still in it: names of models, columns and receivers, paths of files (the agent's home as ~), and the addresses that it
+listens on. Look through it before you give it away.
 
 about.json          versions, machine, configuration's fingerprint
 config.yaml         the effective configuration

@@ -72,7 +72,9 @@ def validate(config: Path, *, as_json: bool, no_environment: bool) -> None:
     try:
         loaded = load(config, secrets=not no_environment)
         if not no_environment:
-            _check_environment(loaded)
+            from monitor.environment import check
+
+            check(loaded)
     except ConfigError as error:
         if as_json:
             print(json.dumps({"valid": False, "faults": error.faults}))
@@ -82,31 +84,6 @@ def validate(config: Path, *, as_json: bool, no_environment: bool) -> None:
         print(json.dumps({"valid": True, "fingerprint": fingerprint(loaded)}))
     else:
         print(describe(loaded), end="")
-
-
-def _check_environment(loaded: Any) -> None:
-    """References can be found and have the columns named, state folders can be written: what a run would trip over."""
-    from monitor.errors import ConfigError, ReferenceError_
-    from monitor.loading import roles_of
-    from monitor.reader import Tables
-    from monitor.schema import check_roles
-
-    faults = []
-    for index, model in enumerate(loaded.models):
-        paths = model.reference.paths
-        if not paths or (len(paths) == 1 and (Path(paths[0]) / "manifest.json").is_file()):
-            continue
-        try:
-            check_roles(Tables(paths).schema.names, roles_of(model))
-        except ReferenceError_ as error:
-            faults.append(f"models.{index}.reference: {error}")
-        except ConfigError as error:
-            faults += [f"models.{index}.{fault}" for fault in error.faults]
-    place = next((one for one in (loaded.store.path, *loaded.store.path.parents) if one.exists()), Path("/"))
-    if not os.access(place, os.W_OK):
-        faults.append(f"store.path: {place} cannot be written; choose another folder or change its rights")
-    if faults:
-        raise ConfigError(faults)
 
 
 @command.command()
@@ -266,10 +243,14 @@ for _one in (audit, report, export, support_bundle, acknowledge, mute, quarantin
 @command.command()
 @_CONFIG
 def run(config: Path) -> None:
-    """Serve until SIGTERM: take rows in, judge them, tell Prometheus. SIGHUP reloads the configuration."""
+    """Serve until SIGTERM: take rows in, judge them, tell Prometheus. SIGHUP reloads the configuration.
+
+    Files of the state folder are for the user whom it runs as; commands that read them run as the same user.
+    """
     from monitor.memory import few_arenas
     from monitor.signals import Signals
 
+    os.umask(0o077)  # what is kept of the traffic is for the agent's own user
     signals = Signals()
     signals.install()  # before the heavy imports below: they take about a second
     few_arenas()

@@ -4,6 +4,7 @@ DriftwardenError
 ├── ConfigError        the configuration cannot be used (exit 78); lists every fault at once
 ├── ReferenceError_    the reference or its artefact cannot be used (exit 1)
 ├── AuditError         a table or an option of an audit cannot be used (exit 2)
+├── NothingThere       no rows, or too few, for what is asked; it was asked well (exit 1)
 ├── StoreError         the state directory cannot be used (exit 1)
 └── Refused            a delivery was refused at the door: the sender may act on it
     ├── Malformed      bytes that are not what they claim to be (HTTP 400)
@@ -43,6 +44,10 @@ class AuditError(DriftwardenError):
     """A table, a column or an option of `driftwarden audit` cannot be used."""
 
     exit_code = 2
+
+
+class NothingThere(DriftwardenError):  # noqa: N818 - nothing is broken
+    """There are no rows, or too few, to make of them what is asked for."""
 
 
 class StoreError(DriftwardenError):

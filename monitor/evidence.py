@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TELLING = 20
 """Rows of each side that are kept as the most telling ones."""
 CATEGORIES = 20
-"""Categories shown per column: those with the largest change."""
+"""Categories shown per column: those with the largest change; all others are counted in "other"."""
 _SCHEMA = pa.schema(
     [
         ("unit", pa.string()),
@@ -92,12 +92,14 @@ def _categories(name: str, unit: int, comparison: Comparison) -> pa.Table:
     column = unit - len(comparison.bins)
     grid = comparison.reference.grid
     names = [*grid.labels[column], "other"]
-    reference = comparison.reference.summary.codes[column][: len(names)]
-    window = comparison.summary.codes[column][: len(names)]
-    change = np.abs(window / max(window.sum(), 1) - reference / max(reference.sum(), 1))
-    shown = np.sort(np.argsort(-change, kind="stable")[:CATEGORIES])
+    sides = (comparison.reference.summary, comparison.summary)
+    reference, window = (side.codes[column][: len(names)] for side in sides)
+    change = np.abs(window / max(sides[1].rows, 1) - reference / max(sides[0].rows, 1))
+    shown = np.append(np.sort(np.argsort(-change[:-1], kind="stable")[: CATEGORIES - 1]), len(names) - 1)
     blank = np.full(len(shown), np.nan)
-    counts = [reference[shown], window[shown]]
+    counts = [side[shown] for side in (reference, window)]
+    for some, side in zip(counts, (reference, window), strict=True):
+        some[-1] += side.sum() - some.sum()
     return _table(name, [names[i] for i in shown], blank, blank, counts, comparison, unit)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -22,11 +23,9 @@ from monitor.arbiter import Arbiter
 from monitor.config import Model
 from monitor.decode import Decoded, Decoder, Labels
 from monitor.engine import Engine, Pane, StreamState
-from monitor.evidence import most_telling
-from monitor.exemplars import explained
 from monitor.fitted import Fitted
 from monitor.moving import Moving
-from monitor.report import Finding, Report
+from monitor.report import Report
 from monitor.samples import RowSample
 from monitor.security.guard import SHARE, Guard
 from monitor.told import Told
@@ -122,6 +121,7 @@ class ModelStreams:
         self._length = model.run_length
         self._ticket_length = model.ticket_run_length
         self._timed = timed
+        self._holding: list[RowSample] = []
 
     def prepare(self) -> None:
         """Do now what the first pane would wait for: fit every detector but the window tests of the joint layer."""
@@ -129,6 +129,8 @@ class ModelStreams:
 
     def feed(self, batch: pa.RecordBatch, version: str, arrival: float) -> Fed:
         """Take one batch; ``version`` is the sender's word for rows without a version column."""
+        while self._holding:
+            self._holding.pop().release()
         given = batch.num_rows
         batch = batch if self.guard is None else self.guard.without_own(batch)
         decoded = self._decoder.decode(batch)
@@ -164,23 +166,6 @@ class ModelStreams:
     def flush(self) -> list[Report]:
         """Judge what is open: the end of a replay."""
         return [report for one in self.streams.values() for report in self._judge(one, one.panes.flush())]
-
-    def telling(self, stream: str, finding: Finding) -> dict[str, pa.Table]:
-        """The most telling rows of the stream and of the reference, for a finding about columns together."""
-        one = self.streams[stream]
-        joint = [culprit.index - len(one.engine.names) for culprit in finding.units]
-        view = max(joint)
-        rows = one.sample.table().combine_chunks().to_batches()
-        if view < 0 or not rows:
-            return {}
-        witness = one.engine.joint.telling(view, one.engine.sample(one.state.panes, view))
-        if witness is None:
-            return {}
-        encoder = one.engine.reference.views[view].encoder
-        sides = {"window": rows[0], "reference": self.fitted.sample}
-        values = {side: witness(encoder.encode(self._decoder.decode(some).block)) for side, some in sides.items()}
-        telling = {side: most_telling(sides[side], values[side], largest=side == "window") for side in sides}
-        return telling | explained(self.fitted, self._decoder, telling, view)
 
     @property
     def detectors(self) -> tuple[str, ...]:
@@ -306,10 +291,15 @@ class ModelStreams:
         rows: NDArray[np.int64] | None,
         arrival: float,
     ) -> tuple[list[Report], tuple[int, int]]:
-        one.sample.add(batch, rows)
         panes, discards = one.panes.add(block, arrival)
+        places = partial(one.panes.places, block, arrival=arrival)
+        one.sample.add(batch, rows, places)
         one.late += discards.late
-        return self._judge(one, panes), (discards.late, discards.implausible_time)
+        reports = self._judge(one, panes)
+        if any(report.findings for report in reports):
+            one.sample.hold(batch, rows, places)
+            self._holding.append(one.sample)
+        return reports, (discards.late, discards.implausible_time)
 
     def _judge(self, one: Stream, panes: Sequence[Pane]) -> list[Report]:
         reports = []

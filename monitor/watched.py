@@ -22,7 +22,6 @@ from monitor.absent import Absent
 from monitor.calibration.selfcheck import Selfcheck
 from monitor.clock import Clock
 from monitor.config import Config, Model, fingerprint
-from monitor.decode import Decoder
 from monitor.errors import StoreError
 from monitor.evidence import since
 from monitor.exemplars import explained
@@ -40,6 +39,7 @@ from monitor.sinks.prometheus import ModelTally
 from monitor.standing import Standing, write
 from monitor.streams import ModelStreams
 from monitor.strict import unknown
+from monitor.telling import decoder_of, telling
 
 _ACT = "act.json"
 _SEED = 0
@@ -293,18 +293,22 @@ class References:
         return self._folder / "learning" / (f"{model.name}-{kind}" if kind else model.name)
 
 
-def rows_beside(watched: Watched, stream: str, finding: Finding) -> tuple[pa.Table, dict[str, pa.Table]]:
-    """Sampled rows of the stream, and the most telling ones; a finding is told without these rather than not at all."""
-    if watched.streams is None:
+def rows_beside(
+    watched: Watched, stream: str, finding: Finding, window: Comparison
+) -> tuple[pa.Table, dict[str, pa.Table]]:
+    """Sampled rows since a finding began, and the most telling ones, by ``window``, which `seen` gives.
+
+    A finding is told without these rather than not at all.
+    """
+    streams = watched.streams
+    if streams is None:
         return pa.table({}), {}
-    rows = pa.table({})
     try:
-        rows = hidden(watched, watched.streams.streams[stream].sample.table())
-        telling = watched.streams.telling(stream, finding)
-        return rows, {name: hidden(watched, table) for name, table in telling.items()}
+        rows, found = telling(streams, streams.streams[stream], finding, window)
+        return hidden(watched, rows), {name: hidden(watched, table) for name, table in found.items()}
     except Exception as fault:  # noqa: BLE001 - evidence must not end the engine
         log.get("references").error("telling rows failed", model=finding.model, finding=finding.id, error=repr(fault))
-        return rows, {}
+        return pa.table({}), {}
 
 
 def seen(watched: Watched, report: Report, finding: Finding) -> Comparison:
@@ -320,8 +324,7 @@ def trusted_beside(watched: Watched, finding: Finding | Brief, rows: pa.Table) -
         return {}
     fitted = watched.streams.fitted
     try:
-        decoder = Decoder(fitted.plan, fitted.reference.grid, fitted.vocabularies)
-        beside = explained(fitted, decoder, {"window": rows})
+        beside = explained(fitted, decoder_of(fitted), {"window": rows})
         return {name: hidden(watched, table) for name, table in beside.items()}
     except Exception as fault:  # noqa: BLE001 - evidence must not end the engine
         log.get("references").error("trusted rows failed", model=finding.model, finding=finding.id, error=repr(fault))

@@ -109,6 +109,22 @@ class Panes:
             return self._by_count(block, time, self._rule.rows), Discards(0, 0)
         return self._by_time(block, time, self._rule.seconds or 1.0)
 
+    def places(self, block: Block, rows: IntArray, arrival: float) -> FloatArray:
+        """Where some rows of the block that was added last lie: the numbers of their panes of rows, else their times.
+
+        A row whose time is absurd lies nowhere (NaN).
+        """
+        if self._rule.rows is not None:
+            ahead = self.pending_rows - block.rows + rows  # of the first row of the open pane
+            return self.number + 1.0 + np.floor(ahead / self._rule.rows)
+        time = np.full(len(rows), arrival) if block.time is None else block.time[rows]
+        time = np.where(np.isnan(time), self.latest, time)
+        return np.where(_impossible(time), np.nan, time)
+
+    def place_of(self, pane: int, start: float) -> float:
+        """Where a pane begins, as `places` tells it."""
+        return float(pane) if self._rule.rows is not None else start
+
     def advance(self, to: float) -> list[Pane]:
         """Move the watermark when no data comes: close what has ended by ``to``."""
         if self._rule.seconds is None or not np.isfinite(self.watermark):

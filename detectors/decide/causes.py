@@ -82,6 +82,8 @@ _AIMED = (*_SEARCH, Check("confidence_ascent"))
 _NEAR = ("near_duplicates", "fingerprints")
 _DAMAGE = tuple(Check(name) for name in ("integrity", "tail_energy", "image_statistics"))
 _ODD = tuple(Check(name) for name in ("row_scores", "neighbour_disagreement"))
+DAMAGE: Final = tuple(check.fact for check in _DAMAGE)
+"""Heuristics that say that rows are damaged."""
 LOCATED: Final = frozenset(check.fact for check in (*_DAMAGE, *_ODD))
 """Heuristics whose odd rows the facts "concentrated" and "fleet_wide" speak of, and no others."""
 _ODD_LABELS = tuple(

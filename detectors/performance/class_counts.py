@@ -70,7 +70,7 @@ def _believe(out: Tally, made: Layout, given: FloatArray, sure: FloatArray, rows
         true = right = given.argmax(axis=1) == label
         confident = sure
     own = given[np.arange(len(label)), label]
-    brier = np.square(sure - true) if made.name == "binary" else np.vecdot(given, given) - 2 * own + 1
+    brier = np.square(sure - true) if made.name == "binary" else np.square(given).sum(axis=1) - 2 * own + 1
     log_loss = -np.log(np.clip(own, _EPSILON, 1 - _EPSILON))
     gap = sure - true
     values = {

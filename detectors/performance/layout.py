@@ -88,6 +88,15 @@ def chances(outcomes: Outcomes) -> FloatArray:
     return np.where(whole, np.maximum.reduce(given, axis=1), np.nan)
 
 
+def known(values: FloatArray | IntArray, classes: int) -> FloatArray:
+    """Numbers, or classes from 0; NaN for all else."""
+    array = np.asarray(values, np.float64)
+    usable = np.isfinite(array)
+    if classes:
+        usable &= (array >= 0) & (array == np.floor(array))
+    return np.where(usable, array, np.nan)
+
+
 def _classes(outcomes: Outcomes, classes: int) -> int:
     if outcomes.kind not in ("binary", "multiclass"):
         return 0

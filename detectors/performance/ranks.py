@@ -6,7 +6,7 @@ of the class of the precision down to their score. Rows of a cell count as ties:
 Error: the influence of each row on the figure, of which the scatter is DeLong's variance for AUROC and the linearised
 one for average precision.
 Sees / blind to: ties cost AUROC at most ``half the sum of the products of both shares of each cell`` (`blur`); on the
-reference's 1,024 cells that is below 0.001 and the actual error some 1e-5, less where scores are few values.
+reference's 1,024 cells that is below 0.001 and the actual error some 1e-4, none where scores are few values.
 Cost: O(cells). Source: DeLong, DeLong and Clarke-Pearson 1988; Hanley and McNeil 1982; Davis and Goadrich 2006.
 """
 

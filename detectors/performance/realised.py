@@ -5,8 +5,9 @@ Statistic: as everybody computes it: of two classes about class 1, of more the m
 (macro); AUROC and average precision from cells (`ranks`). Business value is the mean per row of the cost matrix
 ``value[prediction, label]``, labels of unknown classes costing what the last column says.
 Error: Wilson for shares, and for F1 too, which is 2 q / (1 + q) with the share q = tp / (tp + fp + fn); DeLong for
-AUROC; Student for means; influence of each cell (delta method) for the rest. Macro AUROC and average precision take
-their classes' errors as if they went together: never too small. ``tau`` is the rows' autocorrelation time (`tau_of`).
+AUROC; Student for means; influence of each cell (delta method) for the rest, with a row more of each class so that none
+is taken for certain. Macro AUROC and average precision take their classes' errors as if they went together: never too
+small. ``tau`` is the rows' autocorrelation time (`detectors.performance.errors.tau_of`).
 Sees / blind to: everything, but only of labelled rows: where labels come for some rows sooner than for others, judge
 cohorts whose labels are complete, or give weights.
 Cost: 1 ms a segment. Source: DeLong et al. 1988; Wilson 1927; Wang et al. 2015 (F1's interval).
@@ -19,6 +20,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from detectors.performance import coverage, curves, intervals, ranks
@@ -134,21 +136,31 @@ def _doubled(part: Figure) -> Figure:
 
 def _over_all(name: str, cells: FloatArray, squares: FloatArray, tau: float, rows: int) -> Figure:
     """Mean of precision, recall or F1 over the classes for which it is defined."""
-    k, weight = len(cells), float(cells.sum())
+    worth = float(cells.sum()) ** 2 / float(squares.sum()) / tau
+    value, known, _ = _by_class(name, cells)
+    if not known.any():
+        return none(name, rows, intervals.UNDEFINED)
+    k, mean = len(cells), float(cells.sum()) / rows
+    trace = np.where(known[:, None] | np.append(known, False), 1 / k, 0.0)
+    trace[np.arange(k), np.arange(k)] *= k
+    _, _, slope = _by_class(name, cells + trace * mean)
+    spread = float(((squares + trace * mean**2) * slope**2).sum())
+    return logit(name, float(value[known].mean()), math.sqrt(spread * tau), rows, worth)
+
+
+def _by_class(name: str, cells: FloatArray) -> tuple[FloatArray, NDArray[np.bool_], FloatArray]:
+    """Figure of each class ``(k,)``, where it is defined, and the slope of their mean by each cell's weight."""
+    k = len(cells)
     said, real, hit = cells.sum(axis=1), cells.sum(axis=0)[:k], np.diag(cells)
     times, base = {"precision": (1.0, said), "recall": (1.0, real), "f1": (2.0, said + real)}[name]
     known = base > 0
-    if not known.any():
-        return none(name, rows, intervals.UNDEFINED)
     value = np.divide(times * hit, base, out=np.zeros(k), where=known)
-    slope = np.divide(weight, base, out=np.zeros(k), where=known) / known.sum()
-    influence = np.zeros(cells.shape)
-    influence -= (value * slope)[:, None] if name != "recall" else 0.0
-    influence[:, :k] -= value * slope if name != "precision" else 0.0
-    influence[np.arange(k), np.arange(k)] += times * slope
-    error = math.sqrt(float((squares * influence**2).sum()) * tau) / weight
-    worth = weight**2 / float(squares.sum()) / tau
-    return logit(name, float(value[known].mean()), error, rows, worth)
+    by = np.divide(1.0, base, out=np.zeros(k), where=known) / max(int(known.sum()), 1)
+    slope = np.zeros(cells.shape)
+    slope -= (value * by)[:, None] if name != "recall" else 0.0
+    slope[:, :k] -= value * by if name != "precision" else 0.0
+    slope[np.arange(k), np.arange(k)] += times * by
+    return value, known, slope
 
 
 def _value(both: FloatArray, decided: intervals.Mass, value: FloatArray) -> Figure:

@@ -85,6 +85,12 @@ def autocorrelation_time(
     )
 
 
+def of_counts(yes: FloatArray, asked: FloatArray) -> FloatArray:
+    """Autocorrelation times ``(k,)`` of yes-or-no answers counted in consecutive batches of equal size ``(t, k)``."""
+    each = np.arange(yes.shape[1])
+    return _largest(_Answers(yes, asked), None, each, len(each), 1.0)
+
+
 def _among(strata: Strata, answers: _Answers, beside: _Beside, unit: IntArray, independent: float) -> FloatArray:
     """Times within the strata; those of free units within the hours only."""
     units = len(strata.free)

@@ -41,10 +41,10 @@ class Recursion(NamedTuple):
     age: FloatArray
 
 
-def bets(p0: FloatArray, tau: FloatArray) -> Bets:
-    """Bets on p1 = p0 + STEPS; where p1 would pass 1 there is no bet and R stays zero."""
+def bets(p0: FloatArray, tau: FloatArray, steps: FloatArray = STEPS) -> Bets:
+    """Bets on p1 = p0 + ``steps (5,)``; where p1 would pass 1 there is no bet and R stays zero."""
     base = np.clip(p0, 1e-12, 1 - 1e-12)[:, None]
-    p1 = base + STEPS
+    p1 = base + steps
     usable = p1 < 1
     p1 = np.where(usable, p1, 0.5)
     yes = np.where(usable, np.log(p1 / base), 0.0) / tau[:, None]

@@ -116,7 +116,7 @@ def event(line: Line, log: Log) -> str:
     if line["kind"] == "recovery":
         names = list(dict.fromkeys(line["units"]))
         return f"{where}  {'back':<6}  {_some(names)}"
-    return f"{where}  {line['severity']:<6}  {_some([_unit(unit) for unit in line['units']])}"
+    return f"{where}  {line['severity']:<6}  {_some(_moved(line['units']))}"
 
 
 def date(seconds: float | None) -> str:
@@ -129,6 +129,11 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _unit(unit: Line) -> str:
-    effect = unit["effect"]
-    return str(unit["unit"]) if effect is None else f"{unit['unit']} {effect:+.2f}"
+def _moved(units: Iterable[Line]) -> list[str]:
+    """Columns with how far they moved, each once: of what several detectors say, the largest."""
+    largest: dict[str, float | None] = {}
+    for unit in units:
+        known, effect = largest.setdefault(unit["unit"], unit["effect"]), unit["effect"]
+        if effect is not None and (known is None or abs(effect) > abs(known)):
+            largest[unit["unit"]] = effect
+    return [name if effect is None else f"{name} {effect:+.2f}" for name, effect in largest.items()]

@@ -16,7 +16,7 @@ from threading import Lock
 from typing import Any, Final
 
 from monitor.config import Config, describe, parse_config
-from monitor.errors import ConfigError, DriftwardenError, StoreError
+from monitor.errors import ConfigError, DriftwardenError, NothingThere, StoreError
 from monitor.exports.asked import Asked
 from monitor.yaml_text import read_yaml
 
@@ -73,7 +73,9 @@ def _told(code: int, said: str) -> dict[str, Any]:
         raise StoreError(f"the export failed with exit code {code}; make it with `driftwarden export` to see why")
     told: dict[str, Any] = json.loads(said.splitlines()[-1])
     if code == REFUSED:
-        raise ConfigError(told["faults"]) if "faults" in told else StoreError(told["message"])
+        if "faults" in told:
+            raise ConfigError(told["faults"])
+        raise NothingThere(told["nothing"]) if "nothing" in told else StoreError(told["message"])
     return told
 
 
@@ -90,10 +92,12 @@ def main(place: str) -> int:
             told = write(config, archive, Asked(**wanted["asked"]), out)
     except ConfigError as error:
         told = {"faults": error.faults}
+    except NothingThere as error:
+        told = {"nothing": str(error)}
     except DriftwardenError as error:
         told = {"message": str(error)}
     sys.stdout.write(json.dumps(told) + "\n")
-    return REFUSED if {"faults", "message"} & set(told) else 0
+    return REFUSED if {"faults", "nothing", "message"} & set(told) else 0
 
 
 if __name__ == "__main__":

@@ -20,7 +20,10 @@ KINDS: Final[dict[str, tuple[Write, str]]] = {
     "labelling": (labelling.write, "kept rows worth a label, the most informative first, with the reasons"),
     "weights": (weights.write, "importance weights of the reference's and of recent rows, for training anew"),
     "clients": (quarantine.write_clients, "senders in quarantine, or those that a finding names"),
-    "rows": (quarantine.write_rows, "kept rows to leave out of training: in quarantine, or of a finding's senders"),
+    "rows": (
+        quarantine.write_rows,
+        "kept rows to leave out of training: in quarantine, of a finding's senders, or with its fault",
+    ),
 }
 """What can be exported, and what it is."""
 

@@ -70,6 +70,11 @@ class Ground:
         """For rows of the log and of the reference alike."""
         return Decoder(self.fitted.plan, self.fitted.reference.grid, self.fitted.vocabularies)
 
+    @property
+    def none(self) -> pa.RecordBatch:
+        """No rows, with the columns that the model's rows have."""
+        return self.fitted.sample.slice(0, 0)
+
     @cached_property
     def pseudonyms(self) -> Pseudonyms:
         """Under the key of the state folder; where there is none yet, under one that nobody knows."""

@@ -13,7 +13,7 @@ from detectors import labelling, weights
 from detectors.rows.layout import Rows
 from detectors.types import FloatArray, SingleArray
 from monitor.decode import Decoded
-from monitor.errors import ReferenceError_
+from monitor.errors import NothingThere
 from monitor.exports import table
 from monitor.exports.ground import Ground
 from monitor.exports.pool import Piece, Pool
@@ -32,7 +32,7 @@ def write(ground: Ground, out: BinaryIO) -> dict[str, Any]:
     pool, labelled = candidates(ground, rng)
     pieces = pool.pieces()
     if not pieces:
-        raise ReferenceError_("no kept rows of this span are without a label; ask for another span, or keep more rows")
+        raise NothingThere("no kept rows of this span are without a label; ask for another span, or keep more rows")
     places, doubt = np.concatenate([one.places for one in pieces]), np.concatenate([one.doubt for one in pieces])
     known = ground.places.of(ground.trusted.block)
     now, then = _novelty(known, places, rng)

@@ -14,6 +14,7 @@ from monitor.decode import Decoded
 from monitor.exports import table
 from monitor.exports.ground import Ground
 from monitor.exports.senders import Held, Sieve, column, named, quarantined, senders
+from monitor.telling import faults
 
 
 @dataclass(slots=True)
@@ -44,14 +45,20 @@ def write_clients(ground: Ground, out: BinaryIO) -> dict[str, Any]:
 
 
 def write_rows(ground: Ground, out: BinaryIO) -> dict[str, Any]:
-    """Kept rows to leave out: ids and times, whose they are, why; the newest ones where there are more than asked."""
+    """Kept rows to leave out: ids and times, whose they are, why; the newest ones where there are more than asked.
+
+    Of a finding about a fault of the data these are the rows since it began that have the fault, in whatever stream.
+    """
     left_out, parts = _held(ground), []
     sieve = Sieve(ground, left_out)
     for some in ground.rows() if left_out else ():
         mark, who = sieve.marked(some.batch)
+        mark |= faults(ground.fitted.reference.grid, some.block, left_out.faults) > 0
         if mark.any():
             parts.append(_blamed(ground, left_out, some.batch, np.flatnonzero(mark), who[mark]))
-    whole = table.joined(parts)
+    whole = table.joined(
+        parts or [_blamed(ground, left_out, ground.none, np.zeros(0, np.int64), np.zeros(0, np.uint64))]
+    )
     facts = {"rows": min(whole.num_rows, ground.asked.rows), "found": whole.num_rows, "listed": len(left_out.rows)}
     table.write(whole.slice(max(whole.num_rows - ground.asked.rows, 0)), ground.about | facts, out)
     return facts
@@ -67,7 +74,8 @@ def _blamed(ground: Ground, left_out: Held, batch: pa.RecordBatch, rows: IntArra
     ids = [""] * len(rows)
     for labels in column(some, ground.fitted.plan.roles.id):
         ids = [labels.values[code] if code >= 0 else "" for code in labels.codes.tolist()]
-    why = [left_out.clients.get(one) or left_out.rows.get(row, {}) for one, row in zip(who.tolist(), ids, strict=True)]
+    lists, rest = (left_out.clients, left_out.rows), left_out.finding
+    why = [lists[0].get(one) or lists[1].get(row, rest) for one, row in zip(who.tolist(), ids, strict=True)]
     facts = {
         "client": pa.array([f"{one:016x}" if one else None for one in who.tolist()], pa.string()),
         "finding": pa.array([one.get("finding") or None for one in why], pa.string()),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from detectors.rows.layout import DigestArray
 from monitor.decode import Decoded, Labels, labels_of
 from monitor.exports.ground import Ground
+from monitor.telling import Named, faulty, named_by
 
 _DIGEST = re.compile(r"[0-9a-f]{16}")
 _WHO = re.compile(r"(?:client|source) (.+)", re.DOTALL)
@@ -23,14 +24,19 @@ _NOBODY = "all senders"
 
 @dataclass(slots=True)
 class Held:
-    """Why a sender (by digest) or a row (by id) is left out: "finding", "because", "by", "time"."""
+    """Why a sender (by digest) or a row (by id) is left out: "finding", "because", "by", "time".
+
+    So is every row with one of the ``faults``, because of the ``finding`` that names them.
+    """
 
     clients: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     rows: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    faults: list[Named] = field(default_factory=list)
+    finding: Mapping[str, Any] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Whether anybody or anything is."""
-        return bool(self.clients or self.rows)
+        return bool(self.clients or self.rows or self.faults)
 
 
 def suspects(document: Mapping[str, Any]) -> list[str]:
@@ -44,11 +50,13 @@ def suspects(document: Mapping[str, Any]) -> list[str]:
 
 
 def named(ground: Ground) -> Held:
-    """Those whom the export's finding names."""
+    """Those whom the export's finding names, and the faults that it names."""
     found, row = Held(), ground.finding
     if row is None:
         return found
     facts = {"finding": row.id, "because": row.sentence, "by": "", "time": row.opened}
+    if row.subject == "data":
+        found.faults, found.finding = faulty(named_by(ground.document, ground.fitted.reference.grid.names)), facts
     plain = ground.model.security.client_names == "plain"
     for one in suspects(ground.document):
         digest = ground.pseudonyms.of_name(one) if plain else digest_of(ground, one)

@@ -19,7 +19,7 @@ from detectors import weights
 from detectors.types import FloatArray, SingleArray
 from monitor import artefact
 from monitor.decode import Decoded
-from monitor.errors import ReferenceError_
+from monitor.errors import NothingThere
 from monitor.exports import table
 from monitor.exports.ground import Ground
 from monitor.exports.pool import Piece, Pool
@@ -70,9 +70,7 @@ def write(ground: Ground, out: BinaryIO) -> dict[str, Any]:
     try:
         ratio = weights.fit(known, now, rng)
     except ValueError as error:
-        raise ReferenceError_(
-            f"weights: {error}; ask for a longer span, or keep more rows (store.keep_bytes)"
-        ) from None
+        raise NothingThere(f"weights: {error}; ask for a longer span, or keep more rows (store.keep_bytes)") from None
     sums, rows = _Sums(), _rows(ground)
     share = recent.offered / (recent.offered + rows)
     with table.Writer(out, ground.about) as writer:

@@ -20,6 +20,7 @@ from monitor.notify.section import Alertmanager
 from monitor.notify.sending import Backoff, Counts, Line, Result, authorization
 from monitor.records import Brief
 from monitor.store import Store
+from monitor.web import wording
 
 PATH: Final = "/api/v2/alerts"
 OUTLIVES: Final = 1_800.0
@@ -34,7 +35,7 @@ NAMES: Final = {
 WATCHDOG: Final = "DriftwardenWatchdog"
 MISSED: Final = 4
 """Turns that may be missed before the watchdog's alert ends."""
-_SENTENCE: Final = 500
+_TITLE: Final = 500
 
 
 class Key(NamedTuple):
@@ -47,12 +48,12 @@ class Key(NamedTuple):
 
 @dataclass(slots=True)
 class Group:
-    """The incidents of one alert: how many, the first, and the newest with its sentence."""
+    """The incidents of one alert: how many, the first, and the newest with its title."""
 
     since: float
     newest: float
     finding: str
-    sentence: str
+    title: str
     count: int = 1
 
 
@@ -65,11 +66,11 @@ def grouped(open_: Iterable[Brief], section: Alertmanager) -> dict[Key, Group]:
         if row.joins in ids or not row.unattended or not section.wants(row.severity, row.model):
             continue
         key = Key(row.model, row.severity, row.triage)
-        known = found.setdefault(key, Group(row.opened, row.opened, row.id, row.sentence, 0))
+        known = found.setdefault(key, Group(row.opened, row.opened, row.id, _title(row), 0))
         known.count += 1
         known.since = min(known.since, row.opened)
         if row.opened > known.newest:
-            known.newest, known.finding, known.sentence = row.opened, row.id, row.sentence
+            known.newest, known.finding, known.title = row.opened, row.id, _title(row)
     return found
 
 
@@ -86,10 +87,10 @@ def alert(site: Site, key: Key, group: Group, now: float, *, over: bool) -> dict
     """One alert, ending now or later."""
     name, summary = NAMES.get(key.triage, NAMES["unknown"])
     incidents = f"{group.count} open {'incident' if group.count == 1 else 'incidents'} that nobody has acknowledged"
-    newest = shown.plain(group.sentence, _SENTENCE)
+    newest = shown.plain(group.title, _TITLE)
     annotations = {
         "summary": summary,
-        "description": f"Model {key.model}: {incidents}, the newest of {shown.instant(group.newest)}: {newest}.",
+        "description": f"Model {key.model}: {incidents}, the newest of {wording.instant(group.newest)}: {newest}.",
         **_links(site, key, group, name),
     }
     made = {
@@ -114,6 +115,10 @@ def watchdog(site: Site, now: float, interval: float) -> dict[str, Any]:
         "annotations": annotations,
         "endsAt": shown.instant(now + MISSED * interval),
     }
+
+
+def _title(row: Brief) -> str:
+    return wording.title(row.triage, row.subject, row.failure_mode, row.unit, row.detector, row.units)
 
 
 def _links(site: Site, key: Key, group: Group, name: str) -> dict[str, str]:
@@ -166,7 +171,7 @@ class Herald:
             for row in (one.document["finding"] for one in events if one.document.get("finding")):
                 if self._section.wants(row["severity"], row["model"]):
                     key = Key(row["model"], row["severity"], row["triage"])
-                    found[key] = Group(row["opened"], row["opened"], row["id"], row["sentence"])
+                    found[key] = Group(row["opened"], row["opened"], row["id"], shown.title(row))
         return found
 
     def _tell(self, last: int) -> None:

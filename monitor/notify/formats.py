@@ -14,6 +14,7 @@ from typing import Any, Final
 from monitor.notify import shown
 from monitor.notify.section import Format
 from monitor.records import Event
+from monitor.web import wording
 
 CLIENT: Final = "Driftwarden"
 NAMED: Final = 5
@@ -83,7 +84,7 @@ def _pagerduty(event: Event, url: str, key: str) -> dict[str, Any]:
         return document
     document["client"] = CLIENT
     document["payload"] = {
-        "summary": shown.plain(f"{finding['model']}: {_sentence(finding)}", _SUMMARY),
+        "summary": shown.plain(f"{finding['model']}: {finding['told']}", _SUMMARY),
         "source": url or CLIENT.lower(),
         "severity": _SEVERITY.get(finding["severity"], "warning"),
         "timestamp": shown.instant(event.time),
@@ -102,6 +103,7 @@ def _details(finding: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "columns": shown.columns(finding, NAMED),
         "triage": shown.words(finding["triage"]),
+        "sentence": finding["sentence"],
         "since": finding["since"],
         "detector": finding["detector"],
         "log_e": finding["log_e"],
@@ -138,33 +140,30 @@ def _headline(event: Event, finding: Mapping[str, Any], done: Mapping[str, Any])
         undone = event.kind == "intervention.undone"
         who = done["undone_by"] if undone else done["by"]
         return _neutral(f"{event.model}: {done['kind']} {'undone ' if undone else ''}by {who}", _FIELD)
-    what = shown.words(finding["failure_mode"])
+    what = finding["title"]
     if event.kind == "finding.opened":
         return _neutral(f"{finding['severity'].upper()} {event.model}: {what}", _FIELD)
     became = "ended" if event.kind == "finding.ended" else event.kind.removeprefix("finding.")
     by = f" by {done['by']}" if done else ""
-    return _neutral(f"{became.upper()} {event.model}: {what}{by}", _FIELD)
+    lasted = shown.lasted(event.document["finding"])
+    after = f" (after {lasted})" if lasted else ""
+    return _neutral(f"{became.upper()} {event.model}: {what}{by}{after}", _FIELD)
 
 
 def _told(event: Event, finding: Mapping[str, Any]) -> dict[str, Any]:
     """What is said of a finding: all of it when it opens, what became of it afterwards."""
-    text = _neutral(_sentence(finding), _TEXT)
+    text = _neutral(finding["told"], _TEXT)
     if event.kind == "finding.ended":
         return {"text": text, "fields": [_field("Why", shown.words(finding["state"]))]}
     if event.kind != "finding.opened":
         return {"text": text, "fields": []}
     fields = [
         _field("Columns" if finding["subject"] != "sender" else "Who", shown.columns(finding, NAMED)),
-        _field("Looks like", shown.words(finding["triage"])),
-        _field("Since", finding["since"]),
+        _field("Looks like", wording.mode_title(finding["failure_mode"])),
+        _field("Since", wording.instant(event.document["finding"]["since_time"])),
         _field("First", " ".join(finding["first_steps"][:2])),
     ]
     return {"text": text, "fields": fields}
-
-
-def _sentence(finding: Mapping[str, Any]) -> str:
-    """The finding's sentence without its severity, which stands elsewhere."""
-    return str(finding["sentence"]).removeprefix(f"{finding['severity']}: ")
 
 
 def _field(title: str, value: object) -> dict[str, Any]:

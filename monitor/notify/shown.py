@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from monitor.records import Event
+from monitor.web import wording
 
 COLUMNS: Final = 20
 """Columns named in a message at most."""
@@ -35,6 +36,8 @@ def finding(event: Event, url: str) -> dict[str, Any]:
     incident = raw.get("joins") or raw["id"]
     shown |= {
         "incident": incident,
+        "title": title(raw),
+        "told": " ".join(told(raw)),
         "failure_modes": [{key: one[key] for key in ("mode", "support")} for one in raw.get("failure_modes", ())],
         "columns": [{key: unit.get(key) for key in _UNIT} for unit in raw.get("units", ())[:COLUMNS]],
         "since": instant(raw.get("since_time")),
@@ -43,6 +46,23 @@ def finding(event: Event, url: str) -> dict[str, Any]:
         "first_steps": list(raw.get("first_steps", ())),
     }
     return shown | ({"url": address(url, raw["id"])} if url else {})
+
+
+def title(raw: Mapping[str, Any]) -> str:
+    """A finding's document in a line, as pages head it."""
+    units = raw["units"]
+    about = (raw["triage"], raw["subject"], raw["failure_mode"])
+    return wording.title(*about, units[0]["unit"], units[0]["detector"], len(units))
+
+
+def told(raw: Mapping[str, Any]) -> wording.Told:
+    """What happened and how large it is, as pages say it; without strata, whose names hold values."""
+    return wording.told({**raw, "strata": ()})
+
+
+def lasted(raw: Mapping[str, Any]) -> str:
+    """How long a finding was open, "" where it still is."""
+    return "" if raw.get("closed") is None else wording.span(max(raw["closed"] - raw["opened"], 0.0))
 
 
 def intervention(event: Event) -> dict[str, Any]:

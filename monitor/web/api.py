@@ -18,9 +18,10 @@ from starlette.routing import Route
 from monitor.errors import ConfigError, DriftwardenError
 from monitor.records import Intervention
 from monitor.web import wishes, wording
-from monitor.web.desk import PAGE, Act, Desk, document_of
+from monitor.web.desk import MOST, Act, Desk, Filter, document_of
 from monitor.web.modelview import model_view
-from monitor.web.pages import filter_of, undoable
+from monitor.web.options import CHOICES, MOST_ACTS, MOST_PANES, ROOT, Query, index
+from monitor.web.pages import undoable
 from monitor.web.people import Person
 
 JSON: Final = "application/json"
@@ -36,15 +37,19 @@ class Api:
 
     def incidents(self, request: Request) -> Response:
         """Incidents, newest first; ``next`` goes into ``after``."""
-        limit = _limit(request)
-        listing = self._desk.incidents(_person(request), filter_of(request), limit)
+        query = Query(request, "/incidents")
+        chosen = {name: query.choice(name, choices) for name, choices in CHOICES.items()}
+        given = {name: value for name, value in chosen.items() if value}
+        wanted, limit = Filter(model=query.text("model"), after=query.after(), **given), query.limit(MOST)
+        query.check()
+        listing = self._desk.incidents(_person(request), wanted, limit)
         following = None if listing.next is None else f"{listing.next[0]!r}~{listing.next[1]}"
         return _json({"incidents": [one.as_dict() for one in listing.incidents], "next": following})
 
     def finding(self, request: Request) -> Response:
         """A finding's document, how it stands, what joins it and what was done about it."""
-        person = _person(request)
-        row = self._desk.finding(person, request.path_params["id"])
+        Query(request, "/findings/{id}").check()
+        row = self._desk.finding(_person(request), request.path_params["id"])
         if row is None:
             return _none("finding")
         _, family = self._desk.family(row)
@@ -56,23 +61,29 @@ class Api:
 
     def history(self, request: Request) -> Response:
         """The evidence of a finding's stream, pane by pane, newest last."""
+        query = Query(request, "/findings/{id}/history")
+        limit = query.limit(MOST_PANES)
+        query.check()
         row = self._desk.finding(_person(request), request.path_params["id"])
         if row is None:
             return _none("finding")
-        found = self._desk.store.history(f"{row.model}/{row.stream}", limit=_limit(request))
+        found = self._desk.store.history(f"{row.model}/{row.stream}", limit=limit)
         names = ("pane", "start", "end", "rows", "log_e", "threshold", "units")
         return _json({"panes": [{name: getattr(one, name) for name in names} for one in found]})
 
     def models(self, request: Request) -> Response:
         """Models and how they do."""
+        Query(request, "/models").check()
         return _json({"models": [_fields(one) | {"state": one.state} for one in self._desk.models(_person(request))]})
 
     def model(self, request: Request) -> Response:
         """One model: its streams, and the columns of one of them by their evidence."""
-        person, name = _person(request), request.path_params["name"]
+        query, person, name = Query(request, "/models/{name}"), _person(request), request.path_params["name"]
         if not person.sees(name) or self._desk.live.watched(name) is None:
             return _none("model")
-        view = model_view(self._desk, name, request.query_params.get("stream", ""), values=person.values)
+        view = model_view(self._desk, name, query.text("stream"), values=person.values)
+        query.choice("stream", [one.name for one in view.streams])
+        query.check()
         units = [
             {"column": one.column.name, "evidence": one.evidence, "moved": one.moved, "alarmed": one.alarmed}
             for one in view.units
@@ -84,20 +95,22 @@ class Api:
 
     def interventions(self, request: Request) -> Response:
         """What people did, newest first."""
-        query = request.query_params
-        kind: Any = query.get("kind")
-        found = self._desk.acts(
-            _person(request),
-            model=query.get("model", ""),
-            finding=query.get("finding", ""),
-            kind=kind if kind in wording.KINDS else None,
-            active=query.get("active") in ("true", "yes", "1"),
-            limit=_limit(request),
-        )
+        query = Query(request, "/interventions")
+        kind: Any = query.choice("kind", wording.KINDS) or None
+        active, limit = query.flag("active"), query.limit(MOST_ACTS)
+        query.check()
+        model, finding = query.text("model"), query.text("finding")
+        found = self._desk.acts(_person(request), model=model, finding=finding, kind=kind, active=active, limit=limit)
         return _json({"interventions": [_act(one) for one in found]})
+
+    def index(self, request: Request) -> Response:
+        """What there is."""
+        Query(request, "").check()
+        return _json(index())
 
     def changes(self, request: Request) -> Response:
         """Place of the newest event: a page that was made at another one is out of date."""
+        Query(request, "/changes").check()
         return _json({"last": self._desk.store.last_event()})
 
     async def intervene(self, request: Request) -> Response:
@@ -140,17 +153,33 @@ class Api:
 def routes(desk: Desk) -> list[Route]:
     """All of ``/api/v1`` but the exports."""
     api = Api(desk)
+    reads = {
+        "": api.index,
+        "/incidents": api.incidents,
+        "/findings/{id}": api.finding,
+        "/findings/{id}/history": api.history,
+        "/models": api.models,
+        "/models/{name:path}": api.model,
+        "/interventions": api.interventions,
+        "/changes": api.changes,
+    }
     return [
-        Route("/api/v1/incidents", api.incidents, methods=["GET"]),
-        Route("/api/v1/findings/{id}", api.finding, methods=["GET"]),
-        Route("/api/v1/findings/{id}/history", api.history, methods=["GET"]),
-        Route("/api/v1/models", api.models, methods=["GET"]),
-        Route("/api/v1/models/{name:path}", api.model, methods=["GET"]),
-        Route("/api/v1/interventions", api.interventions, methods=["GET"]),
-        Route("/api/v1/interventions", api.intervene, methods=["POST"]),
-        Route("/api/v1/interventions/{id}/undo", api.undo, methods=["POST"]),
-        Route("/api/v1/changes", api.changes, methods=["GET"]),
+        *(Route(f"{ROOT}{path}", _strict(read), methods=["GET"]) for path, read in reads.items()),
+        Route(f"{ROOT}/interventions", api.intervene, methods=["POST"]),
+        Route(f"{ROOT}/interventions/{{id}}/undo", api.undo, methods=["POST"]),
     ]
+
+
+def _strict(read: Callable[[Request], Response]) -> Callable[[Request], Response]:
+    """A query that cannot be used is refused."""
+
+    def answer(request: Request) -> Response:
+        try:
+            return read(request)
+        except ConfigError as error:
+            return _faults(error.faults, 400)
+
+    return answer
 
 
 def _act(one: Act) -> dict[str, Any]:
@@ -181,11 +210,6 @@ def _none(what: str) -> JSONResponse:
 
 def _faults(lines: list[str], status: int) -> JSONResponse:
     return JSONResponse({"faults": lines}, status)
-
-
-def _limit(request: Request) -> int:
-    text = request.query_params.get("limit", "")
-    return int(text) if text.isdecimal() and len(text) < 6 else PAGE
 
 
 def _person(request: Request) -> Person:

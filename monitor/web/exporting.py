@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any, BinaryIO, Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -18,16 +19,19 @@ from starlette.routing import Route
 
 from monitor.archive import Archive
 from monitor.config import Config
-from monitor.errors import ConfigError, DriftwardenError
+from monitor.errors import ConfigError, DriftwardenError, NothingThere
 from monitor.exports.asked import Asked
 from monitor.exports.child import Child
 from monitor.moments import moment
 from monitor.records import Brief
+from monitor.web import wording
 from monitor.web.people import Person
 
 PARQUET: Final = "application/vnd.apache.parquet"
+_NOTHING: Final = 409
+"""Asked well, and there are no rows for it."""
 _BEGIN, _END = ".export-", ".parquet"
-_OPTIONS: Final = ("model", "finding", "since", "until", "rows")
+OPTIONS: Final = ("model", "finding", "since", "until", "rows")
 _LABELS: Final = {
     "telling": "Rows kept with this finding",
     "labelling": "Rows worth a label, most informative first",
@@ -35,6 +39,7 @@ _LABELS: Final = {
     "clients": "Senders named by this finding",
     "rows": "Rows of those senders, to leave out",
 }
+_FAULTY: Final = "Rows that have this fault, to leave out"
 
 
 class Exporting:
@@ -65,12 +70,14 @@ class Exporting:
         try:
             options = _options(request.query_params)
             if (refusal := self._refusal(person, options)) is not None:
-                return refusal
+                return self._refuse(request, *refusal)
             file = self._made(Asked(kind, values=person.values, **options))
         except ConfigError as error:
-            return _faults(error.faults, 400)
+            return self._refuse(request, error.faults, 400)
+        except NothingThere as error:
+            return self._refuse(request, [str(error)], _NOTHING)
         except DriftwardenError as error:
-            return _faults(str(error).splitlines(), 503)
+            return self._refuse(request, str(error).splitlines(), 503)
         name = "-".join(one for one in ("driftwarden", kind, options.get("finding"), options.get("model")) if one)
         headers = {
             "content-disposition": f'attachment; filename="{name}.parquet"',
@@ -84,23 +91,41 @@ class Exporting:
 
         person: Person = request.state.person
         if person.models is not None or not person.act:
-            return _faults(["the support bundle is about all models: it is for those who see all and may act"], 403)
+            why = "the support bundle is about all models: it is for those who see all and may act"
+            return self._refuse(request, [why], 403)
         content = bundle(self._config(), self._store, live(self._metrics().decode(errors="replace")))
         headers = {"content-disposition": 'attachment; filename="driftwarden-support.zip"'}
         return Response(content, media_type="application/zip", headers=headers)
 
-    def _refusal(self, person: Person, options: Mapping[str, Any]) -> Response | None:
-        """What is not this person's to see is not there."""
+    def _refusal(self, person: Person, options: Mapping[str, Any]) -> tuple[list[str], int] | None:
+        """What is not this person's to see is not there: why, and the status that says so."""
         row = self._store.finding(options["finding"]) if "finding" in options else None
         if "finding" in options and (row is None or not person.sees(row.model)):
-            return _faults(["finding: there is none of that name for you"], 404)
+            return ["finding: there is none of that name for you"], 404
         seen = [model.name for model in self._config().models if person.sees(model.name)]
         model = row.model if row is not None else options.get("model")
         if model is None and len(self._config().models) > 1:
-            return _faults([f"model: is missing; choose one of {', '.join(seen)}"], 400)
+            return [f"model: is missing; choose one of {', '.join(seen)}"], 400
         if not seen or (model is not None and model not in seen):
-            return _faults(["model: there is none of that name for you"], 404)
+            return ["model: there is none of that name for you"], 404
         return None
+
+    def _refuse(self, request: Request, lines: list[str], status: int) -> Response:
+        """Say why there is no file: to programs as JSON, to a person who followed a link as a page."""
+        if "text/html" not in request.headers.get("accept", ""):
+            return JSONResponse({"faults": lines}, status)
+        from monitor.web.render import page
+
+        row = self._store.finding(request.query_params.get("finding", ""))
+        seen = row is not None and request.state.person.sees(row.model)
+        context = {
+            "heading": "There is nothing to export" if status == _NOTHING else "No file was made",
+            "lines": [wording.capital(line) for line in lines],
+            "back": f"/findings/{quote(row.id)}" if row is not None and seen else "/",
+            "last": self._store.last_event(),
+            "version": installed("driftwarden"),
+        }
+        return page(request, "message.html", status, **context)
 
     def _made(self, asked: Asked) -> BinaryIO:
         """The export as an open file that nobody else can see, and that is gone when it is closed."""
@@ -117,9 +142,12 @@ class Exporting:
 
 def links(row: Brief) -> list[tuple[str, str]]:
     """What can be exported of a finding: label and address."""
-    kinds = ("telling", "clients", "rows") if row.subject == "sender" else ("telling", "labelling", "weights")
+    faulty = row.subject == "data" and wording.is_rate(row.detector)
+    kinds = ("telling", "labelling", "weights", *(("rows",) if faulty else ()))
+    kinds = ("telling", "clients", "rows") if row.subject == "sender" else kinds
     query = urlencode({"finding": row.id})
-    return [(_LABELS[kind], f"/api/v1/exports/{kind}?{query}") for kind in kinds]
+    labels = _LABELS | ({"rows": _FAULTY} if faulty else {})
+    return [(labels[kind], f"/api/v1/exports/{kind}?{query}") for kind in kinds]
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:
@@ -131,7 +159,7 @@ def _chunks(file: BinaryIO) -> Iterator[bytes]:
 def _options(query: Mapping[str, str]) -> dict[str, Any]:
     """Options of a query; `ConfigError` lists those that cannot be used."""
     faults = [
-        f"{name}: there is no such option; there are {', '.join(_OPTIONS)}" for name in query if name not in _OPTIONS
+        f"{name}: there is no such option; there are {', '.join(OPTIONS)}" for name in query if name not in OPTIONS
     ]
     found: dict[str, Any] = {name: query[name] for name in ("model", "finding") if query.get(name)}
     for name, read in (("since", moment), ("until", moment), ("rows", int)):
@@ -142,7 +170,3 @@ def _options(query: Mapping[str, str]) -> dict[str, Any]:
     if faults:
         raise ConfigError(faults)
     return found
-
-
-def _faults(lines: list[str], status: int) -> JSONResponse:
-    return JSONResponse({"faults": lines}, status)

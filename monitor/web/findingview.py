@@ -10,6 +10,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from monitor.evidence import unpack_evidence
+from monitor.exemplars import ROWS
 from monitor.naming import FAULT_TREE
 from monitor.records import Brief, FindingRow, Judged
 from monitor.web import plots, rowviews, wording
@@ -28,6 +29,7 @@ ALERTS: Final = {
     "unknown": "DriftwardenUnexplained",
 }
 """Triage -> the alert that Prometheus raises of it."""
+_BESIDE: Final = ("neighbours", "influence")
 Document = Mapping[str, Any]
 
 
@@ -58,6 +60,7 @@ class FindingView:
     joint: list[Document]
     scatter: dict[str, Any]
     telling: rowviews.Telling | None
+    sampled: int
     segments: list[StreamState]
     acts: list[Act]
     elsewhere: list[Incident]
@@ -125,20 +128,22 @@ def view_of(desk: Desk, person: Person, row: FindingRow) -> FindingView:
     history = _history(desk, row, document)
     names = names_of(document["units"]) if row.subject != "sender" else []
     counts, window = _counts(desk, row, document, tables, names)
-    labels = ("reference", window)
+    drawn = plots.columns(counts.to_pylist(), values=person.values, labels=("reference", window))
+    document = _recounted(document, drawn)
     return FindingView(
         row=row,
         document=document,
-        told=wording.told(document),
+        told=_told(document, drawn),
         sure=wording.sureness(document),
         head=head,
         family=family,
         history=_drawn(row, document, history, names),
         judged=history,
-        changed=_changed(document, counts.to_pylist(), values=person.values, labels=labels),
+        changed=_changed(document, drawn),
         window=window,
         joint=[unit for unit in document["units"] if unit["view"]],
-        telling=_telling(desk, row, tables, counts, names) if person.values else None,
+        telling=_telling(desk, row, document, tables) if person.values else None,
+        sampled=tables.get("rows", pa.table({})).num_rows,
         scatter=_scatter(desk, row, document) if person.values else {},
         segments=_segments(desk, row),
         acts=desk.around(row),
@@ -180,37 +185,72 @@ def _counts(
     return tables.get("histograms", pa.table({})), "when found"
 
 
-def _changed(document: Document, counts: Sequence[Document], *, values: bool, labels: tuple[str, str]) -> list[Changed]:
+def _recounted(document: Document, drawn: Sequence[plots.Column]) -> dict[str, Any]:
+    """The document with the shares of faults as they are drawn: what is said of a column and its picture agree."""
+    columns = {column.name: column for column in drawn}
+    return {**document, "units": [_again(unit, columns.get(unit["unit"])) for unit in document["units"]]}
+
+
+def _again(unit: Document, column: plots.Column | None) -> Document:
+    shares = None if column is None else plots.fault_shares(column, unit["detector"])
+    return unit if shares is None else {**unit, "reference": shares[0], "window": shares[1]}
+
+
+def _told(document: Document, drawn: Sequence[plots.Column]) -> wording.Told:
+    """A finding in words, with the direction in which the first column of a shift went."""
+    told = wording.told(document)
+    sized = [unit for unit in document["units"] if unit["effect"] is not None and not unit["view"]]
+    most = max(sized, key=lambda unit: unit["effect"], default=None)
+    if most is None or document["subject"] != "data" or wording.is_rate(most["detector"]):
+        return told
+    where = next((column.where for column in drawn if column.name == most["unit"]), "")
+    return wording.Told(told.headline, f"{told.detail} {where}".strip())
+
+
+def _changed(document: Document, drawn: Sequence[plots.Column]) -> list[Changed]:
     """The named columns, those that moved most first, each with all that is said of it."""
-    drawn = {column.name: column for column in plots.columns(counts, values=values, labels=labels)}
+    columns = {column.name: column for column in drawn}
     said: dict[str, list[Document]] = {}
     largest = sorted(document["units"], key=lambda unit: -(unit["effect"] or 0.0))
     for unit in largest if document["subject"] != "sender" else ():
         for name in wording.parts_of(unit["unit"], unit["detector"]):
             said.setdefault(name, []).append(unit)
-    return [_change(name, units, drawn.get(name)) for name, units in said.items()]
+    return [_change(name, units, columns.get(name)) for name, units in said.items()]
 
 
 def _change(name: str, units: Sequence[Document], column: plots.Column | None) -> Changed:
     alone = [unit for unit in units if not unit["view"]]
     strongest = max((unit["log_e"] for unit in alone if unit["log_e"] is not None), default=None)
-    return Changed(name, tuple(wording.effect(unit) for unit in alone), strongest, column)
+    where = column.where if column is not None else ""
+    return Changed(name, (*(wording.effect(unit) for unit in alone), *((where,) if where else ())), strongest, column)
 
 
 def _telling(
-    desk: Desk, row: FindingRow, tables: Mapping[str, pa.Table], counts: pa.Table, names: Sequence[str]
+    desk: Desk, row: FindingRow, document: Document, tables: Mapping[str, pa.Table]
 ) -> rowviews.Telling | None:
-    """The rows that tell most, beside trusted ones: as they were kept, else looked for now."""
-    fresh = desk.live.sample(row.model, row.stream) if row.closed is None and names else pa.table({})
-    known = dict(tables) | ({"rows": fresh} if fresh.num_rows else {}) | ({"histograms": counts} if names else {})
-    rows, score = rowviews.most_telling(known, names)
+    """The rows that show it, beside trusted ones: as they were kept, or of now where more of these show it."""
+    rows, beside = tables.get("window", pa.table({})), {name: tables[name] for name in _BESIDE if name in tables}
+    if row.subject == "sender":
+        kept = tables.get("rows", pa.table({}))
+        rows = kept.slice(0, min(ROWS, kept.num_rows))
+    elif row.closed is None and not any(unit["view"] for unit in document["units"]):
+        fresh = desk.live.telling(row, document)
+        rows, beside = (fresh, {}) if fresh.num_rows > rows.num_rows else (rows, beside)
     if not rows.num_rows:
         return None
-    beside = {name: tables[name] for name in ("neighbours", "influence") if name in tables}
     if not beside:
         bare = rows.drop_columns(["witness"]) if "witness" in rows.column_names else rows
         beside = desk.live.trusted(row, bare)
-    return rowviews.telling(rows, beside, names, desk.live.looks(row.model), score)
+    names = names_of(document["units"]) if row.subject != "sender" else []
+    return rowviews.telling(rows, beside, names, desk.live.looks(row.model), _score(row, document))
+
+
+def _score(row: FindingRow, document: Document) -> str:
+    """What the rows' score is."""
+    if row.subject == "sender":
+        return ""
+    what = "rows" if any(unit["view"] for unit in document["units"]) else "values"
+    return f"how many times as many such {what} come now as in the reference, as a logarithm"
 
 
 def _scatter(desk: Desk, row: FindingRow, document: Document) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from monitor.evidence import counts, since
 from monitor.records import Brief
 from monitor.report import Report
 from monitor.streams import ModelStreams, Stream
+from monitor.telling import named_by, of_columns
 from monitor.watched import Watched, hidden, trusted_beside
 from monitor.web import plots, rowviews
 
@@ -114,6 +115,22 @@ class Live:
                 return pa.table({}) if watched is None or one is None else hidden(watched, one.sample.table())
             except RuntimeError:  # the engine has just put rows in
                 continue
+        return pa.table({})
+
+    def telling(self, finding: Brief, document: Mapping[str, Any]) -> pa.Table:
+        """The newest sampled rows that show a finding about columns by themselves, most of all first; maybe none."""
+        watched, one = self.watched(finding.model), self.stream(finding.model, finding.stream)
+        window = None if one is None else since(one.engine, one.state.panes, document["since_pane"])
+        if watched is None or watched.streams is None or one is None or window is None:
+            return pa.table({})
+        named = named_by(document, one.engine.names)
+        place = one.panes.place_of(document["since_pane"], document["since_time"])
+        for _ in range(_TRIES):
+            try:
+                rows = one.sample.table(place)
+            except RuntimeError:  # the engine has just put rows in
+                continue
+            return hidden(watched, of_columns(watched.streams.fitted, rows, named, window))
         return pa.table({})
 
     def reference(self, model: str) -> pa.Table:

@@ -25,6 +25,7 @@ from monitor.web import wishes, wording
 from monitor.web.desk import Desk, Filter, Incident
 from monitor.web.findingview import view_of
 from monitor.web.modelview import model_view
+from monitor.web.options import CHOICES
 from monitor.web.people import Person
 from monitor.web.render import page
 from monitor.web.runbooks import runbooks
@@ -204,13 +205,7 @@ def static(request: Request) -> Response:
 def filter_of(request: Request) -> Filter:
     """The filter in a query; what is not known is left out."""
     query = request.query_params
-    known = {
-        "state": {name for name, _ in _STATES} | set(wording.STATES),
-        "severity": set(wording.SEVERITIES),
-        "triage": set(wording.TRIAGES),
-        "failure_mode": set(MODES),
-    }
-    given = {name: query[name] for name, values in known.items() if query.get(name) in values}
+    given = {name: query[name] for name, values in CHOICES.items() if query.get(name) in values}
     return Filter(model=query.get("model", ""), after=_after(query.get("after", "")), **given)
 
 

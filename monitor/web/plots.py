@@ -1,11 +1,14 @@
 """Plots as data: what the script draws, and what stands in the table beside it. Pure.
 
-A column's counts on the reference's bins are drawn on thirty even ones, by straight lines through the distribution
-function: bins that hold equal shares show a person nothing. The outermost values are single rows' own, and not drawn.
+Every share is one of all rows of the column, those without a usual value included: the shares of a column and of its
+faults make up a whole. Counts on the reference's bins are drawn on thirty even ones, by straight lines through the
+distribution function: bins that hold equal shares show a person nothing. The outermost values are single rows' own, and
+not drawn.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +26,14 @@ DOTS: Final = 500
 """Reference rows in a picture of two columns."""
 SHOWN: Final = 8
 """Categories shown; the others are added up."""
-RARE: Final = 20
-"""A category with fewer reference rows than this is somebody's own value: its name is for those who may see values."""
+PLAIN: Final = 0.005
+"""A fault that rose by less than this share of the rows is told like all others."""
+SURE: Final = 3.0
+"""Standard deviations by which it must have risen to be more than chance."""
+HIGHER: Final = 0.53
+"""Chance that a row of now has a larger value than one of before, from which on values are called higher."""
+WIDER: Final = 1.15
+"""By so much the middle half of the rows must have widened, or narrowed, to be told."""
 TAIL: Final = 0.012
 """Share of the rows that may lie beyond either end of the picture."""
 POINTS: Final = 600
@@ -39,6 +48,13 @@ _FAULTS: Final = {
     "below range": "below the known range",
     "above range": "above the known range",
 }
+_COUNTED: Final = {
+    "e_missing": ("missing",),
+    "e_nonfinite": ("nonfinite",),
+    "e_new_category": ("new",),
+    "e_out_of_range": ("below range", "above range"),
+}
+"""Rate detector -> what it counts; values of a wrong type are counted apart."""
 _CEILING: Final = 1e12
 """Evidence above this is drawn there: nothing is learnt from more, and the threshold stays in sight."""
 Bin = Mapping[str, Any]
@@ -58,12 +74,19 @@ class Bar:
         """By how much its share changed."""
         return self.now - self.before
 
+    def rose(self, rows: tuple[int, int]) -> bool:
+        """Whether its share rose by more than chance and trifles, among so many ``rows`` before and now."""
+        both = max((self.before * rows[0] + self.now * rows[1]) / max(sum(rows), 1), 0.0)
+        error = math.sqrt(both * max(1 - both, 0.0) * sum(1 / max(one, 1) for one in rows))
+        return self.moved > max(PLAIN, SURE * error)
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column before and now: ``spec`` is drawn where it is numeric, else there are ``bars``.
 
-    ``faults`` are what counts besides its distribution, if there is any of it.
+    ``faults`` are what counts besides its distribution, if there is any of it; ``where`` says in which direction the
+    numbers moved, "" where they did not; ``named`` whether the bars have the names of their values.
     """
 
     name: str
@@ -72,41 +95,61 @@ class Column:
     bars: tuple[Bar, ...]
     faults: tuple[Bar, ...]
     rows: tuple[int, int]
+    where: str = ""
+    named: bool = True
 
 
 def columns(bins: Iterable[Bin], *, values: bool, labels: tuple[str, str]) -> list[Column]:
-    """Every column of a table of histograms; ``labels`` name the two sides, ``values``: rare values may be named."""
+    """Every column of a table of histograms; ``labels`` name the two sides, ``values``: their values may be named."""
     groups: dict[str, list[Bin]] = {}
     for one in bins:
         groups.setdefault(one["unit"], []).append(one)
     return [_column(name, group, values=values, labels=labels) for name, group in groups.items()]
 
 
+def fault_shares(column: Column, detector: str) -> tuple[float, float] | None:
+    """Shares before and now of a column's rows that have the fault of a rate detector; None where it counts none."""
+    labels = [_FAULTS[name] for name in _COUNTED.get(detector, ())]
+    found = [one for one in column.faults if one.label in labels]
+    return (sum(one.before for one in found), sum(one.now for one in found)) if labels else None
+
+
 def _column(name: str, bins: list[Bin], *, values: bool, labels: tuple[str, str]) -> Column:
     ordered = sorted(bins, key=lambda one: one["position"])
     body, counters = ordered[: -len(FAULTS)], ordered[-len(FAULTS) :]
     numeric = any(math.isfinite(one["upper"]) for one in body)
-    rows = (_total(body, "reference"), _total(body, "window"))
-    whole = (_whole(body, counters, "reference"), _whole(body, counters, "window"))
+    rows = (_total(ordered, "reference"), _total(ordered, "window"))
     outside = [one for one in (body[0], body[-1]) if numeric]
     faults = tuple(
-        Bar(_FAULTS[one["label"]], one["reference"] / max(whole[0], 1), one["window"] / max(whole[1], 1))
+        Bar(_FAULTS[one["label"]], one["reference"] / max(rows[0], 1), one["window"] / max(rows[1], 1))
         for one in (*outside, *counters)
         if one["reference"] or one["window"]
     )
     spec = _steps(body[1:-1], rows, labels) if numeric else {}
     bars = () if numeric else tuple(_bars(body, rows, values=values))
-    return Column(name, numeric, spec, bars, faults, rows)
+    return Column(name, numeric, spec, bars, faults, rows, _where(body) if numeric else "", values)
 
 
 def _total(bins: Sequence[Bin], side: str) -> int:
     return int(sum(one[side] for one in bins))
 
 
-def _whole(body: Sequence[Bin], counters: Sequence[Bin], side: str) -> int:
-    """All rows: those with a value that has a bin, and those without; new categories are counted in "other"."""
-    without = sum(one[side] for one in counters if one["label"] != "new")
-    return int(_total(body, side) + without)
+def _where(body: Sequence[Bin]) -> str:
+    """In which direction the values of a column moved, and whether they spread; of rows that have one."""
+    shares = [np.array([one[side] for one in body], np.float64) for side in ("reference", "window")]
+    if min(one.sum() for one in shares) == 0:
+        return ""
+    before, now = (one / one.sum() for one in shares)
+    above = float(now @ (np.cumsum(before) - before / 2))
+    middle = "higher" if above >= HIGHER else "lower" if above <= 1 - HIGHER else ""
+    edges = np.array([body[0]["upper"], *(one["upper"] for one in body[:-1]), body[-1]["lower"]])
+    quarters = [np.interp([0.25, 0.75], np.concatenate([[0.0], np.cumsum(one)]), edges) for one in (before, now)]
+    was, is_ = (float(high - low) for low, high in quarters)
+    spread = (
+        "" if not was > 0 else "spread wider" if is_ > WIDER * was else "closer together" if is_ * WIDER < was else ""
+    )
+    told = " and ".join(one for one in (middle, spread) if one)
+    return f"Values are {told} than before." if told else ""
 
 
 def _steps(bins: Sequence[Bin], rows: tuple[int, int], labels: tuple[str, str]) -> dict[str, Any]:
@@ -143,12 +186,14 @@ def _even(edges: FloatArray, shares: Sequence[FloatArray]) -> FloatArray:
 def _bars(body: Sequence[Bin], rows: tuple[int, int], *, values: bool) -> list[Bar]:
     """The categories that moved most, most frequent first, and all others together."""
     bars = [
-        Bar(_label(one, place, values=values), one["reference"] / max(rows[0], 1), one["window"] / max(rows[1], 1))
-        for place, one in enumerate(body)
+        Bar(one["label"], one["reference"] / max(rows[0], 1), one["window"] / max(rows[1], 1))
+        for one in body
         if one["reference"] or one["window"]
     ]
     bars.sort(key=lambda one: -abs(one.moved))
     shown = sorted(bars[:SHOWN], key=lambda one: -max(one.before, one.now))
+    if not values:
+        shown = [dataclasses.replace(one, label=f"value {place}") for place, one in enumerate(shown, 1)]
     rest = bars[SHOWN:]
     if rest:
         shown.append(
@@ -159,10 +204,6 @@ def _bars(body: Sequence[Bin], rows: tuple[int, int], *, values: bool) -> list[B
             )
         )
     return shown
-
-
-def _label(one: Bin, place: int, *, values: bool) -> str:
-    return one["label"] if values or one["reference"] >= RARE or one["label"] == "other" else f"rare value {place + 1}"
 
 
 def evidence(

@@ -1,7 +1,6 @@
 """Rows that show a finding, for people: the most telling ones, each beside the nearest trusted rows.
 
-A joint finding is kept with its most telling rows. For columns by themselves a row tells much where its values lie in
-bins that the window fills more than the reference: the sum of the logarithms of these ratios over the named columns.
+Which rows these are, and their score, is told by `monitor.telling`; here they become cells of a table.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from monitor.exemplars import ROWS
 from monitor.web.wording import clean, number
 
 TOLD: Final = 10
@@ -28,7 +26,6 @@ SIDE: Final = 32
 """Pixels of an image's longer side."""
 _WITNESS: Final = "witness"
 _FACTS: Final = ("row", "rank", "space", "distance", "side", "influence", "reference_row")
-_PRIOR: Final = 0.5
 Row = Mapping[str, Any]
 
 
@@ -89,49 +86,6 @@ class Telling:
     rows: tuple[Told, ...] = ()
     kept: int = 0
     score: str = ""
-
-
-def most_telling(tables: Mapping[str, pa.Table], names: Sequence[str]) -> tuple[pa.Table, str]:
-    """The rows of a finding that tell most, with their score as last column, and what the score is; maybe none."""
-    if "window" in tables:
-        return tables["window"].slice(0, ROWS), "how much more such rows come now than in the reference"
-    rows = tables.get("rows", pa.table({}))
-    if not rows.num_rows:
-        return rows, ""
-    score = _ratios(rows, tables["histograms"].to_pylist(), names) if "histograms" in tables else None
-    if score is None:
-        return rows.slice(0, ROWS), ""
-    order = pa.array(np.argsort(-score, kind="stable")[:ROWS])
-    told = rows.take(order).append_column(_WITNESS, pa.array(score).take(order))
-    return told, "how much more such values come now than in the reference (log ratio)"
-
-
-def _ratios(rows: pa.Table, bins: Sequence[Row], names: Sequence[str]) -> np.ndarray | None:
-    """A score for each row; None where no named column is among the rows."""
-    score = np.zeros(rows.num_rows)
-    known = [name for name in names if rows.column_names.count(name) == 1]
-    groups = {name: [one for one in bins if one["unit"] == name] for name in known}
-    for name in known:
-        totals = [max(sum(one[side] for one in groups[name]), 1) for side in ("reference", "window")]
-        score += [_ratio(value, groups[name], totals) for value in rows[name].to_pylist()]
-    return score if any(groups.values()) else None
-
-
-def _ratio(value: Any, bins: Sequence[Row], totals: Sequence[int]) -> float:
-    """Log ratio of the shares of the bin in which a value lies; 0 where it lies in none."""
-    found = next((one for one in bins if _holds(one, value)), None)
-    if found is None:
-        return 0.0
-    before, now = ((found[side] + _PRIOR) / total for side, total in zip(("reference", "window"), totals, strict=True))
-    return math.log(now / before)
-
-
-def _holds(one: Row, value: Any) -> bool:
-    if value is None:
-        return bool(one["label"] == "missing")
-    if isinstance(value, bool | str) or math.isnan(one["lower"]):
-        return bool(one["label"] == str(value))
-    return isinstance(value, int | float) and bool(one["lower"] <= value < one["upper"])
 
 
 def telling(

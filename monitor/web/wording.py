@@ -39,10 +39,10 @@ NAMED: Final = 4
 
 _RATES: Final = {
     "e_missing": ("goes missing", "of the rows lack it"),
-    "e_nonfinite": ("is not a number", "of the values are infinite or not a number"),
-    "e_out_of_range": ("leaves its known range", "of the values lie outside of the reference's range"),
-    "e_new_category": ("has values that were never seen", "of the values were never seen in the reference"),
-    "e_type_fault": ("has values of a wrong type", "of the values have a wrong type"),
+    "e_nonfinite": ("is not a number", "of the rows have an infinite value or one that is no number"),
+    "e_out_of_range": ("leaves its known range", "of the rows lie outside of the reference's range"),
+    "e_new_category": ("has values that were never seen", "of the rows have a value that the reference never showed"),
+    "e_type_fault": ("has values of a wrong type", "of the rows have a value of a wrong type"),
 }
 """What each rate detector says of a column, and of the share that it counts."""
 DASH: Final = "\N{EN DASH}"
@@ -96,7 +96,7 @@ def title(triage: str, subject: str, failure_mode: str, unit: str, detector: str
     """A finding in a line of a list; ``unit`` is the first of so many ``units``."""
     name = clean(unit)
     if units > 1 and subject == "data":
-        fault = "Data faults in " if triage == "data_fault" else ""
+        fault = "Data faults in " if detector in _RATES else ""
         return f"{fault}{name} and {units - 1} more{'' if fault else ' shifted'}"
     if subject == "mix":
         return f"Mix of the traffic changed: {name}"
@@ -107,7 +107,7 @@ def title(triage: str, subject: str, failure_mode: str, unit: str, detector: str
     columns = parts_of(unit, detector)
     if len(columns) > 1:
         return f"{listed(columns)} changed together"
-    return f"{'Data fault in ' if triage == 'data_fault' else ''}{name}{'' if triage == 'data_fault' else ' shifted'}"
+    return f"{name} shifted"
 
 
 def _claim(triage: str, failure_mode: str, detector: str) -> str:
@@ -201,6 +201,11 @@ def sureness(document: Mapping[str, Any]) -> str:
     asked = f"an alarm asks for {fold(document['threshold'])}"
     seldom = f"by chance alone it comes at most once in about {rounded(math.exp(document['threshold']))} panes"
     return f"The evidence against chance is {fold(log_e)}; {asked}. {capital(seldom)}."
+
+
+def is_rate(detector: str) -> bool:
+    """Whether a detector counts a fault."""
+    return detector in _RATES
 
 
 def sequential(detector: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -53,4 +54,5 @@ MADE: dict[Kind, Callable[[int, int], Outcomes]] = {
 
 def take(outcomes: Outcomes, which: IntArray | slice) -> Outcomes:
     """Some rows."""
-    return Outcomes(outcomes.kind, *(None if one is None else one[which] for one in outcomes[1:]))
+    columns: list[Any] = [None if one is None else one[which] for one in outcomes[1:]]
+    return Outcomes(outcomes.kind, *columns)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from detectors.maths import exact
-from detectors.types import FloatArray
+from detectors.types import FloatArray, IntArray
 
 
-def limbs(values: FloatArray) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    return exact.summed(values, np.zeros(len(values), np.int64), 1)[0]
+def limbs(values: FloatArray) -> IntArray:
+    return exact.summed(values, np.zeros(len(values), np.int64), 1).reshape(-1)
 
 
 def wild(seed: int, n: int = 2_000) -> FloatArray:

@@ -157,5 +157,7 @@ def test_rows_of_another_kind_are_refused() -> None:
     for other in (binary(50, 0), regression(50, 0), ranking(50, 0)):
         with pytest.raises(ValueError, match="`outcomes`"):
             tallies.tally(made, other)
+    with pytest.raises(ValueError, match="`segment`"):
+        tallies.tally(made, multiclass(50, 0), np.full(50, 3), 3)
     with pytest.raises(ValueError, match="at most 1024"):
         layout(Outcomes("multiclass", np.array([5_000]), None, None, np.array([0])))

@@ -117,6 +117,7 @@ def addresses(world: World, name: str) -> list[tuple[str, str, dict[str, Any]]]:
         ("GET", "/api/v1/interventions", f"/api/v1/interventions?model={name}", {}),
         ("POST", "/api/v1/interventions", "/api/v1/interventions", {"json": ack}),
         ("POST", "/api/v1/interventions/{id}/undo", f"/api/v1/interventions/{held}/undo", {"json": reason}),
+        ("GET", "/api/v1", "/api/v1", {}),
         ("GET", "/api/v1/changes", "/api/v1/changes", {}),
         ("GET", "/api/v1/exports/{kind}", f"/api/v1/exports/telling?finding={finding}", {}),
         ("GET", "/api/v1/exports/{kind}", f"/api/v1/exports/labelling?model={name}", {}),

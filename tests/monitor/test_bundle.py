@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import io
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -194,3 +195,16 @@ def test_the_tail_of_the_log_is_bounded() -> None:
     for number in range(2 * log.TAIL):
         log.get("agent").info("line", number=number)
     assert [one["number"] for one in log.tail()] == list(range(log.TAIL, 2 * log.TAIL))
+
+
+def test_its_readme_says_what_is_left_out_and_what_is_not(made: Bundle) -> None:
+    out, _, kept = made.files["README.txt"].partition("Still in it: ")
+    assert "all but its scheme" in out
+    assert not re.search(r"[a-z0-9+.-]+://(?!\(left out\))", made.files["config.yaml"])
+    for told, there in (
+        ("columns", "right"),
+        ("paths of files", "reference.parquet"),
+        ("listens on", "127.0.0.1:9711"),
+    ):
+        assert told in kept
+        assert there in made.text

@@ -343,3 +343,9 @@ def test_the_demo_serves_until_a_signal_comes(
     assert show.show(signals, once=False, port=0, seconds=2.0) == 0
     assert re.search(r"the agent goes on: http://127\.0\.0\.1:\d+/metrics, incidents at http:", capsys.readouterr().out)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_column_is_named_once_with_the_furthest_that_it_moved() -> None:
+    line = finding(100)
+    units = [{"unit": "AGEP", "effect": -0.05}, {"unit": "MAR", "effect": None}, {"unit": "AGEP", "effect": 0.23}]
+    assert verdict.event({**line, "units": units}, LOG).endswith("  AGEP +0.23, MAR")

@@ -52,7 +52,7 @@ def archive(settings: Config) -> Iterator[Archive]:
         yield opened
 
 
-def get(settings: Config, archive: Archive, person: Person, path: str) -> httpx.Response:
+def get(settings: Config, archive: Archive, person: Person, path: str, accept: str = "*/*") -> httpx.Response:
     async def known(request: Any, call: Any) -> Any:
         request.state.person = person
         return await call(request)
@@ -62,7 +62,7 @@ def get(settings: Config, archive: Archive, person: Person, path: str) -> httpx.
 
     async def asked() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://agent") as client:
-            return await client.get(f"/api/v1/{path}")
+            return await client.get(f"/api/v1/{path}", headers={"accept": accept})
 
     return asyncio.run(asked())
 
@@ -106,6 +106,35 @@ def test_what_cannot_be_made_is_told(settings: Config, archive: Archive, path: s
     assert list(settings.store.path.glob(".export-*")) == []
 
 
+def test_nothing_to_export_is_no_error_of_the_server_and_a_page_for_browsers(
+    settings: Config, archive: Archive
+) -> None:
+    path = f"exports/labelling?finding={ID}&since=2030-01-01"
+    got = get(settings, archive, ANA, path)
+    assert got.status_code == 409
+    assert got.json()["faults"] == [
+        "no kept rows of this span are without a label; ask for another span, or keep more rows"
+    ]
+    read = get(settings, archive, ANA, path, "text/html,application/xhtml+xml,*/*;q=0.8")
+    assert read.status_code == 409
+    assert read.headers["content-type"].startswith("text/html")
+    assert "<h1>There is nothing to export</h1>" in read.text
+    assert "<p>No kept rows of this span are without a label;" in read.text
+    assert f'<a href="/findings/{ID}">Go back</a>' in read.text
+
+
+@pytest.mark.parametrize(("person", "finding"), [(CY, ID), (ANA, "%3Cscript%3E")])
+def test_a_refusal_as_a_page_tells_nothing_of_others_and_is_escaped(
+    settings: Config, archive: Archive, person: Person, finding: str
+) -> None:
+    got = get(settings, archive, person, f"exports/telling?finding={finding}", "text/html")
+    assert got.status_code == 404
+    assert "Finding: there is none of that name for you" in got.text
+    assert '<a href="/">Go back</a>' in got.text
+    assert finding not in got.text
+    assert "<script>" not in got.text
+
+
 def test_one_export_is_made_at_a_time_and_a_stop_ends_it(settings: Config, tmp_path: Path) -> None:
     child, told = Child(), []
 
@@ -146,6 +175,8 @@ def test_links_fit_the_finding() -> None:
         f"labelling?finding={ID}",
         f"weights?finding={ID}",
     ]
+    (*_, (label, href)) = links(finding(ID, detector="e_missing"))
+    assert (label, href) == ("Rows that have this fault, to leave out", f"/api/v1/exports/rows?finding={ID}")
     assert [href.split("/")[-1].partition("?")[0] for _, href in links(finding(ID, subject="sender"))] == [
         "telling",
         "clients",

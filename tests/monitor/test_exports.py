@@ -15,7 +15,7 @@ import pytest
 
 from monitor.archive import reading
 from monitor.config import Config
-from monitor.errors import ConfigError, DriftwardenError, ReferenceError_
+from monitor.errors import ConfigError, DriftwardenError, NothingThere, ReferenceError_
 from monitor.exports import table
 from monitor.exports.asked import Asked
 from monitor.exports.export import export
@@ -107,7 +107,7 @@ def test_without_a_shift_weights_say_that_they_change_nothing(drifted: Config) -
 
 
 def test_weights_need_rows(drifted: Config) -> None:
-    with pytest.raises(ReferenceError_, match=r"longer span.*store\.keep_bytes"):
+    with pytest.raises(NothingThere, match=r"longer span.*store\.keep_bytes"):
         made(drifted, kind="weights", since=NOW + 5)
 
 
@@ -135,7 +135,7 @@ def test_who_may_see_no_values_gets_ids_and_times(drifted: Config) -> None:
 
 
 def test_where_everything_is_labelled_nothing_is_to_be_labelled(drifted: Config) -> None:
-    with pytest.raises(ReferenceError_, match="without a label"):
+    with pytest.raises(NothingThere, match="without a label"):
         made(drifted, kind="labelling", until=NOW - 1_800)
 
 
@@ -229,3 +229,33 @@ def test_every_row_is_in_the_sample_with_the_same_chance() -> None:
         counts[kept.astype(int)] += 1
     assert counts.min() > 12
     assert counts.max() < 52
+
+
+def test_rows_with_the_fault_of_a_finding_are_left_out(tmp_path: Path) -> None:
+    settings = config(tmp_path)
+    measured(settings)
+    before, now = rows(500, 1), rows(500, 2, first=25_000)
+    kind = pa.array([None if at % 4 == 0 else one for at, one in enumerate(now.column("kind").to_pylist())])
+    now = now.set_column(now.schema.get_field_index("kind"), "kind", kind)
+    keep(settings, before.set_column(before.schema.get_field_index("kind"), "kind", pa.nulls(500, pa.string())), now)
+    unit = {"unit": "kind", "detector": "e_missing", "view": None}
+    document = {"units": [unit], "triage": "data_fault", "failure_mode": "common_corruption"}
+    write(settings, News(findings=(finding("g" * 16, document=document, detector="e_missing"),)))
+    found, facts = made(settings, kind="rows", finding="g" * 16)
+    assert found["row"].to_pylist() == [f"r{25_000 + at}" for at in range(0, 500, 4)]  # none from before it began
+    assert facts["rows"] == 125
+    assert set(found["driftwarden_finding"].to_pylist()) == {"g" * 16}
+    assert "kind" not in found.column_names
+
+
+def test_an_export_of_nothing_has_its_columns(tmp_path: Path) -> None:
+    settings = config(tmp_path)
+    measured(settings)
+    write(settings, News(findings=(finding("e" * 16, tables={"rows": pa.table({})}),)))
+    assert set(made(settings, kind="telling", finding="e" * 16)[0].column_names) == {"driftwarden_part", "row", "ts"}
+    ours = {"driftwarden_client", "driftwarden_finding", "driftwarden_because"}
+    for values, theirs in ((True, VALUES | {"row", "ts"}), (False, {"row", "ts"})):
+        found, facts = made(settings, kind="rows", values=values)
+        assert (found.num_rows, facts["rows"]) == (0, 0)
+        assert set(found.column_names) == ours | theirs
+        assert found.schema.field("driftwarden_client").type == pa.string()

@@ -13,6 +13,7 @@ from monitor.config import Model
 from monitor.loading import measure_batches
 from monitor.report import Report
 from monitor.streams import ModelStreams
+from monitor.telling import telling
 from tests.monitor.streams_bench import findings, model
 
 PANE = 200
@@ -106,7 +107,7 @@ def test_most_telling_rows_of_both_sides_are_evidence() -> None:
     for seed in range(20):  # some rows are kept of every batch
         reports += _feed(it, 1, 100 + seed, rho=-0.7)
     page = next(one for one in findings(reports, "page") if one.detector == "e_witness")
-    sides = it.telling("all", page)
+    _, sides = telling(it, it.streams["all"], page, reports[-1].comparison)
     assert sides["window"].num_rows == sides["reference"].num_rows == 20
 
     def product(side: str) -> float:

@@ -18,6 +18,8 @@ from monitor.records import Event
 from tests.monitor.findings_bench import culprit
 from tests.monitor.notify_bench import NOW, URL, World, events
 
+TOLD = "a no longer looks like the reference. a: 30 % of the rows now lie where 10 % of the reference did."
+"""What is said of the bench's finding."""
 FORMATS: tuple[Format, ...] = ("cloudevents", "slack", "pagerduty")
 HOSTILE = "<!channel> @here `x` [pay](http://evil.example) \u202egpj\x1b[2J & <http://evil.example|bank>"
 
@@ -31,6 +33,7 @@ def story(world: World) -> dict[str, Event]:
     """An incident that is seen and passes, by kind of event."""
     one = world.open()
     world.do("acknowledge", {"finding": one.id})
+    world.clock.advance(45 * 60)
     world.recover(one)
     return {event.kind: event for event in events(world)}
 
@@ -56,6 +59,7 @@ def test_a_cloudevent_has_what_version_1_0_asks_for(world: World) -> None:
     assert (found["incident"], found["severity"], found["state"], found["muted"]) == (one.id, "page", "open", False)
     assert found["columns"][0]["unit"] == "a"
     assert found["sentence"] == one.sentence()
+    assert (found["title"], found["told"]) == ("a shifted", TOLD)
 
 
 def test_a_finding_that_joins_is_told_under_its_incident(world: World) -> None:
@@ -82,7 +86,7 @@ def test_pagerduty_opens_sees_and_closes_one_incident(world: World) -> None:
     assert {one["routing_key"] for one in made} == {"routing"}
     payload = made[0]["payload"]
     assert payload["severity"] == "critical"
-    assert payload["summary"].startswith("m: distributional shift in a ")
+    assert payload["summary"] == f"m: {TOLD}"
     assert set(payload) >= {"summary", "source", "timestamp", "component", "group", "class", "custom_details"}
     assert payload["custom_details"]["columns"] == "a"
     assert made[0]["links"][0]["href"].startswith(f"{URL}/findings/")
@@ -97,13 +101,15 @@ def test_severities_in_pagerduty_s_words(world: World, severity: str, expected: 
 def test_slack_is_told_in_a_line_and_a_card_with_the_link(world: World) -> None:
     told = story(world)
     opened, seen, over = (sent("slack", told[f"finding.{kind}"]) for kind in ("opened", "acknowledged", "recovered"))
-    assert opened["text"] == "PAGE m: distributional shift"
-    assert seen["text"] == "ACKNOWLEDGED m: distributional shift by ana"
-    assert over["text"] == "RECOVERED m: distributional shift"
+    assert opened["text"] == "PAGE m: a shifted"
+    assert seen["text"] == "ACKNOWLEDGED m: a shifted by ana"
+    assert over["text"] == "RECOVERED m: a shifted (after 45 minutes)"
     card = opened["attachments"][0]
-    assert card["text"].startswith("distributional shift in a ")
+    assert card["text"] == TOLD
     assert card["title_link"].startswith(f"{URL}/findings/")
-    assert {one["title"] for one in card["fields"]} == {"Columns", "Looks like", "Since", "First"}
+    fields = {one["title"]: one["value"] for one in card["fields"]}
+    assert set(fields) == {"Columns", "Looks like", "Since", "First"}
+    assert (fields["Looks like"], fields["Since"]) == ("Distributional shift", "21 Sep 2026, 14:12 UTC")
     assert len({one["attachments"][0]["color"] for one in (opened, seen, over)}) == 3
 
 
@@ -115,6 +121,14 @@ def test_what_people_did_can_be_told(world: World) -> None:
     assert mute["until"] == "2026-09-21T15:13:20.000Z"
     assert quarantine["target"] == {"finding": "f", "clients": 1}
     assert sent("slack", events(world)[0])["text"] == "m: mute by ana"
+
+
+def test_no_stratum_is_named_where_the_mix_changed(world: World) -> None:
+    world.open(subject="mix", strata=(("country=secret-value", 0.1, 0.2),))
+    for form in FORMATS:
+        text = message(form, events(world)[0], URL).body.decode()
+        assert "secret-value" not in text
+        assert "mix of the traffic changed" in text.lower()
 
 
 @pytest.mark.parametrize("form", FORMATS)

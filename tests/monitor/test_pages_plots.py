@@ -11,7 +11,7 @@ import pytest
 
 from monitor.records import Judged
 from monitor.web import plots
-from monitor.web.rowviews import Image, Picture, Watched, most_telling, telling
+from monitor.web.rowviews import Image, Picture, Watched, telling
 
 SIDES = ("reference", "now")
 
@@ -82,10 +82,45 @@ def test_categories_that_moved_most_are_shown_and_the_rest_is_added_up() -> None
     assert sum(bar.before for bar in one.bars) == pytest.approx(1)
 
 
-@pytest.mark.parametrize(("values", "shown"), [(True, "Mr Smith"), (False, "rare value 2")])
-def test_a_rare_category_is_named_only_to_those_who_may_see_values(shown: str, *, values: bool) -> None:
-    one = column(bins([1_000, plots.RARE - 1], [10, 500], ["often", "Mr Smith"]), values=values)
-    assert {bar.label for bar in one.bars} == {"often", shown}
+@pytest.mark.parametrize(
+    ("values", "shown"), [(True, {"often", "Mr Smith"}), (False, {"value 1", "value 2"})], ids=["values", "without"]
+)
+def test_a_category_is_named_only_to_those_who_may_see_values(shown: set[str], *, values: bool) -> None:
+    one = column(bins([1_000, 900], [10, 500], ["often", "Mr Smith"]), values=values)
+    assert {bar.label for bar in one.bars} == shown
+    assert one.named is values
+    assert "Mr Smith" in str(one) or not values
+
+
+def test_shares_of_a_column_and_its_faults_make_up_a_whole() -> None:
+    one = column(bins([80, 20], [60, 16], ["a", "b"], new=(0, 24)))
+    assert [(bar.before, bar.now) for bar in (*one.bars, *one.faults)] == [(0.8, 0.6), (0.2, 0.16), (0, 0.24)]
+    assert plots.fault_shares(one, "e_new_category") == (0, 0.24)
+    assert plots.fault_shares(one, "e_ks") is None
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "where"),
+    [
+        ([10] * 20, [0] * 10 + [10] * 10, "Values are higher and closer together than before."),
+        ([0] * 10 + [10] * 10, [10] * 10 + [0] * 10, "Values are lower than before."),
+        ([0] * 5 + [10] * 10 + [0] * 5, [10] * 20, "Values are spread wider than before."),
+        ([10] * 20, [11] * 20, ""),
+        ([10] * 20, [0] * 20, ""),
+    ],
+)
+def test_the_direction_of_a_shift_is_told(before: list[int], now: list[int], where: str) -> None:
+    assert column(bins(before, now)).where == where
+
+
+@pytest.mark.parametrize(
+    ("now", "rose"), [((0.1, 0.101), False), ((0.0, 0.004), False), ((0.0, 0.1), True), ((0.1, 0.0), False)]
+)
+def test_a_fault_stands_out_only_if_it_rose_by_more_than_chance_and_trifles(
+    now: tuple[float, float], *, rose: bool
+) -> None:
+    assert plots.Bar("missing", *now).rose((10_000, 2_000)) is rose
+    assert not plots.Bar("missing", 0.1, 0.15).rose((10_000, 100))
 
 
 def judged(pane: int, log_e: float | None, **units: float) -> Judged:
@@ -124,15 +159,11 @@ def test_two_columns_as_points_need_numbers_on_both_sides() -> None:
     assert plots.scatter((numbers, pa.table({})), ("a", "b"), SIDES) == {}
 
 
-def test_rows_in_bins_that_fill_up_tell_most() -> None:
-    table = pa.Table.from_pylist(bins([50, 50, 0], [10, 10, 80]))
-    rows = pa.table({"x": [0.5, 2.5, 1.5], "id": ["p", "q", "r"]})
-    told, score = most_telling({"rows": rows, "histograms": table}, ["x"])
-    assert told["id"].to_pylist()[0] == "q"
-    assert "log ratio" in score
-    shown = telling(told.select(["id", "x", "witness"]), {}, ["x"], Watched(["x"]), score)
+def test_rows_that_show_a_finding_are_told_with_its_columns_first() -> None:
+    rows = pa.table({"id": ["p", "q"], "x": [2.5, 0.5], "witness": [1.5, -0.5]})
+    shown = telling(rows, {}, ["x"], Watched(["x"]), "score")
     assert (shown.columns, shown.named) == (("x", "id"), 1)
-    assert [row.values[1] for row in shown.rows] == ["q"]
+    assert [(row.values[1], row.score) for row in shown.rows] == [("p", "1.5")]
 
 
 def test_images_are_small_pictures_and_other_vectors_a_few_words() -> None:

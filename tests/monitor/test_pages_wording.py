@@ -71,6 +71,20 @@ def test_what_happened_in_two_sentences(changes: dict[str, Any], headline: str, 
     assert wording.told(document(**changes)) == (headline, detail)
 
 
+@pytest.mark.parametrize(
+    ("triage", "detector", "units", "says"),
+    [
+        ("data_fault", "e_ks", 1, "pred shifted"),
+        ("data_fault", "window", 3, "pred and 2 more shifted"),
+        ("data_fault", "e_missing", 1, "pred goes missing"),
+        ("data_fault", "e_new_category", 2, "Data faults in pred and 1 more"),
+        ("shift", "e_ks", 1, "pred shifted"),
+    ],
+)
+def test_a_title_says_what_was_seen_whatever_it_may_come_of(triage: str, detector: str, units: int, says: str) -> None:
+    assert wording.title(triage, "data", "distributional_shift", "pred", detector, units) == says
+
+
 def test_the_largest_change_is_named_first_and_many_columns_are_counted() -> None:
     units = [
         unit(name, "e_ks", effect=effect) for name, effect in zip("abcdef", (0.1, 0.2, 0.6, 0.3, 0.4, 0.5), strict=True)

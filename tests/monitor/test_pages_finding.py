@@ -1,0 +1,53 @@
+"""The page of a finding without rows, and of one that nobody knows the beginning of: it says so."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.clock import ManualClock
+from monitor.records import Checkpoint, FindingRow, News
+from monitor.store import Store
+from monitor.web.desk import Desk, Hands
+from monitor.web.live import Live
+from tests.monitor.findings_bench import culprit
+from tests.monitor.test_pages_api import NOW, client, row
+
+
+def nothing(*_: Any) -> Any:
+    raise AssertionError("nobody acts here")
+
+
+def page(place: Path, told: FindingRow) -> str:
+    """What is shown to somebody who may see values."""
+    with Store(place, ManualClock(NOW)) as store:
+        store.commit(Checkpoint(0, {}, {}, {}, NOW), News(findings=(told,)))
+        desk = Desk(store, Live(dict), Hands(nothing, nothing), lambda: NOW)
+        return client(desk).get(f"/findings/{told.id}").text
+
+
+def of_all_senders(since: float) -> FindingRow:
+    units = (dataclasses.replace(culprit("all senders"), detector="integrity"),)
+    return row(8, units=units, subject="sender", triage="data_fault", since_time=since)
+
+
+def test_a_finding_about_all_senders_says_what_was_looked_at(tmp_path: Path) -> None:
+    text = page(tmp_path, of_all_senders(NOW - 8))
+    assert "400 rows looked at until then" in text
+    assert "not known<small>" in text
+    assert "since it began" not in text
+    assert "No rows were kept with it." in text
+
+
+def test_where_a_beginning_is_known_it_is_told(tmp_path: Path) -> None:
+    assert "not known<small>" not in page(tmp_path, of_all_senders(NOW - 80))
+
+
+@pytest.mark.parametrize("severity", ["page", "ticket"])
+def test_where_no_row_came_since_a_finding_began_that_is_said(tmp_path: Path, severity: str) -> None:
+    text = page(tmp_path, row(1, severity=severity))
+    assert "400 rows since it began" in text
+    assert "None of the rows that were kept came after it began." in text
