@@ -245,6 +245,7 @@ class Agent:
         """Count, log and keep what the reports say; findings are written with the next checkpoint, which follows."""
         for report in reports:
             watched.tally.judged(report, self.clock.now())
+            watched.judged(report)
             self.saving.judged(watched.model.name, report, watched.views(report.stream))
             for name, seconds in report.seconds.items():
                 if name not in self.detector_seconds:

@@ -1,8 +1,9 @@
-"""The measured reference on disk: a folder of six files, portable, without pickle, verified when read.
+"""The measured reference on disk: a folder of six or seven files, portable, without pickle, verified when read.
 
 `manifest.json` holds the format version, the SHA-256 of the other files, the plan and all names; `arrays.npz` the
 numbers; `views.npz` the encoders and samples of the joint views, with what the default detectors measured on them;
-`security.npz` what single rows, senders and labels are held against;
+`security.npz` what single rows, senders and labels are held against; `outcomes.npz`, where the reference has labels,
+what estimates of the performance are made from;
 `vocabularies.arrow` and `sample.arrow` are Arrow IPC files. A folder is written beside its place and renamed into it,
 so that a reader sees a whole one.
 """
@@ -42,6 +43,8 @@ MANIFEST = "manifest.json"
 _ARRAYS, _VIEWS, _SECURITY = "arrays.npz", "views.npz", "security.npz"
 _WORDS, _SAMPLE = "vocabularies.arrow", "sample.arrow"
 _FILES = (_ARRAYS, _VIEWS, _SECURITY, _WORDS, _SAMPLE)
+_OUTCOMES = "outcomes.npz"
+"""Only where there are labels: what estimates of the performance are made from."""
 _GRID = ("centre", "scale", "lut", "edges", "centres", "used", "open_vocabulary", "ordered")
 _SUMMARY = ("numeric", "codes", "missing", "nonfinite", "new", "faults", "sums", "mix")
 _ENCODERS: dict[str, type[Any]] = {"columns": ColumnsEncoder, "vector": VectorEncoder, "scores": ScoreEncoder}
@@ -59,6 +62,8 @@ def write(fitted: Fitted, directory: Path | str) -> None:
         _WORDS: _ipc(_words(fitted)),
         _SAMPLE: _ipc(fitted.sample),
     }
+    if fitted.outcomes:
+        contents[_OUTCOMES] = npz.pack(fitted.outcomes)
     contents[MANIFEST] = json.dumps(_manifest(fitted, contents), indent=1, ensure_ascii=False).encode()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -77,7 +82,8 @@ def load(directory: Path | str) -> Fitted:
     """Read an artefact and verify every part of it; `ReferenceError_` names the file that is missing or damaged."""
     folder = Path(directory)
     manifest = read_manifest(folder)
-    contents = {name: _verified(folder / name, manifest) for name in _FILES}
+    listed = (*_FILES, *([_OUTCOMES] if _OUTCOMES in manifest["files"] else []))
+    contents = {name: _verified(folder / name, manifest) for name in listed}
     with _blame(folder / _ARRAYS):
         arrays = _unpack(contents[_ARRAYS])
     with _blame(folder / MANIFEST):
@@ -108,7 +114,9 @@ def load(directory: Path | str) -> Fitted:
     reference = Reference(grid, summary, arrays["tau"], arrays["tau_missing"], strata, views)
     with _blame(folder / _SECURITY):
         security = npz.unpack(contents[_SECURITY])
-    return Fitted(plan, reference, vocabularies, sample, rows, created, notes, segments, security)
+    with _blame(folder / _OUTCOMES):
+        outcomes = npz.unpack(contents[_OUTCOMES]) if _OUTCOMES in contents else {}
+    return Fitted(plan, reference, vocabularies, sample, rows, created, notes, segments, security, outcomes)
 
 
 def _segments(grid_id: str, listed: list[list[Any]], arrays: dict[str, Any]) -> Segments:
@@ -248,7 +256,7 @@ def _is_ours(target: Path) -> bool:
     if not target.is_dir():
         return False
     found = {item.name for item in target.iterdir()}
-    return not found or (MANIFEST in found and found <= {MANIFEST, *_FILES})
+    return not found or (MANIFEST in found and found <= {MANIFEST, _OUTCOMES, *_FILES})
 
 
 def _store(path: Path, content: bytes) -> None:

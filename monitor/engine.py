@@ -33,19 +33,19 @@ from monitor.findings import Context, Writer, largest
 from monitor.joint import JointLayer, Told
 from monitor.report import Culprit, Finding, Recovered, Report, culprit_of, sized
 
-_ONSETS = 4096
-"""Pane start times kept to say since when."""
+_ONSETS = 4096  # pane start times kept to say since when
 
 
 @dataclass(frozen=True, slots=True)
 class Pane:
-    """A closed pane: its number in the stream (from 1), its span, the summary of its rows, and some rows by view."""
+    """A closed pane: its number in the stream (from 1), span, summary of its rows, some rows by view, answers."""
 
     number: int
     start: float
     end: float
     summary: Summary
     samples: tuple[Sample, ...] = ()
+    answers: Mapping[str, NDArray[Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ class Fitted:
     ``segments`` are the summaries of the rows of each segment's values, on the same grid. ``sample`` are at most
     10,000 rows and about 16 MB, in the reference's order and columns. ``notes`` are sentences for the person who
     fitted it. ``security`` is what `monitor.security.measured` measured, by path; empty if nobody asked for it.
+    ``outcomes`` is what `monitor.outcomes.measured` did; empty without labels.
     """
 
     plan: Plan
@@ -33,3 +34,4 @@ class Fitted:
     notes: tuple[str, ...] = ()
     segments: Segments = field(default_factory=dict)
     security: Mapping[str, Any] = field(default_factory=dict)
+    outcomes: Mapping[str, Any] = field(default_factory=dict)

@@ -117,6 +117,7 @@ def whereabouts(model: Model, cache: Path) -> Path | None:
 
 def measure(tables: Tables, model: Model, progress: Progress | None = None) -> Fitted:
     """Measure stored data; ``progress`` is told how far it is."""
+    from monitor.outcomes.measured import with_outcomes
     from monitor.reference import fit
 
     total = tables.row_count
@@ -125,14 +126,17 @@ def measure(tables: Tables, model: Model, progress: Progress | None = None) -> F
         if progress is not None:
             progress(name, rows, total)
 
-    return fit(tables.batches, roles_of(model), season=model.season, scored=model.scored, progress=tell)
+    fitted = fit(tables.batches, roles_of(model), season=model.season, scored=model.scored, progress=tell)
+    return with_outcomes(fitted, tables.batches)
 
 
 def measure_batches(batches: list[pa.RecordBatch], model: Model) -> Fitted:
     """Measure rows in memory: the first traffic of a model without a stored reference."""
+    from monitor.outcomes.measured import with_outcomes
     from monitor.reference import fit
 
-    return fit(lambda: iter(batches), roles_of(model), season=model.season, scored=model.scored)
+    fitted = fit(lambda: iter(batches), roles_of(model), season=model.season, scored=model.scored)
+    return with_outcomes(fitted, lambda: iter(batches))
 
 
 def _kept(tables: Tables, model: Model, cache: Path) -> Path:

@@ -12,6 +12,10 @@ from monitor.ledger import Receipt
 from monitor.segment import Place, Record
 
 
+def _now() -> float:
+    return time.time()
+
+
 @dataclass(slots=True)
 class Offer:
     """Rows at the door. A ``position`` says that the source can read them again, so that they need no spool.
@@ -31,7 +35,7 @@ class Offer:
     size: int
     version: str = ""
     position: Mapping[str, Any] | None = None
-    arrived: float = field(default_factory=time.time)
+    arrived: float = field(default_factory=_now)
     sequence: int = field(default=0, init=False)
     charge: int = field(default=0, init=False)
     place: Place | None = field(default=None, init=False)

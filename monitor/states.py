@@ -31,14 +31,16 @@ Arrays = dict[str, NDArray[Any]]
 def pack_pane(pane: Pane) -> bytes:
     """One judged pane."""
     span = np.array([pane.number, pane.start, pane.end])
-    return pack({**arrays_of(pane.summary), **arrays_of_samples(pane.samples), "span": span})
+    answers = {f"answers/{name}": part for name, part in (pane.answers or {}).items()}
+    return pack({**arrays_of(pane.summary), **arrays_of_samples(pane.samples), **answers, "span": span})
 
 
 def unpack_pane(grid_id: str, blob: bytes) -> Pane:
     """Inverse of `pack_pane`."""
     arrays = unpack(blob)
     number, start, end = (float(value) for value in arrays["span"])
-    return Pane(int(number), start, end, summary_of(grid_id, arrays), samples_of(arrays))
+    answers = {name.removeprefix("answers/"): part for name, part in arrays.items() if name.startswith("answers/")}
+    return Pane(int(number), start, end, summary_of(grid_id, arrays), samples_of(arrays), answers or None)
 
 
 def pack_stream(

@@ -25,6 +25,7 @@ from monitor.decode import Decoded, Decoder, Labels
 from monitor.engine import Engine, Pane, StreamState
 from monitor.fitted import Fitted
 from monitor.moving import Moving
+from monitor.outcomes.counting import Counter
 from monitor.report import Report
 from monitor.samples import RowSample
 from monitor.security.guard import SHARE, Guard
@@ -92,9 +93,10 @@ class ModelStreams:
         timer: Callable[[], float],
         timed: bool = True,
         guard: Guard | None = None,
+        counter: Counter | None = None,
     ) -> None:
         """Measure nothing yet: streams begin with their first row; ``timed``: times of rows mean seconds."""
-        self.model, self.fitted, self.guard = model, fitted, guard
+        self.model, self.fitted, self.guard, self._counter = model, fitted, guard, counter
         reference = fitted.reference
         if not model.joint.enabled:
             reference = dataclasses.replace(reference, views=())
@@ -277,7 +279,8 @@ class ModelStreams:
         if one is None:
             grid = self.fitted.reference.grid
             engine = self._engine(name)
-            panes = Panes(grid, self._rule, engine.reference.views, self._sample_rows)
+            counter = self._counter if "/" not in name else None  # estimates are of whole versions
+            panes = Panes(grid, self._rule, engine.reference.views, self._sample_rows, counter)
             one = Stream(name, engine, panes, engine.start(), RowSample(name), self._mover(engine))
             self.streams[name] = one
             self._shares = max(self._shares, len(self.streams))

@@ -29,6 +29,7 @@ from monitor.fitted import Fitted
 from monitor.interventions import Wanted
 from monitor.learning import Learner
 from monitor.loading import fitted_of
+from monitor.outcomes.estimates import Estimates, estimates_of
 from monitor.outcomes.lane import Lane, lane_of
 from monitor.prepared import prepared
 from monitor.records import Brief, Intervention
@@ -73,6 +74,7 @@ class Watched:
     types: pa.Schema | None = None
     absent: Absent | None = None
     lane: Lane | None = None
+    estimates: Estimates | None = None
 
     @property
     def identity(self) -> str:
@@ -108,6 +110,12 @@ class Watched:
             faults += [f"target.clients: {name!r} is no pseudonym; give names with --name" for name in strange[:3]]
         return faults
 
+    def judged(self, report: Report) -> None:
+        """Ask what the performance of a window is that has been judged."""
+        if self.estimates is not None and self.streams is not None:
+            one = self.streams.streams[report.stream]
+            self.estimates.judged(report.stream, one.state.panes, self.streams.threshold)
+
     def check_itself(self, panes: int) -> None:
         """Judge some resampled panes, if the configuration wants that."""
         if self.streams is None or not self.model.selfcheck or not (rows := self.streams.pane_rows):
@@ -122,14 +130,16 @@ class Watched:
         """End what runs beside the engine's thread for this model."""
         if self.streams is not None and self.streams.guard is not None:
             self.streams.guard.close()
-        if self.lane is not None:
-            self.lane.close()
+        for one in (self.lane, self.estimates):
+            if one is not None:
+                one.close()
 
     def follow(self, begun: Watched) -> None:
         """Go on with another reference: evidence begins anew, counters go on."""
         begun.goes_on(self)
         self.close()
-        self.streams, self.types, self.absent, self.lane = begun.streams, begun.types, begun.absent, begun.lane
+        self.streams, self.types, self.absent = begun.streams, begun.types, begun.absent
+        self.lane, self.estimates = begun.lane, begun.estimates
         self.learner, self.act, self.check = begun.learner, None, None
         memory.release()
 
@@ -282,12 +292,16 @@ class References:
     def _begin(self, model: Model, fitted: Fitted, config: Config) -> Watched:
         config_id, timer = fingerprint(config), self._clock.monotonic
         guard = guard_of(model, fitted, key_of(self._folder), config_id, timer, self._clock) if model.guarded else None
-        streams = ModelStreams(model, fitted, config_id=config_id, timer=timer, guard=guard)
+        estimates = estimates_of(model, fitted)
+        counter = None if estimates is None else estimates.counter
+        streams = ModelStreams(model, fitted, config_id=config_id, timer=timer, guard=guard, counter=counter)
         streams.prepare()
         absent = Absent(fitted.plan.roles, fitted.sample.schema.names)
         types, now = fitted.sample.schema, self._clock.monotonic()
         lane = lane_of(model, fitted, self._folder, key_of(self._folder)) if model.columns.id else None
-        return Watched(model, streams=streams, types=types, last_rows=now, absent=absent, lane=lane)
+        return Watched(
+            model, streams=streams, types=types, last_rows=now, absent=absent, lane=lane, estimates=estimates
+        )
 
     def _learning(self, model: Model, kind: str = "") -> Path:
         return self._folder / "learning" / (f"{model.name}-{kind}" if kind else model.name)

@@ -25,6 +25,7 @@ from detectors.grid import Grid
 from detectors.multivariate.samples import Kept, chooser
 from detectors.types import Block, FloatArray, IntArray, Sample, Summary, View
 from monitor.engine import Pane
+from monitor.outcomes.counting import Counted, Counter
 
 FOLD_ROWS = 4096
 """Rows that wait for company before they are summarised: small batches are cheaper together."""
@@ -54,6 +55,7 @@ class _Open:
     waiting: list[Block] = field(default_factory=list)
     numbers: list[IntArray] = field(default_factory=list)
     waiting_rows: int = 0
+    counted: Counted | None = None
 
     @property
     def rows(self) -> int:
@@ -70,9 +72,11 @@ class Discards(NamedTuple):
 class Panes:
     """The panes of one stream."""
 
-    def __init__(self, grid: Grid, rule: PaneRule, views: Sequence[View] = (), rows: int = 0) -> None:
-        """Begin before the first row; of each pane about ``rows`` rows are kept for every view."""
-        self._grid, self._rule = grid, rule
+    def __init__(
+        self, grid: Grid, rule: PaneRule, views: Sequence[View] = (), rows: int = 0, counter: Counter | None = None
+    ) -> None:
+        """Begin before the first row; of each pane about ``rows`` rows are kept for every view, and answers counted."""
+        self._grid, self._rule, self._counter = grid, rule, counter
         self._chooser = chooser(views, rows) if views else None
         self._arrived = 0
         self._open: dict[int, _Open] = {}
@@ -95,7 +99,7 @@ class Panes:
         """
         if block.rows == 0:
             return [], Discards(0, 0)
-        if self._chooser is None and block.vectors:
+        if self._chooser is None and self._counter is None and block.vectors:
             block = dataclasses.replace(block, vectors=())  # nobody will look at them
         self._arrived += block.rows
         if block.time is None:
@@ -212,6 +216,8 @@ class Panes:
             if self._chooser is not None:
                 kept = self._chooser.empty() if pane.kept is None else pane.kept
                 pane.kept = self._chooser.add(kept, pane.waiting, np.concatenate(pane.numbers), whole)
+            if self._counter is not None:
+                pane.counted = self._counter.add(pane.counted, pane.waiting, whole, np.concatenate(pane.numbers))
             pane.waiting, pane.numbers, pane.waiting_rows = [], [], 0
         return parts.zero(self._grid) if pane.summary is None else pane.summary
 
@@ -219,7 +225,9 @@ class Panes:
         pane = self._open.pop(key)
         self.number += 1
         summary = self._fold(pane)
-        return Pane(self.number, pane.start, pane.end, summary, () if pane.kept is None else pane.kept.samples)
+        answers = None if self._counter is None else self._counter.packed(pane.counted)
+        kept = () if pane.kept is None else pane.kept.samples
+        return Pane(self.number, pane.start, pane.end, summary, kept, answers)
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Everything as arrays, for a checkpoint. Waiting rows are folded first, which changes no later number."""
@@ -239,6 +247,9 @@ class Panes:
                 arrays.update(
                     {f"open{position}/{name}": part for name, part in arrays_of_samples(kept.samples).items()}
                 )
+            if self._counter is not None:
+                counted = self._counter.packed(self._open[key].counted) or {}
+                arrays.update({f"open{position}/answers/{name}": part for name, part in counted.items()})
         return arrays
 
     def restore(self, arrays: dict[str, NDArray[np.generic]]) -> None:
@@ -252,7 +263,10 @@ class Panes:
         for position, key in enumerate(arrays["keys"]):
             start, end = (float(value) for value in arrays["spans"][position])
             mine = _below(arrays, f"open{position}/")
-            self._open[int(key)] = _Open(start, end, summary_of(self._grid.id, mine), self._kept(samples_of(mine)))
+            one = _Open(start, end, summary_of(self._grid.id, mine), self._kept(samples_of(mine)))
+            if self._counter is not None and (counted := _below(mine, "answers/")):
+                one.counted = self._counter.unpacked(counted)
+            self._open[int(key)] = one
 
     def _kept(self, samples: tuple[Sample, ...]) -> Kept | None:
         """What was kept of a pane; nothing if the views have become others."""

@@ -34,6 +34,22 @@ class Said(NamedTuple):
     score: FloatArray | None
     chances: SingleArray | None
 
+    def rows(self, index: IntArray) -> Said:
+        """Some of them."""
+        score, chances = self.score, self.chances
+        return Said(
+            self.prediction[index], None if score is None else score[index], None if chances is None else chances[index]
+        )
+
+    def beside(self, more: Said) -> Said:
+        """These and more."""
+        score, chances = self.score, self.chances
+        return Said(
+            np.concatenate([self.prediction, more.prediction]),
+            None if score is None or more.score is None else np.concatenate([score, more.score]),
+            None if chances is None or more.chances is None else np.concatenate([chances, more.chances]),
+        )
+
 
 class Answers:
     """Reads the answers and labels of one model."""

@@ -87,8 +87,52 @@ SERIES: Final[tuple[Row, ...]] = (
         _MODEL,
         "End of the newest stretch of predictions of which as good as all labels have come.",
     ),
+    Row(
+        "driftwarden_performance_estimate",
+        "gauge",
+        _METRIC,
+        "Performance of the window as estimated without labels, by metric; no labels, no certainty: see the doubts.",
+    ),
+    Row(
+        "driftwarden_performance_estimate_low",
+        "gauge",
+        _METRIC,
+        "Lower end of the estimate's 95 % interval, which is to hold the figure that labels will give.",
+    ),
+    Row("driftwarden_performance_estimate_high", "gauge", _METRIC, "Upper end of the estimate's 95 % interval."),
+    Row(
+        "driftwarden_performance_reference",
+        "gauge",
+        ("model", "metric"),
+        "The same figure on the labelled rows of the reference.",
+    ),
+    Row(
+        "driftwarden_performance_doubt",
+        "gauge",
+        ("model", "stream", "doubt"),
+        "1 where something speaks against the estimate, so that only labels can tell.",
+    ),
+    Row(
+        "driftwarden_performance_estimated_timestamp_seconds",
+        "gauge",
+        ("model", "stream"),
+        "End of the window that was estimated last.",
+    ),
+    Row(
+        "driftwarden_performance_estimate_failures_total",
+        "counter",
+        _MODEL,
+        "Windows whose estimate failed.",
+    ),
+    Row(
+        "driftwarden_performance_below_expectation",
+        "gauge",
+        ("model", "metric"),
+        "1 while a version's estimate, beyond its error and without a doubt, is worse than the reference's figure by "
+        "more than labels.smallest_loss.",
+    ),
 )
-"""Series of what is joined."""
+"""Series of what is joined, and of what is estimated."""
 SETS: Final[dict[str, tuple[str, ...]]] = {
     "driftwarden_outcome_predictions_total.fate": PREDICTIONS,
     "driftwarden_outcome_labels_total.fate": LABELS,

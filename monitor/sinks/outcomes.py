@@ -8,10 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from monitor.metrics import Distribution, Snapshot, Value
+from monitor.outcomes.estimates import Estimates
 from monitor.outcomes.index import Index
 from monitor.outcomes.joined import Figures
 from monitor.outcomes.lane import Lane
-from monitor.outcomes.series import DELAYS, STATES
+from monitor.outcomes.series import DELAYS, DOUBTS, STATES
 
 
 def of_labels(lane: Lane) -> Snapshot:
@@ -19,6 +20,30 @@ def of_labels(lane: Lane) -> Snapshot:
     name, index = lane.model.name, lane.index
     made: Snapshot = {"driftwarden_outcome_failures_total": [((name,), lane.failures)]}
     return made if index is None else made | _of_index(name, index)
+
+
+def of_estimates(model: str, estimates: Estimates) -> Snapshot:
+    """What is estimated of each version, and whether it is below expectation."""
+    made: Snapshot = {"driftwarden_performance_estimate_failures_total": [((model,), estimates.failures)]}
+
+    def put(metric: str, value: float, *labels: str) -> None:
+        if np.isfinite(value):
+            made.setdefault(f"driftwarden_performance_{metric}", []).append(((model, *labels), value))
+
+    told = estimates.told
+    for stream, one in told.items():
+        put("estimated_timestamp_seconds", one.end, stream)
+        for doubt in DOUBTS:
+            put("doubt", float(doubt in one.estimate.reliability.doubts), stream, doubt)
+        for name, figure in one.estimate.figures.items():
+            for suffix, value in (("", figure.value), ("_low", figure.low), ("_high", figure.high)):
+                put(f"estimate{suffix}", value, stream, name)
+    for one in list(told.values())[-1:]:
+        for name, value in one.estimate.reference.items():
+            put("reference", value, name)
+    for name, worse in estimates.behind.items():
+        put("below_expectation", float(worse), name)
+    return made
 
 
 def _of_index(model: str, index: Index) -> Snapshot:

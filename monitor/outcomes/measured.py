@@ -1,0 +1,135 @@
+"""What estimates need to know of a reference: measured once on its labelled rows, and kept with the artefact.
+
+A bounded random sample of the labelled rows is enough, taken in one pass over all of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from detectors.multivariate.encode import ColumnsEncoder, columns_encoder
+from detectors.performance import estimate
+from detectors.performance.classifiers import ClassesFixed
+from detectors.performance.regressions import NumbersFixed
+from detectors.types import FloatArray, SingleArray
+from monitor.decode import Decoded, Decoder
+from monitor.fitted import Fitted
+from monitor.outcomes.answers import Answers, Said
+from monitor.passes import Batches, decoded, taken
+from monitor.prepared import flat, rebuilt, under
+
+MOST_ROWS: Final = 100_000
+"""Labelled reference rows that are looked at."""
+MOST_VALUES: Final = 1 << 23
+"""Encoded values of these rows (32 MB)."""
+
+
+class OfClasses(NamedTuple):
+    """A classifier's reference, and how its inputs are encoded."""
+
+    encoder: ColumnsEncoder
+    fixed: ClassesFixed
+
+
+class OfNumbers(NamedTuple):
+    """A regression's reference, and how its inputs are encoded."""
+
+    encoder: ColumnsEncoder
+    fixed: NumbersFixed
+
+
+Measured = OfClasses | OfNumbers
+_KINDS: Final[dict[str, type[Any]]] = {"classes": OfClasses, "numbers": OfNumbers}
+
+
+class _Rows(NamedTuple):
+    """Labelled rows: random ``key (n,)``, answers, labels and encoded inputs ``(n, d)``."""
+
+    key: FloatArray
+    said: Said
+    truth: FloatArray
+    inputs: SingleArray
+
+
+def with_outcomes(fitted: Fitted, batches: Batches, seed: int = 0) -> Fitted:
+    """The same with what estimates need, if there are labels to measure it on."""
+    return dataclasses.replace(fitted, outcomes=measure(fitted, batches, seed))
+
+
+def measure(fitted: Fitted, batches: Batches, seed: int = 0) -> Mapping[str, Any]:
+    """Arrays by path; none where rows have no labels or answers."""
+    answers, grid = Answers(fitted), fitted.reference.grid
+    label = fitted.plan.roles.label
+    if answers.kind is None or not label or label not in fitted.sample.schema.names:
+        return {}
+    decoder = Decoder(fitted.plan, grid, fitted.vocabularies)
+    encoder = _encoder(fitted, decoder)
+    rng = np.random.default_rng(seed)
+    most = min(MOST_ROWS, MOST_VALUES // max(len(encoder.unit), 1))
+    width = len(grid.names) + sum(length for _, length in grid.vectors)
+    rows: _Rows | None = None
+    for piece in decoded(batches, decoder, width):
+        some = _labelled(answers, encoder, piece, label, rng)
+        rows = some if rows is None or some is None else _least(_joined(rows, some), most)
+    if rows is None:
+        return {}
+    fixed = estimate.fit(answers.outcomes(rows.said, rows.truth), rng, rows.inputs, encoder.unit)
+    if isinstance(fixed, ClassesFixed):
+        return flat({"classes": OfClasses(encoder, fixed)})
+    return flat({"numbers": OfNumbers(encoder, fixed)})
+
+
+def measured(fitted: Fitted) -> Measured | None:
+    """What was kept with the reference, or measured now on its sample; None where there is nothing to measure."""
+    for kept in (fitted.outcomes, None):
+        arrays = measure(fitted, lambda: iter([fitted.sample])) if kept is None else kept
+        for name, kind in _KINDS.items():
+            if mine := under(name, arrays):
+                try:
+                    found: Measured = rebuilt(kind, mine)
+                except ValueError:  # kept by another version
+                    continue
+                return found
+    return None
+
+
+def _encoder(fitted: Fitted, decoder: Decoder) -> ColumnsEncoder:
+    """How inputs are encoded: features and segments, neither answers nor what lies in vectors."""
+    grid = fitted.reference.grid
+    units = {name: i for i, name in enumerate(grid.names)}
+    given = [units[c.name] for c in fitted.plan.columns if c.name in units and c.role in ("feature", "segment")]
+    block = decoder.decode(fitted.sample).block
+    return columns_encoder(grid, fitted.reference.summary, block, np.array(given, np.int64))
+
+
+def _labelled(
+    answers: Answers, encoder: ColumnsEncoder, piece: Decoded, label: str, rng: np.random.Generator
+) -> _Rows | None:
+    if label not in piece.batch.schema.names:
+        return None
+    truth = answers.truths(_column(piece.batch, label)).values
+    index = np.flatnonzero(np.isfinite(truth))
+    block = taken(piece.block, index)
+    return _Rows(rng.random(len(index)), answers.said(block), truth[index], encoder.encode(block))
+
+
+def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
+    return batch.column(batch.schema.names.index(name))
+
+
+def _joined(one: _Rows, other: _Rows) -> _Rows:
+    key, truth = np.concatenate([one.key, other.key]), np.concatenate([one.truth, other.truth])
+    return _Rows(key, one.said.beside(other.said), truth, np.concatenate([one.inputs, other.inputs]))
+
+
+def _least(rows: _Rows, most: int) -> _Rows:
+    """The rows of least key, once there are too many."""
+    if len(rows.key) <= most:
+        return rows
+    index = np.sort(np.argpartition(rows.key, most - 1)[:most])
+    return _Rows(rows.key[index], rows.said.rows(index), rows.truth[index], rows.inputs[index])
