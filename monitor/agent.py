@@ -26,7 +26,7 @@ from monitor.intake import Intake
 from monitor.interventions import Interventions, Wanted
 from monitor.logbook import Logbook
 from monitor.metrics import Histogram, histogram
-from monitor.outcomes.lane import STATE, only_labels
+from monitor.outcomes.door import STATE, only_labels, states_of
 from monitor.records import Checkpoint, Intervention
 from monitor.report import Report
 from monitor.security.cases import STREAM
@@ -75,7 +75,7 @@ class Agent:
             if watched.learner is not None:
                 watched.learner.restore(0 if saved is None else saved.sequence)
             if watched.lane is not None:
-                watched.lane.restore(None if saved is None else saved.streams.get(f"{watched.model.name}/{STATE}"))
+                watched.lane.restore({} if saved is None else states_of(watched.model.name, saved.streams))
         if saved is None:
             self._forget_senders()
             self.intake.recover(0)
@@ -96,7 +96,7 @@ class Agent:
         if grid not in (None, watched.identity):
             self._log.warning("the reference or its tolerances changed: evidence starts anew", model=watched.model.name)
             return
-        own = {key: blob for key, blob in saved.streams.items() if not key.endswith(f"/{STATE}")}
+        own = {key: blob for key, blob in saved.streams.items() if f"/{STATE}" not in key}
         watched.streams.restore(own, lambda name: [row.blob for row in self.store.panes(name)])
 
     def _forget_senders(self) -> None:

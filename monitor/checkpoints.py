@@ -19,7 +19,6 @@ from monitor.errors import StoreError
 from monitor.intake import Intake
 from monitor.logbook import Logbook
 from monitor.metrics import histogram
-from monitor.outcomes.lane import STATE
 from monitor.records import Checkpoint, Judged, News, PaneRow
 from monitor.report import Report, number
 from monitor.states import pack_pane
@@ -108,7 +107,7 @@ class Checkpoints:
                 continue
             states |= watched.streams.state()
             if watched.lane is not None:
-                states[f"{watched.model.name}/{STATE}"] = watched.lane.state()
+                states |= {f"{watched.model.name}/{key}": blob for key, blob in watched.lane.states().items()}
             positions.setdefault("grids", {})[watched.model.name] = watched.identity
             for one in watched.streams.streams.values():
                 key = f"{watched.model.name}/{one.name}"

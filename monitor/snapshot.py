@@ -81,8 +81,7 @@ class Board:
             parts.append(prometheus.of_findings(watched.model.name, agent.findings, now))
             if watched.lane is not None:
                 parts.append(outcomes.of_labels(watched.lane))
-            if watched.estimates is not None:
-                parts.append(outcomes.of_estimates(watched.model.name, watched.estimates))
+            parts.append(outcomes.of_performance(watched))
         parts.append(process_series(self._process))
         return complete(prometheus.merged(parts), zeros(self._known()))
 

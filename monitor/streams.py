@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -25,12 +26,14 @@ from monitor.decode import Decoded, Decoder, Labels
 from monitor.engine import Engine, Pane, StreamState
 from monitor.fitted import Fitted
 from monitor.moving import Moving
-from monitor.outcomes.counting import Counter
 from monitor.report import Report
 from monitor.samples import RowSample
 from monitor.security.guard import SHARE, Guard
 from monitor.told import Told
 from monitor.windows import PaneRule, Panes, rows_of
+
+if TYPE_CHECKING:
+    from monitor.outcomes.counting import Counter
 
 MOST_VERSIONS = 8
 """Streams for versions of one model; rows of further versions share the stream "other"."""

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -29,8 +30,6 @@ from monitor.fitted import Fitted
 from monitor.interventions import Wanted
 from monitor.learning import Learner
 from monitor.loading import fitted_of
-from monitor.outcomes.estimates import Estimates, estimates_of
-from monitor.outcomes.lane import Lane, lane_of
 from monitor.prepared import prepared
 from monitor.records import Brief, Intervention
 from monitor.report import Finding, Report
@@ -41,6 +40,11 @@ from monitor.standing import Standing, write
 from monitor.streams import ModelStreams
 from monitor.strict import unknown
 from monitor.telling import decoder_of, telling
+
+if TYPE_CHECKING:
+    from monitor.outcomes.estimates import Estimates
+    from monitor.outcomes.lane import Lane
+    from monitor.outcomes.realised import Confirmed
 
 _ACT = "act.json"
 _SEED = 0
@@ -115,6 +119,15 @@ class Watched:
         if self.estimates is not None and self.streams is not None:
             one = self.streams.streams[report.stream]
             self.estimates.judged(report.stream, one.state.panes, self.streams.threshold)
+
+    def behind(self, confirmed: Confirmed) -> dict[str, bool]:
+        """Which metrics are below expectation by what labels have confirmed."""
+        if self.lane is None or self.lane.realised is None or self.streams is None:
+            return {}
+        from monitor.outcomes.expectation import below_confirmed
+
+        reference, loss = self.lane.realised.reference, self.model.labels.smallest_loss
+        return below_confirmed(confirmed.figures, reference, self.streams.threshold, loss)
 
     def check_itself(self, panes: int) -> None:
         """Judge some resampled panes, if the configuration wants that."""
@@ -292,16 +305,26 @@ class References:
     def _begin(self, model: Model, fitted: Fitted, config: Config) -> Watched:
         config_id, timer = fingerprint(config), self._clock.monotonic
         guard = guard_of(model, fitted, key_of(self._folder), config_id, timer, self._clock) if model.guarded else None
-        estimates = estimates_of(model, fitted)
+        estimates, lane = self._outcomes(model, fitted)
         counter = None if estimates is None else estimates.counter
         streams = ModelStreams(model, fitted, config_id=config_id, timer=timer, guard=guard, counter=counter)
         streams.prepare()
         absent = Absent(fitted.plan.roles, fitted.sample.schema.names)
         types, now = fitted.sample.schema, self._clock.monotonic()
-        lane = lane_of(model, fitted, self._folder, key_of(self._folder)) if model.columns.id else None
         return Watched(
             model, streams=streams, types=types, last_rows=now, absent=absent, lane=lane, estimates=estimates
         )
+
+    def _outcomes(self, model: Model, fitted: Fitted) -> tuple[Estimates | None, Lane | None]:
+        """What follows the performance: imported only where the log carries labels."""
+        if not model.columns.label:
+            return None, None
+        from monitor.outcomes.estimates import estimates_of
+        from monitor.outcomes.lane import lane_of
+        from monitor.outcomes.measured import measured, tau_of
+
+        known, tau = measured(fitted), tau_of(fitted)
+        return estimates_of(model, fitted, known, tau), lane_of(model, fitted, self._folder, known, tau)
 
     def _learning(self, model: Model, kind: str = "") -> Path:
         return self._folder / "learning" / (f"{model.name}-{kind}" if kind else model.name)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,9 @@ from detectors.grid import Grid
 from detectors.multivariate.samples import Kept, chooser
 from detectors.types import Block, FloatArray, IntArray, Sample, Summary, View
 from monitor.engine import Pane
-from monitor.outcomes.counting import Counted, Counter
+
+if TYPE_CHECKING:
+    from monitor.outcomes.counting import Counted, Counter
 
 FOLD_ROWS = 4096
 """Rows that wait for company before they are summarised: small batches are cheaper together."""

@@ -1,8 +1,8 @@
 """Estimates of one model's performance, window by window, made by a thread of their own.
 
 A pane's counts are made where its rows are folded; what takes longer (weighing inputs takes most of a second) is done
-beside the engine, of the newest window of each version and for at most a tenth of a core. Windows that come meanwhile
-are passed over: an estimate is of a whole window, and the next one holds most of its rows.
+beside the engine, of the newest window of each version and for at most a twentieth of a core. Windows that come
+meanwhile are passed over: an estimate is of a whole window, and the next one holds most of its rows.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import threading
 import time
 from collections.abc import Sequence
 from typing import Final, NamedTuple
-
-import numpy as np
 
 from detectors.performance import estimate
 from detectors.performance.answer import Estimate
@@ -23,9 +21,9 @@ from monitor.fitted import Fitted
 from monitor.outcomes.answers import Answers
 from monitor.outcomes.counting import Arrays, Counter
 from monitor.outcomes.expectation import below
-from monitor.outcomes.measured import measured
+from monitor.outcomes.measured import Measured
 
-REST: Final = 9.0
+REST: Final = 19.0
 """After an estimate the thread rests so many times longer than it took."""
 
 
@@ -127,12 +125,6 @@ class Estimates:
         self.told = {**self.told, stream: told}  # a new one: the engine's thread reads it meanwhile
 
 
-def estimates_of(model: Model, fitted: Fitted) -> Estimates | None:
+def estimates_of(model: Model, fitted: Fitted, known: Measured | None, tau: float) -> Estimates | None:
     """What estimates a model, None where its reference has no labels or shows no answers."""
-    known = measured(fitted) if model.columns.label else None
-    if known is None:
-        return None
-    reference, roles = fitted.reference, fitted.plan.roles
-    answers = [i for i, name in enumerate(reference.grid.names) if name in (roles.prediction, roles.score)]
-    tau = float(np.nan_to_num(reference.tau[answers], nan=1.0).max(initial=1.0))
-    return Estimates(model, Counter(known, Answers(fitted), model.window.panes), tau)
+    return None if known is None else Estimates(model, Counter(known, Answers(fitted), model.window.panes), tau)

@@ -7,9 +7,9 @@ drift. Touched by the engine's thread alone. What fails here is counted and told
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -21,45 +21,45 @@ from monitor.decode import Decoded
 from monitor.errors import StoreError
 from monitor.fitted import Fitted
 from monitor.outcomes.answers import Answers
+from monitor.outcomes.door import STATE
 from monitor.outcomes.index import Index
 from monitor.outcomes.joined import Joined
-from monitor.schema import Roles
-from monitor.sections import Columns
+from monitor.outcomes.measured import Measured
+from monitor.outcomes.realised import Confirmed, Realised
+from monitor.security.pseudonyms import key_of
 
-STATE: Final = "%outcomes"
-"""Key of the lane's state; no stream can be called so."""
 FOLDER: Final = "outcomes"
+_COHORT: Final = f"{STATE}/"
 
 
-def only_labels(roles: Columns | Roles, names: Sequence[str]) -> bool:
-    """Whether a batch with these columns carries ids and labels, and nothing that a model was given or said."""
-    beside = (roles.time, roles.client, roles.source, roles.version, *roles.ignore)
-    return bool(roles.id in names and roles.label in names and set(names) <= {roles.id, roles.label, *beside})
-
-
-def lane_of(model: Model, fitted: Fitted, folder: Path, key: bytes) -> Lane | None:
+def lane_of(model: Model, fitted: Fitted, folder: Path, known: Measured | None = None, tau: float = 1.0) -> Lane | None:
     """The model's lane, to be restored; None where rows have no ids or labels, or the reference shows no answers."""
     answers = Answers(fitted)
     if not (model.columns.id and model.columns.label and model.labels.rows) or answers.kind is None:
         return None
-    return Lane(model, answers, folder / FOLDER / model.name, key)
+    counted = None if known is None else Realised(known, answers, tau)
+    return Lane(model, answers, folder / FOLDER / model.name, key_of(folder), counted)
 
 
 class Lane:
     """Joins late labels to predictions."""
 
-    def __init__(self, model: Model, answers: Answers, folder: Path, key: bytes) -> None:
-        """Open nothing yet: `restore` or `succeed` does."""
-        self.model, self.answers = model, answers
+    def __init__(
+        self, model: Model, answers: Answers, folder: Path, key: bytes, realised: Realised | None = None
+    ) -> None:
+        """Open nothing yet: `restore` or `succeed` does. Without ``realised`` labels are joined and make no figures."""
+        self.model, self.answers, self.realised = model, answers, realised
         self.failures = 0
         self._folder, self._key = folder, key
         self._log = log.get("outcomes")
         self.index: Index | None = None
 
-    def restore(self, state: bytes | None) -> None:
-        """Go on from what `state` gave; without it, or if it means something else now, with an empty index."""
+    def restore(self, states: Mapping[str, bytes]) -> None:
+        """Go on from what `states` gave; without it, or if it means something else now, with an empty index."""
+        state = states.get(STATE)
         arrays = {} if state is None else unpack(state)
-        held = arrays["index"].tobytes() if arrays and self._knows(arrays["meaning"].tobytes()) else None
+        said = json.loads(arrays["meaning"].tobytes()) if arrays else {}
+        held = arrays["index"].tobytes() if arrays and self._knows(said) else None
         if arrays and held is None:
             self._log.warning("classes or hours have changed: labels are joined anew", model=self.model.name)
         self.index = self._opened()
@@ -72,20 +72,40 @@ class Lane:
             self.index.close()
             self.index = self._opened()
             self.index.restore(None)
+        if self.realised is not None and held is not None and known and said["layout"] == self.realised.identity:
+            mine = {key.removeprefix(_COHORT): blob for key, blob in states.items() if key.startswith(_COHORT)}
+            self.realised.restore(mine)
+        elif self.realised is not None:
+            self.realised.rebuild(self.index.rows(), self.index.width)
 
     def succeed(self, old: Lane | None) -> None:
         """Go on in the place of another lane of the same model, which ends."""
-        state = None
+        states = {}
         if old is not None and old.index is not None:
-            state = old.state()
+            states = old.states()
             old.close()
-        self.restore(state)
+        self.restore(states)
 
-    def state(self) -> bytes:
-        """Everything, for a checkpoint; `StoreError` if it cannot be written."""
-        index = b"" if self.index is None else self.index.settle()
-        meaning = json.dumps({**self.answers.meaning, "hours": self.model.labels.hours}).encode()
-        return pack({"meaning": np.frombuffer(meaning, np.uint8), "index": np.frombuffer(index, np.uint8)})
+    def states(self) -> dict[str, bytes]:
+        """Everything, for a checkpoint, under keys that begin with `STATE`; `StoreError` if it cannot be written."""
+        if self.index is None:
+            return {}
+        index = self.index.settle()
+        meaning: dict[str, Any] = {**self.answers.meaning, "hours": self.model.labels.hours, "layout": None}
+        found = {}
+        if self.realised is not None:
+            meaning["layout"] = self.realised.identity
+            self.realised.keep(self.index.cohorts().number)
+            found = {f"{_COHORT}{number}": blob for number, blob in self.realised.states()}
+        told = np.frombuffer(json.dumps(meaning).encode(), np.uint8)
+        return {STATE: pack({"meaning": told, "index": np.frombuffer(index, np.uint8)}), **found}
+
+    @property
+    def confirmed(self) -> Confirmed | None:
+        """What labels have confirmed of the newest complete cohorts."""
+        if self.index is None or self.realised is None:
+            return None
+        return self.realised.confirmed(self.index.cohorts(), self.index.width)
 
     def settled(self) -> None:
         """The checkpoint with the last `state` is on disk."""
@@ -122,6 +142,8 @@ class Lane:
 
     def joined(self, joined: Joined) -> None:
         """Predictions that have got their label, or another one than before."""
+        if self.realised is not None and joined.rows:
+            self.realised.add(joined)
 
     def _predicted(self, index: Index, decoded: Decoded, arrived: float) -> None:
         block = decoded.block
@@ -154,8 +176,7 @@ class Lane:
         """A column in plain types; of several of one name the first."""
         return columns.unwrap(batch.column(batch.schema.names.index(str(name))))
 
-    def _knows(self, meaning: bytes) -> bool:
-        said = json.loads(meaning)
+    def _knows(self, said: Mapping[str, Any]) -> bool:
         return bool(said["hours"] == self.model.labels.hours) and self.answers.knows(said)
 
     def _opened(self) -> Index:

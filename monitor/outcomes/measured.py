@@ -15,7 +15,10 @@ import pyarrow as pa
 from detectors.multivariate.encode import ColumnsEncoder, columns_encoder
 from detectors.performance import estimate
 from detectors.performance.classifiers import ClassesFixed
+from detectors.performance.counts import Tally
+from detectors.performance.layout import Layout, layout
 from detectors.performance.regressions import NumbersFixed
+from detectors.performance.tallies import tally
 from detectors.types import FloatArray, SingleArray
 from monitor.decode import Decoded, Decoder
 from monitor.fitted import Fitted
@@ -30,17 +33,21 @@ MOST_VALUES: Final = 1 << 23
 
 
 class OfClasses(NamedTuple):
-    """A classifier's reference, and how its inputs are encoded."""
+    """A classifier's reference: how inputs are encoded, for estimates, how outcomes are counted, its own counts."""
 
     encoder: ColumnsEncoder
     fixed: ClassesFixed
+    layout: Layout
+    reference: Tally
 
 
 class OfNumbers(NamedTuple):
-    """A regression's reference, and how its inputs are encoded."""
+    """The same of a regression."""
 
     encoder: ColumnsEncoder
     fixed: NumbersFixed
+    layout: Layout
+    reference: Tally
 
 
 Measured = OfClasses | OfNumbers
@@ -78,10 +85,13 @@ def measure(fitted: Fitted, batches: Batches, seed: int = 0) -> Mapping[str, Any
         rows = some if rows is None or some is None else _least(_joined(rows, some), most)
     if rows is None:
         return {}
-    fixed = estimate.fit(answers.outcomes(rows.said, rows.truth), rng, rows.inputs, encoder.unit)
+    outcomes = answers.outcomes(rows.said, rows.truth)
+    fixed = estimate.fit(outcomes, rng, rows.inputs, encoder.unit)
+    made = layout(outcomes, answers.k)
+    counted = tally(made, outcomes)
     if isinstance(fixed, ClassesFixed):
-        return flat({"classes": OfClasses(encoder, fixed)})
-    return flat({"numbers": OfNumbers(encoder, fixed)})
+        return flat({"classes": OfClasses(encoder, fixed, made, counted)})
+    return flat({"numbers": OfNumbers(encoder, fixed, made, counted)})
 
 
 def measured(fitted: Fitted) -> Measured | None:
@@ -96,6 +106,13 @@ def measured(fitted: Fitted) -> Measured | None:
                     continue
                 return found
     return None
+
+
+def tau_of(fitted: Fitted) -> float:
+    """Autocorrelation time of the rows' answers."""
+    reference, roles = fitted.reference, fitted.plan.roles
+    answers = [i for i, name in enumerate(reference.grid.names) if name in (roles.prediction, roles.score)]
+    return float(np.nan_to_num(reference.tau[answers], nan=1.0).max(initial=1.0))
 
 
 def _encoder(fitted: Fitted, decoder: Decoder) -> ColumnsEncoder:

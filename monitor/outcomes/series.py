@@ -101,6 +101,20 @@ SERIES: Final[tuple[Row, ...]] = (
     ),
     Row("driftwarden_performance_estimate_high", "gauge", _METRIC, "Upper end of the estimate's 95 % interval."),
     Row(
+        "driftwarden_performance_realised",
+        "gauge",
+        ("model", "metric"),
+        "Performance by labels of the newest day of predictions whose labels are as good as all there.",
+    ),
+    Row("driftwarden_performance_realised_low", "gauge", ("model", "metric"), "Lower end of its 95 % interval."),
+    Row("driftwarden_performance_realised_high", "gauge", ("model", "metric"), "Upper end of its 95 % interval."),
+    Row(
+        "driftwarden_performance_realised_timestamp_seconds",
+        "gauge",
+        _MODEL,
+        "End of the stretch of predictions whose realised performance is told.",
+    ),
+    Row(
         "driftwarden_performance_reference",
         "gauge",
         ("model", "metric"),
@@ -128,8 +142,8 @@ SERIES: Final[tuple[Row, ...]] = (
         "driftwarden_performance_below_expectation",
         "gauge",
         ("model", "metric"),
-        "1 while a version's estimate, beyond its error and without a doubt, is worse than the reference's figure by "
-        "more than labels.smallest_loss.",
+        "1 while realised performance, or a version's estimate without a doubt, is worse than the reference's figure "
+        "by more than labels.smallest_loss and its own error.",
     ),
 )
 """Series of what is joined, and of what is estimated."""

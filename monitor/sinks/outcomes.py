@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from monitor.metrics import Distribution, Snapshot, Value
-from monitor.outcomes.estimates import Estimates
-from monitor.outcomes.index import Index
-from monitor.outcomes.joined import Figures
-from monitor.outcomes.lane import Lane
 from monitor.outcomes.series import DELAYS, DOUBTS, STATES
+
+if TYPE_CHECKING:
+    from detectors.performance.types import Figure
+    from monitor.outcomes.estimates import Told
+    from monitor.outcomes.index import Index
+    from monitor.outcomes.joined import Figures
+    from monitor.outcomes.lane import Lane
+    from monitor.watched import Watched
+
+Put = Callable[..., None]
+"""Adds a value of a metric with its labels, if it is finite."""
 
 
 def of_labels(lane: Lane) -> Snapshot:
@@ -22,28 +30,53 @@ def of_labels(lane: Lane) -> Snapshot:
     return made if index is None else made | _of_index(name, index)
 
 
-def of_estimates(model: str, estimates: Estimates) -> Snapshot:
-    """What is estimated of each version, and whether it is below expectation."""
-    made: Snapshot = {"driftwarden_performance_estimate_failures_total": [((model,), estimates.failures)]}
+def of_performance(watched: Watched) -> Snapshot:
+    """What is estimated of each version, what labels have confirmed, and whether it is below expectation."""
+    name, lane, estimates = watched.model.name, watched.lane, watched.estimates
+    made: Snapshot = {}
+    put = _putting(made, name)
+    reference: dict[str, float] = {}
+    behind: dict[str, bool] = {}
+    if estimates is not None:
+        made["driftwarden_performance_estimate_failures_total"] = [((name,), estimates.failures)]
+        for stream, one in estimates.told.items():
+            _estimated(put, stream, one)
+            reference |= one.estimate.reference
+        behind |= estimates.behind
+    confirmed = None if lane is None else lane.confirmed
+    if lane is not None and lane.realised is not None:
+        reference |= {metric: one.value for metric, one in lane.realised.reference.items()}
+    if confirmed is not None:
+        put("realised_timestamp_seconds", confirmed.end)
+        _figures(put, "realised", confirmed.figures)
+        for metric, worse in watched.behind(confirmed).items():
+            behind[metric] = behind.get(metric, False) or worse
+    for metric, value in reference.items():
+        put("reference", value, metric)
+    for metric, worse in behind.items():
+        put("below_expectation", float(worse), metric)
+    return made
 
+
+def _estimated(put: Put, stream: str, told: Told) -> None:
+    put("estimated_timestamp_seconds", told.end, stream)
+    for doubt in DOUBTS:
+        put("doubt", float(doubt in told.estimate.reliability.doubts), stream, doubt)
+    _figures(put, "estimate", told.estimate.figures, stream)
+
+
+def _figures(put: Put, kind: str, figures: Mapping[str, Figure], *labels: str) -> None:
+    for name, figure in figures.items():
+        for suffix, value in (("", figure.value), ("_low", figure.low), ("_high", figure.high)):
+            put(f"{kind}{suffix}", value, *labels, name)
+
+
+def _putting(made: Snapshot, model: str) -> Put:
     def put(metric: str, value: float, *labels: str) -> None:
         if np.isfinite(value):
             made.setdefault(f"driftwarden_performance_{metric}", []).append(((model, *labels), value))
 
-    told = estimates.told
-    for stream, one in told.items():
-        put("estimated_timestamp_seconds", one.end, stream)
-        for doubt in DOUBTS:
-            put("doubt", float(doubt in one.estimate.reliability.doubts), stream, doubt)
-        for name, figure in one.estimate.figures.items():
-            for suffix, value in (("", figure.value), ("_low", figure.low), ("_high", figure.high)):
-                put(f"estimate{suffix}", value, stream, name)
-    for one in list(told.values())[-1:]:
-        for name, value in one.estimate.reference.items():
-            put("reference", value, name)
-    for name, worse in estimates.behind.items():
-        put("below_expectation", float(worse), name)
-    return made
+    return put
 
 
 def _of_index(model: str, index: Index) -> Snapshot:

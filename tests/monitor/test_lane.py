@@ -14,7 +14,7 @@ from detectors.performance import answer
 from monitor.metrics import Distribution, table
 from monitor.offer import Offer
 from monitor.outcomes import series
-from monitor.outcomes.lane import only_labels
+from monitor.outcomes.door import only_labels
 from monitor.sections import Columns
 from monitor.sinks.outcomes import of_labels
 from tests.monitor.lane_bench import COLUMNS, NOW, Bench, labels, numbered, scored, silent
@@ -117,7 +117,7 @@ def test_after_a_crash_the_same_deliveries_give_the_same_index(make: Callable[..
                 crashed.agent.checkpoint()
         if stop < 8:
             crashed.stop()
-    assert crashed.lane.index.settle() == whole.lane.index.settle()
+    assert crashed.lane.states() == whole.lane.states()
     assert joined(crashed) == clean(*tables)
 
 

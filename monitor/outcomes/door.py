@@ -1,0 +1,24 @@
+"""Which deliveries and which states are the outcome lane's: all that an agent without labels needs to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from monitor.sections import Columns
+
+STATE: Final = "%outcomes"
+"""The keys of the lane's states begin so; no stream can be called so."""
+
+
+def states_of(model: str, saved: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The lane's states of one model among those of a checkpoint."""
+    whose = f"{model}/"
+    return {key.removeprefix(whose): blob for key, blob in saved.items() if key.startswith(f"{whose}{STATE}")}
+
+
+def only_labels(roles: Columns, names: Sequence[str]) -> bool:
+    """Whether a batch with these columns carries ids and labels, and nothing that a model was given or said."""
+    beside = (roles.time, roles.client, roles.source, roles.version, *roles.ignore)
+    return bool(roles.id in names and roles.label in names and set(names) <= {roles.id, roles.label, *beside})

@@ -1,0 +1,131 @@
+"""Figures that labels have confirmed: counted as labels come, cohort by cohort, told of cohorts that are complete.
+
+A correction takes the old label out and puts the new one in, so that the counts are always those of a clean batch
+(`detectors.performance.counts`). Counts depend on the reference's layout: with another one they are made anew from
+what the index holds.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.performance import counts, realised, tallies
+from detectors.performance.counts import Tally
+from detectors.performance.types import Figure
+from detectors.types import FloatArray, IntArray
+from monitor.arrays import pack, unpack
+from monitor.outcomes.answers import Answers, Said
+from monitor.outcomes.delays import Completeness
+from monitor.outcomes.joined import Joined, Row, Values
+from monitor.outcomes.measured import Measured
+
+SPAN: Final = 86_400.0
+"""Complete cohorts of so many seconds are told together, the newest ones."""
+_ROWS: Final = 1 << 16
+
+
+class Confirmed(NamedTuple):
+    """Figures of the complete cohorts from ``start`` to ``end``."""
+
+    figures: Mapping[str, Figure]
+    start: float
+    end: float
+
+
+class Realised:
+    """Counts of one model by cohort."""
+
+    def __init__(self, measured: Measured, answers: Answers, tau: float) -> None:
+        """``tau`` is the autocorrelation time of the rows' answers."""
+        self._made, self._answers, self._tau = measured.layout, answers, tau
+        self.reference = realised.figures(self._made, measured.reference, tau=tau)
+        self._held: dict[int, Tally] = {}
+        self._last: tuple[tuple[int, ...], int, Confirmed] | None = None
+        self._changes = 0
+
+    @property
+    def identity(self) -> int:
+        """What the counts depend on."""
+        return zlib.crc32(b"".join(np.ascontiguousarray(part).tobytes() for part in self._made))
+
+    def add(self, joined: Joined) -> None:
+        """Count rows that have got a label, or another one than before."""
+        for start in range(0, joined.rows, _ROWS):
+            some = np.arange(start, min(start + _ROWS, joined.rows))
+            self._add(joined.cohort[some], _of(joined.values, some), joined.truth[some], 1)
+            old = some[np.isfinite(joined.before[some])]
+            self._add(joined.cohort[old], _of(joined.values, old), joined.before[old], -1)
+
+    def rebuild(self, rows: Iterable[Row], width: float) -> None:
+        """Count all that the index holds, in cohorts of so many seconds."""
+        self._held = {}
+        for one in rows:
+            labelled = np.flatnonzero(np.isfinite(one.truth))
+            cohort = np.floor(np.maximum(one.time[labelled], -1.0) / width).astype(np.int64)
+            self._add(cohort, _of(one.values, labelled), one.truth[labelled], 1)
+
+    def keep(self, numbers: IntArray) -> None:
+        """Forget cohorts that are not followed any more."""
+        self._held = {number: self._held[number] for number in numbers.tolist() if number in self._held}
+
+    def states(self) -> Iterator[tuple[str, bytes]]:
+        """Each cohort by its number, for a checkpoint."""
+        for number, tally in self._held.items():
+            flat = np.concatenate([part.ravel() for part in tally])
+            which = np.flatnonzero(flat)
+            yield str(number), pack({"which": which.astype(np.int32), "counts": flat[which]})
+
+    def restore(self, states: Mapping[str, bytes]) -> None:
+        """Inverse of `states`."""
+        empty = counts.empty(self._made)
+        ends = np.cumsum([part.size for part in empty])
+        self._held = {}
+        for number, blob in states.items():
+            arrays = unpack(blob)
+            flat = np.zeros(ends[-1], np.int64)
+            flat[arrays["which"]] = arrays["counts"]
+            parts = zip(np.split(flat, ends[:-1]), empty, strict=True)
+            self._held[int(number)] = Tally(*(one.reshape(like.shape) for one, like in parts))
+
+    def confirmed(self, cohorts: Completeness, width: float) -> Confirmed | None:
+        """What the newest complete cohorts show; None while none is complete."""
+        done = np.flatnonzero(cohorts.complete & (cohorts.predicted > 0))
+        if not len(done):
+            return None
+        newest = float(cohorts.start[done[-1]]) + width
+        done = done[cohorts.start[done] >= newest - max(SPAN, width)]
+        numbers = tuple(cohorts.number[done].tolist())
+        if self._last is None or self._last[:2] != (numbers, self._changes):
+            made = Confirmed(self.figures(numbers), float(cohorts.start[done[0]]), newest)
+            self._last = (numbers, self._changes, made)
+        return self._last[2]
+
+    def figures(self, numbers: Iterable[int]) -> dict[str, Figure]:
+        """Figures of some cohorts together."""
+        whole = counts.empty(self._made)
+        for number in numbers:
+            whole = counts.merge(whole, self._held[number]) if number in self._held else whole
+        return realised.figures(self._made, whole, tau=self._tau)
+
+    def _add(self, cohort: IntArray, values: Values, truth: FloatArray, sign: int) -> None:
+        if not len(truth):
+            return
+        self._changes += 1
+        said = Said(values["prediction"], values.get("score"), values.get("chances"))
+        numbers, segment = np.unique(cohort, return_inverse=True)
+        outcomes = self._answers.outcomes(said, truth)
+        counted = tallies.tally(self._made, outcomes, segment.astype(np.int64), len(numbers))
+        for place, number in enumerate(numbers.tolist()):
+            mine = Tally(*(part[place : place + 1] for part in counted))
+            held = self._held.get(number)
+            held = counts.empty(self._made) if held is None else held
+            self._held[number] = counts.merge(held, mine) if sign > 0 else counts.remove(held, mine)
+
+
+def _of(values: Values, rows: IntArray) -> dict[str, NDArray[Any]]:
+    return {name: part[rows] for name, part in values.items()}
