@@ -98,6 +98,7 @@ class Agent:
             return
         own = {key: blob for key, blob in saved.streams.items() if f"/{STATE}" not in key}
         watched.streams.restore(own, lambda name: [row.blob for row in self.store.panes(name)])
+        watched.restored()
 
     def _forget_senders(self) -> None:
         """End findings about senders of which no guard knows any more: its settings, or its reference, are others."""

@@ -29,6 +29,7 @@ from monitor.kept import folder_of as kept_in
 from monitor.learning import measured
 from monitor.ledger import Ledger
 from monitor.listeners import Directory, Flight, Http, Stdin
+from monitor.outcomes.door import judged
 from monitor.records import Intervention
 from monitor.scheduler import Scheduler
 from monitor.signals import Signals
@@ -216,9 +217,8 @@ class Running:
         span = Span(float(wanted.target["since"]), float(wanted.target["until"]))
         config = self.agent.config
         time, limits = watched.model.columns.time, limits_of(config)
-        return measured(
-            rows(kept_in(config), wanted.model, span, time=time, limits=limits, types=watched.types), watched.model
-        )
+        kept = rows(kept_in(config), wanted.model, span, time=time, limits=limits, types=watched.types)
+        return measured(judged(watched.model.columns, kept), watched.model)
 
     def _asked(self, do: Callable[[], Intervention]) -> Intervention:
         """What the engine's thread made of it."""

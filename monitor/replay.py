@@ -16,6 +16,7 @@ from monitor.absent import Absent
 from monitor.config import Config, Model, fingerprint
 from monitor.errors import ConfigError, DriftwardenError
 from monitor.loading import Progress, fitted_of, measure_batches
+from monitor.outcomes.door import judged
 from monitor.reader import Tables
 from monitor.report import Report
 from monitor.security.pseudonyms import KEY_BYTES, known_key
@@ -94,7 +95,7 @@ def _one(
     """``names`` are the configuration's id and the key of the senders' pseudonyms."""
     outcome = Outcome(model.name)
     tables = Tables(paths)
-    rows = tables.batches()
+    rows = judged(model.columns, tables.batches())
     learn = model.reference.learn_rows
     if learn:
         first, rows = _learn(rows, learn)

@@ -120,6 +120,12 @@ class Watched:
             one = self.streams.streams[report.stream]
             self.estimates.judged(report.stream, one.state.panes, self.streams.threshold)
 
+    def restored(self) -> None:
+        """Ask for the estimates of windows that a checkpoint brought back."""
+        if self.estimates is not None and self.streams is not None:
+            for name, one in self.streams.streams.items():
+                self.estimates.judged(name, one.state.panes, self.streams.threshold)
+
     def behind(self, confirmed: Confirmed) -> dict[str, bool]:
         """Which metrics are below expectation by what labels have confirmed."""
         if self.lane is None or self.lane.realised is None or self.streams is None:
@@ -234,6 +240,7 @@ class References:
 
     def _adopted(self, watched: Watched, act: Act, fitted: Fitted, config: Config) -> Watched:
         """The model with a new reference, which is on disk with who wanted it and why."""
+        fitted = self._inherited(fitted, watched)
         begun, standing = self._begin(watched.model, fitted, config), Standing(self._folder, watched.model)
         old = "" if watched.streams is None else watched.streams.fitted.reference.grid.id
         facts = {**dataclasses.asdict(act), "done": self._clock.now(), "rows": fitted.rows}
@@ -315,16 +322,25 @@ class References:
             model, streams=streams, types=types, last_rows=now, absent=absent, lane=lane, estimates=estimates
         )
 
+    def _inherited(self, fitted: Fitted, watched: Watched) -> Fitted:
+        """With what labels are held against, if its own rows had none."""
+        if watched.streams is None or not watched.model.columns.label:
+            return fitted
+        from monitor.outcomes.measured import inherited
+
+        return inherited(fitted, watched.streams.fitted)
+
     def _outcomes(self, model: Model, fitted: Fitted) -> tuple[Estimates | None, Lane | None]:
         """What follows the performance: imported only where the log carries labels."""
         if not model.columns.label:
             return None, None
         from monitor.outcomes.estimates import estimates_of
         from monitor.outcomes.lane import lane_of
-        from monitor.outcomes.measured import measured, tau_of
+        from monitor.outcomes.measured import known_of, tau_of
 
-        known, tau = measured(fitted), tau_of(fitted)
-        return estimates_of(model, fitted, known, tau), lane_of(model, fitted, self._folder, known, tau)
+        known, tau = known_of(fitted), tau_of(fitted)
+        estimates = estimates_of(model, fitted, known.measured, tau)
+        return estimates, lane_of(model, fitted, self._folder, known.expected, tau)
 
     def _learning(self, model: Model, kind: str = "") -> Path:
         return self._folder / "learning" / (f"{model.name}-{kind}" if kind else model.name)

@@ -25,6 +25,7 @@ from monitor.errors import ConfigError, ReferenceError_
 from monitor.exports.asked import Asked
 from monitor.fitted import Fitted
 from monitor.joint_reference import MOST_TAU
+from monitor.outcomes.door import judged
 from monitor.passes import decoded
 from monitor.records import FindingRow
 from monitor.security.layout import layout_of
@@ -142,7 +143,8 @@ class Ground:
         """The kept rows of the span, in order."""
         span, time, types = kept.Span(self.since, self.until), self.model.columns.time, self.fitted.sample.schema
         where = kept.folder_of(self.config)
-        return kept.rows(where, self.model.name, span, time=time, limits=limits_of(self.config), types=types)
+        found = kept.rows(where, self.model.name, span, time=time, limits=limits_of(self.config), types=types)
+        return judged(self.model.columns, found)
 
     def rows(self) -> Iterator[Decoded]:
         """The same, decoded some at a time."""

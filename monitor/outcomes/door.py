@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from monitor.sections import Columns
 
 STATE: Final = "%outcomes"
@@ -22,3 +24,8 @@ def only_labels(roles: Columns, names: Sequence[str]) -> bool:
     """Whether a batch with these columns carries ids and labels, and nothing that a model was given or said."""
     beside = (roles.time, roles.client, roles.source, roles.version, *roles.ignore)
     return bool(roles.id in names and roles.label in names and set(names) <= {roles.id, roles.label, *beside})
+
+
+def judged(roles: Columns, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches that are rows of the log: labels that came alone are none."""
+    return (batch for batch in batches if not only_labels(roles, batch.schema.names))

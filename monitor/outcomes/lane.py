@@ -24,7 +24,7 @@ from monitor.outcomes.answers import Answers
 from monitor.outcomes.door import STATE
 from monitor.outcomes.index import Index
 from monitor.outcomes.joined import Joined
-from monitor.outcomes.measured import Measured
+from monitor.outcomes.measured import Expected
 from monitor.outcomes.realised import Confirmed, Realised
 from monitor.security.pseudonyms import key_of
 
@@ -32,12 +32,14 @@ FOLDER: Final = "outcomes"
 _COHORT: Final = f"{STATE}/"
 
 
-def lane_of(model: Model, fitted: Fitted, folder: Path, known: Measured | None = None, tau: float = 1.0) -> Lane | None:
+def lane_of(
+    model: Model, fitted: Fitted, folder: Path, expected: Expected | None = None, tau: float = 1.0
+) -> Lane | None:
     """The model's lane, to be restored; None where rows have no ids or labels, or the reference shows no answers."""
     answers = Answers(fitted)
     if not (model.columns.id and model.columns.label and model.labels.rows) or answers.kind is None:
         return None
-    counted = None if known is None else Realised(known, answers, tau)
+    counted = None if expected is None else Realised(expected, answers, tau)
     return Lane(model, answers, folder / FOLDER / model.name, key_of(folder), counted)
 
 

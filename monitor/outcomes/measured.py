@@ -33,24 +33,28 @@ MOST_VALUES: Final = 1 << 23
 
 
 class OfClasses(NamedTuple):
-    """A classifier's reference: how inputs are encoded, for estimates, how outcomes are counted, its own counts."""
+    """What a classifier is estimated from, and how its inputs are encoded."""
 
     encoder: ColumnsEncoder
     fixed: ClassesFixed
-    layout: Layout
-    reference: Tally
 
 
 class OfNumbers(NamedTuple):
-    """The same of a regression."""
+    """What a regression is estimated from, and how its inputs are encoded."""
 
     encoder: ColumnsEncoder
     fixed: NumbersFixed
+
+
+class Expected(NamedTuple):
+    """How outcomes are counted, and the counts of the reference: what labels are held against."""
+
     layout: Layout
     reference: Tally
 
 
 Measured = OfClasses | OfNumbers
+_EXPECTED: Final = "expected"
 _KINDS: Final[dict[str, type[Any]]] = {"classes": OfClasses, "numbers": OfNumbers}
 
 
@@ -89,23 +93,39 @@ def measure(fitted: Fitted, batches: Batches, seed: int = 0) -> Mapping[str, Any
     fixed = estimate.fit(outcomes, rng, rows.inputs, encoder.unit)
     made = layout(outcomes, answers.k)
     counted = tally(made, outcomes)
+    expected = {_EXPECTED: Expected(made, counted)}
     if isinstance(fixed, ClassesFixed):
-        return flat({"classes": OfClasses(encoder, fixed, made, counted)})
-    return flat({"numbers": OfNumbers(encoder, fixed, made, counted)})
+        return flat({"classes": OfClasses(encoder, fixed), **expected})
+    return flat({"numbers": OfNumbers(encoder, fixed), **expected})
 
 
-def measured(fitted: Fitted) -> Measured | None:
-    """What was kept with the reference, or measured now on its sample; None where there is nothing to measure."""
-    for kept in (fitted.outcomes, None):
-        arrays = measure(fitted, lambda: iter([fitted.sample])) if kept is None else kept
-        for name, kind in _KINDS.items():
-            if mine := under(name, arrays):
-                try:
-                    found: Measured = rebuilt(kind, mine)
-                except ValueError:  # kept by another version
-                    continue
-                return found
-    return None
+class Known(NamedTuple):
+    """What is known of a reference: for estimates, and for figures that labels give; None: nothing."""
+
+    measured: Measured | None
+    expected: Expected | None
+
+
+def known_of(fitted: Fitted) -> Known:
+    """What was kept with the reference, or measured now on its sample where nothing was, or by another version."""
+    try:
+        return _known(fitted.outcomes or measure(fitted, lambda: iter([fitted.sample])))
+    except ValueError:
+        return _known(measure(fitted, lambda: iter([fitted.sample])))
+
+
+def inherited(fitted: Fitted, before: Fitted) -> Fitted:
+    """A new reference without labels: what labels are held against stays what it was, if classes mean the same."""
+    kept = {path: one for path, one in before.outcomes.items() if path.startswith(f"{_EXPECTED}/")}
+    if fitted.outcomes or not kept or not Answers(fitted).knows(Answers(before).meaning):
+        return fitted
+    return dataclasses.replace(fitted, outcomes=kept)
+
+
+def _known(arrays: Mapping[str, Any]) -> Known:
+    found = [rebuilt(kind, mine) for name, kind in _KINDS.items() if (mine := under(name, arrays))]
+    expected = under(_EXPECTED, arrays)
+    return Known(found[0] if found else None, rebuilt(Expected, expected) if expected else None)
 
 
 def tau_of(fitted: Fitted) -> float:

@@ -22,7 +22,7 @@ from monitor.arrays import pack, unpack
 from monitor.outcomes.answers import Answers, Said
 from monitor.outcomes.delays import Completeness
 from monitor.outcomes.joined import Joined, Row, Values
-from monitor.outcomes.measured import Measured
+from monitor.outcomes.measured import Expected
 
 SPAN: Final = 86_400.0
 """Complete cohorts of so many seconds are told together, the newest ones."""
@@ -40,10 +40,10 @@ class Confirmed(NamedTuple):
 class Realised:
     """Counts of one model by cohort."""
 
-    def __init__(self, measured: Measured, answers: Answers, tau: float) -> None:
+    def __init__(self, expected: Expected, answers: Answers, tau: float) -> None:
         """``tau`` is the autocorrelation time of the rows' answers."""
-        self._made, self._answers, self._tau = measured.layout, answers, tau
-        self.reference = realised.figures(self._made, measured.reference, tau=tau)
+        self._made, self._answers, self._tau = expected.layout, answers, tau
+        self.reference = realised.figures(self._made, expected.reference, tau=tau)
         self._held: dict[int, Tally] = {}
         self._last: tuple[tuple[int, ...], int, Confirmed] | None = None
         self._changes = 0

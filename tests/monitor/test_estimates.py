@@ -22,7 +22,7 @@ from monitor.metrics import table
 from monitor.outcomes.answers import Answers
 from monitor.outcomes.counting import Counter
 from monitor.outcomes.expectation import below
-from monitor.outcomes.measured import OfClasses, OfNumbers, measured
+from monitor.outcomes.measured import OfClasses, OfNumbers, known_of
 from monitor.sinks.outcomes import of_performance
 from monitor.streams import ModelStreams
 from tests.monitor.lane_bench import COLUMNS, NOW, Bench, labels, numbered, scored, silent
@@ -106,20 +106,20 @@ def test_what_was_measured_comes_back_with_the_artefact(tmp_path: Path) -> None:
         artefact.write(fitted, tmp_path / kind.__name__)
         again = artefact.load(tmp_path / kind.__name__)
         assert fitted.outcomes.keys() == again.outcomes.keys()
-        first, second = measured(fitted), measured(again)
+        first, second = known_of(fitted).measured, known_of(again).measured
         assert isinstance(second, kind)
         assert first is not None
         assert all(
             np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(first.encoder, second.encoder, strict=True)
         )
         older = dataclasses.replace(again, outcomes={})  # of a version that measured none: the sample has to do
-        assert isinstance(measured(older), kind)
+        assert isinstance(known_of(older).measured, kind)
 
 
 def test_a_reference_without_labels_has_no_estimates() -> None:
     fitted = measure_batches(silent(REFERENCE).combine_chunks().to_batches(), model(silent(REFERENCE)))
     assert not fitted.outcomes
-    assert measured(fitted) is None
+    assert known_of(fitted).measured is None
 
 
 def _same(kept: list[bytes], _stream: str) -> list[bytes]:
@@ -130,7 +130,7 @@ def fed(sizes: list[int], rows: pa.Table, *, stop: int = -1) -> list[Pane]:
     """The panes of a stream to which rows come in batches of these sizes; it is stored and taken up once."""
     settings = model()
     fitted = _fitted()
-    known = measured(fitted)
+    known = known_of(fitted).measured
     assert known is not None
 
     def begin() -> ModelStreams:
@@ -173,7 +173,7 @@ def test_panes_count_the_same_however_rows_come_and_over_a_checkpoint() -> None:
 
 def test_a_window_is_what_counting_all_its_rows_at_once_gives_and_its_sample_is_fair() -> None:
     fitted = _fitted()
-    known = measured(fitted)
+    known = known_of(fitted).measured
     assert isinstance(known, OfClasses)
     answers = Answers(fitted)
     counter = Counter(known, answers, 60)
@@ -261,7 +261,7 @@ def test_a_block_of_vectors_is_read_as_probabilities() -> None:
     columns = {"id": "id", "probabilities": "p", "label": "truth"}
     settings = Model.model_validate({"name": "m", "reference": "unused", "columns": columns})
     fitted = measure_batches(rows.combine_chunks().to_batches(), settings)
-    answers, known = Answers(fitted), measured(fitted)
+    answers, known = Answers(fitted), known_of(fitted).measured
     assert (answers.kind, answers.k, dict(answers.codes)) == ("multiclass", 3, {"ape": 0, "bee": 1, "cat": 2})
     assert isinstance(known, OfClasses)
     counter = Counter(known, answers, 8)

@@ -14,7 +14,7 @@ from detectors.performance import answer
 from monitor.metrics import Distribution, table
 from monitor.offer import Offer
 from monitor.outcomes import series
-from monitor.outcomes.door import only_labels
+from monitor.outcomes.door import judged, only_labels
 from monitor.sections import Columns
 from monitor.sinks.outcomes import of_labels
 from tests.monitor.lane_bench import COLUMNS, NOW, Bench, labels, numbered, scored, silent
@@ -199,3 +199,20 @@ def test_a_delivery_keeps_its_time_of_arrival_over_a_crash() -> None:
     offer = Offer("http", "m", "ndjson", b"{}\n", 1, 3)
     assert abs(offer.arrived - time.time()) < 10
     assert offer.header()["arrived"] == offer.arrived == offer.delivery(b"").arrived
+
+
+def test_labels_that_come_alone_are_no_rows_for_those_who_ask_later() -> None:
+    rows = scored(10, 1)
+    batches = [one for table_ in (rows, labels(rows)) for one in table_.combine_chunks().to_batches()]
+    assert [one.num_columns for one in judged(Columns.model_validate(COLUMNS), batches)] == [8]
+
+
+def test_after_a_restart_the_window_is_estimated_without_waiting_for_rows(make: Callable[..., Bench]) -> None:
+    bench = make("one")
+    bench.send(silent(scored(1_000, 2)))
+    bench.agent.checkpoint()
+    bench.stop()
+    again = make("one").agent.models["m"].estimates
+    assert again is not None
+    assert again.wait(60)
+    assert again.told["all"].estimate.figures["accuracy"].n == 1_000

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pytest
 
 from detectors.performance import realised, tallies
+from monitor.interventions import Wanted
 from monitor.outcomes.answers import Answers, Said
-from monitor.outcomes.measured import measured, tau_of
+from monitor.outcomes.measured import known_of, tau_of
 from monitor.sinks.outcomes import of_performance
 from tests.monitor.lane_bench import NOW, Bench, labels, numbered, scored, silent
 
@@ -38,13 +39,18 @@ def clean(bench: Bench, rows: pa.Table) -> dict[str, Any]:
     """The figures of a table, computed at once."""
     streams = bench.agent.models["m"].streams
     assert streams is not None
-    known = measured(streams.fitted)
+    known = known_of(streams.fitted).expected
     assert known is not None
     answers = Answers(streams.fitted)
     score = rows["score"].to_numpy() if "score" in rows.column_names else None
     said = Said(rows["said"].to_numpy().astype(np.float64), score, None)
     outcomes = answers.outcomes(said, rows["truth"].to_numpy().astype(np.float64))
     return realised.figures(known.layout, tallies.tally(known.layout, outcomes), tau=tau_of(streams.fitted))
+
+
+def expected(bench: Bench) -> dict[str, str]:
+    """The reference's own figures."""
+    return {name: f"{one.value}" for name, one in bench.lane.realised.reference.items()}
 
 
 def confirmed(bench: Bench) -> Any:
@@ -117,3 +123,22 @@ def test_labels_as_usual_are_not_below_expectation(make: Callable[..., Bench]) -
     bench.send(labels(scored(1, 9)), NOW + 2 * DAY)
     made = of_performance(bench.agent.models["m"])
     assert {value for _, value in made["driftwarden_performance_below_expectation"]} == {0.0}
+
+
+def test_a_new_reference_without_labels_keeps_what_labels_are_held_against(make: Callable[..., Bench]) -> None:
+    bench, rows = make("one"), scored(3_000, 6)
+    before = expected(bench)
+    bench.agent.intervene(Wanted("rebaseline", "m", "a test", "ana", {"rows": 3_000}))
+    bench.send(silent(rows))
+    assert bench.agent.models["m"].tally.rebaselined == 1
+    assert bench.agent.models["m"].estimates is None  # there is nothing to learn an estimate from
+    assert expected(bench) == before
+    later = scored(3_000, 7)
+    bench.send(silent(later))
+    bench.send(labels(later), NOW + 200)
+    bench.agent.checkpoint()
+    bench.stop()
+    again = make("one")
+    assert expected(again) == before
+    again.send(labels(scored(1, 9)), NOW + 2 * DAY)
+    assert confirmed(again).figures["accuracy"].n == 3_000
