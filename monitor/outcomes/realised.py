@@ -45,6 +45,7 @@ class Realised:
         self._made, self._answers, self._tau = expected.layout, answers, tau
         self.reference = realised.figures(self._made, expected.reference, tau=tau)
         self._held: dict[int, Tally] = {}
+        self._packed: dict[int, bytes] = {}
         self._last: tuple[tuple[int, ...], int, Confirmed] | None = None
         self._changes = 0
 
@@ -63,7 +64,7 @@ class Realised:
 
     def rebuild(self, rows: Iterable[Row], width: float) -> None:
         """Count all that the index holds, in cohorts of so many seconds."""
-        self._held = {}
+        self._held, self._packed = {}, {}
         for one in rows:
             labelled = np.flatnonzero(np.isfinite(one.truth))
             cohort = np.floor(np.maximum(one.time[labelled], -1.0) / width).astype(np.int64)
@@ -75,16 +76,14 @@ class Realised:
 
     def states(self) -> Iterator[tuple[str, bytes]]:
         """Each cohort by its number, for a checkpoint."""
-        for number, tally in self._held.items():
-            flat = np.concatenate([part.ravel() for part in tally])
-            which = np.flatnonzero(flat)
-            yield str(number), pack({"which": which.astype(np.int32), "counts": flat[which]})
+        self._packed = {number: self._packed.get(number) or _pack(one) for number, one in self._held.items()}
+        yield from ((str(number), blob) for number, blob in self._packed.items())
 
     def restore(self, states: Mapping[str, bytes]) -> None:
         """Inverse of `states`."""
         empty = counts.empty(self._made)
         ends = np.cumsum([part.size for part in empty])
-        self._held = {}
+        self._held, self._packed = {}, {}
         for number, blob in states.items():
             arrays = unpack(blob)
             flat = np.zeros(ends[-1], np.int64)
@@ -124,7 +123,15 @@ class Realised:
             mine = Tally(*(part[place : place + 1] for part in counted))
             held = self._held.get(number)
             held = counts.empty(self._made) if held is None else held
+            self._packed.pop(number, None)
             self._held[number] = counts.merge(held, mine) if sign > 0 else counts.remove(held, mine)
+
+
+def _pack(tally: Tally) -> bytes:
+    """Counts as the few that are not zero."""
+    flat = np.concatenate([part.ravel() for part in tally])
+    which = np.flatnonzero(flat)
+    return pack({"which": which.astype(np.int32), "counts": flat[which]})
 
 
 def _of(values: Values, rows: IntArray) -> dict[str, NDArray[Any]]:
