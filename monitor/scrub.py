@@ -12,7 +12,19 @@ from pathlib import Path
 from typing import Any, Final
 
 COMPONENTS: Final = frozenset(
-    {"agent", "app", "directory", "findings", "guard", "notify", "outcomes", "probes", "references", "replay"}
+    {
+        "agent",
+        "app",
+        "directory",
+        "estimates",
+        "findings",
+        "guard",
+        "notify",
+        "outcomes",
+        "probes",
+        "references",
+        "replay",
+    }
     | {"scheduler", "spool", "stdin", "web"}
 )
 """Parts of the agent that log; what libraries log may quote anything."""
