@@ -14,7 +14,7 @@ from monitor.store import Store
 from monitor.web.desk import Desk, Hands
 from monitor.web.live import Live
 from tests.monitor.findings_bench import culprit
-from tests.monitor.test_pages_api import NOW, client, row
+from tests.monitor.pages_bench import NOW, client, row
 
 
 def nothing(*_: Any) -> Any:
