@@ -12,20 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 COMPONENTS: Final = frozenset(
-    {
-        "agent",
-        "app",
-        "directory",
-        "estimates",
-        "findings",
-        "guard",
-        "notify",
-        "outcomes",
-        "probes",
-        "references",
-        "replay",
-    }
-    | {"scheduler", "spool", "stdin", "web"}
+    {"agent", "app", "directory", "estimates", "findings", "guard", "notify", "outcomes", "probes", "references"}
+    | {"replay", "scheduler", "spool", "stdin", "web"}
 )
 """Parts of the agent that log; what libraries log may quote anything."""
 PLAIN: Final = ("rows", "sequence", "reason", "kind", "task", "status", "attempts", "detector", "heuristic", "triage")

@@ -1,7 +1,7 @@
 """Realised performance: delays and false alarms of the error stream, intervals, what counting costs.
 
-``python -m tests.bench errors [part]``: parts sea, null, swaps, bikes, seasons, intervals, speed (all without one);
-needs the data sets beside the repository (`tests.statistical.data`).
+``python -m tests.bench errors [part]``: parts sea, null, swaps, bikes, rooms, seasons, intervals, speed (all without
+one); needs the data sets beside the repository (`tests.statistical.data`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from tests.statistical.errors import (
     classical,
     concept,
     delay,
+    room,
     shuffled,
     swapping,
 )
@@ -115,6 +116,26 @@ def bikes() -> None:
     print(f"\nfirst alarm after {first.rows} hours of 2012: {first.why}")
 
 
+def rooms() -> None:
+    """Inputs that drift with and without a loss, and errors that come in bursts."""
+    rows = []
+    for light in (True, False):
+        for file in ("test1.parquet", "test2.parquet"):
+            outcomes, reference = room(file, light=light)
+            before, after = take(outcomes, slice(0, reference)), take(outcomes, slice(reference, len(outcomes.truth)))
+            made, tau = layout(before), tau_of(Errors().fit(before))
+            told = [figures(made, tally(made, one), tau=tau)["accuracy"] for one in (before, after)]
+            found = alarms(outcomes, reference, Errors(), 60)
+            rows.append(
+                [
+                    *("with light" if light else "without", file, f"{tau:.0f}"),
+                    *(f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})" for one in told),
+                    f"after {found[0].rows} minutes" if found else "none",
+                ]
+            )
+    table("occupancy", ("columns", "", "tau", "accuracy before", "after", "alarm"), rows)
+
+
 def by_season() -> None:
     """Calibration of forecasts against that of all seasons before."""
     for file in ("mlb_games.parquet", "nfl_games.parquet"):
@@ -184,6 +205,7 @@ PARTS = {
     "null": null,
     "swaps": swaps,
     "bikes": bikes,
+    "rooms": rooms,
     "seasons": by_season,
     "intervals": intervals,
     "speed": speed,

@@ -161,6 +161,15 @@ def test_what_cannot_be_known_is_not_told(fault: str) -> None:
     assert directions.drift(made, directions.values(made, z)) == ()
 
 
+def test_one_enormous_row_does_not_hide_the_direction() -> None:
+    old = rows(3_000, 15)
+    z = old.z.astype(np.float32)
+    z[7], z[8, 0], z[9, 0] = 3e38, np.inf, np.nan
+    made = directions.fit(z, old.y, old.wrong, np.random.default_rng(0))
+    assert 1 in made.classes
+    assert np.isfinite(directions.values(made, z)[6:11, 0]).tolist() == [True, True, False, False, True]
+
+
 def test_rows_without_embedding_have_no_value(fixed: directions.DirectionsFixed) -> None:
     z = rows(5, 11).z
     z[1, 0], z[3, 2] = np.nan, np.inf

@@ -99,9 +99,18 @@ def test_numbers() -> None:
     assert found["coverage"].reason == "no labelled row has an interval or a set"
 
 
-@pytest.mark.parametrize(("first", "value"), [(0, 0.7875020903176907), (3, 0.5514460958457027)])
-def test_rankings(first: int, value: float) -> None:
-    score = ((I * 13) % 11) / 10
+@pytest.mark.parametrize(
+    ("ties", "first", "value"),
+    [
+        (11, 0, 0.7875020903176907),
+        (11, 3, 0.5514460958457027),
+        (3, 0, 0.7995838316021768),
+        (3, 3, 0.5351012544546051),
+    ],
+)
+def test_rankings(ties: int, first: int, value: float) -> None:
+    """``ndcg_score`` of four queries of ten rows, of which many have the same score where ``ties`` are 3."""
+    score = ((I * 13) % ties) / 10
     found = made(Outcomes("ranking", score, score, None, ((I * 7) % 4).astype(np.float64), group=I // 10), first=first)
     assert found["ndcg"].value == pytest.approx(value, rel=1e-12)
     assert found["ndcg"].n == 4
@@ -122,6 +131,20 @@ def test_sums_of_a_regression_are_exact() -> None:
     assert found["mae"].value == math.fsum(np.abs(error)) / 1_000
     assert found["bias"].value == math.fsum(error) / 1_000
     assert found["rmse"].value == math.sqrt(math.fsum(error**2) / 1_000)
+
+
+def test_the_error_of_r2_is_that_of_each_rows_influence() -> None:
+    """Counted around another centre than the rows' own."""
+    outcomes = regression(400, 0)
+    ruler = layout(outcomes)._replace(centre=np.array(-3.0), scale=np.array(2.0))
+    found = figures(ruler, tally(ruler, outcomes))
+    truth = np.asarray(outcomes.truth, np.float64)
+    square, apart = np.square(outcomes.prediction - truth), np.square(truth - truth.mean())
+    s, v = square.mean(), apart.mean()
+    influence = -(square - s) / v + s * (apart - v) / v**2
+    assert found["r2"].value == pytest.approx(1 - s / v, rel=1e-9)
+    assert found["r2"].error == pytest.approx(influence.std(ddof=1) / 20, rel=1e-6)
+    assert found["rmse"].error == pytest.approx(square.std(ddof=1) / 20 / (2 * math.sqrt(s)), rel=1e-9)
 
 
 def test_business_value_is_the_mean_of_what_each_answer_was_worth() -> None:

@@ -2,129 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import html
 import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from starlette.applications import Starlette
 
-from monitor.clock import ManualClock
-from monitor.config import Model
-from monitor.errors import ConfigError
-from monitor.evidence import NO_HISTOGRAMS, pack_evidence
-from monitor.exports.export import KINDS
-from monitor.interventions import Interventions, Wanted
-from monitor.records import Checkpoint, Event, FindingRow, Intervention, Judged, News
+from monitor.records import Checkpoint, FindingRow, News
 from monitor.store import Store
-from monitor.watched import Watched
-from monitor.web import api, pages
-from monitor.web.desk import Desk, Filter, Hands
-from monitor.web.exporting import OPTIONS, Exporting
+from monitor.web.desk import Desk, Filter
 from monitor.web.findingview import ALERTS
-from monitor.web.live import Live
 from monitor.web.people import Person
-from tests.monitor import exports_bench
-from tests.monitor.findings_bench import culprit, finding
-
-NOW = 2_000_000.0
-ALL = Person("ada", None, values=True, act=True)
-READER = Person("bob", None)
-OURS = Person("eve", frozenset({"ours"}), values=True, act=True)
-HOSTILE = "<img src=x onerror=alert(1)>"
-
-
-def row(at: int, model: str = "ours", **changes: Any) -> FindingRow:
-    one = finding(model=model, time=NOW - at, pane=at, **{"severity": "page", "units": (culprit(HOSTILE),)} | changes)
-    empty = pack_evidence(NO_HISTOGRAMS, NO_HISTOGRAMS)
-    about = (one.severity, one.triage, one.failure_mode, one.subject, one.joins, one.detector, one.units[0].unit)
-    return FindingRow(
-        one.id, model, "all", NOW - at, None, "open", *about, 1, "a sentence", False, json.dumps(one.as_dict()), empty
-    )
-
-
-class Agent:
-    """Does what people ask for, as the running agent would."""
-
-    def __init__(self, store: Store) -> None:
-        self.store, self.acts, self.done = store, Interventions(), 0
-
-    def intervene(self, wanted: Wanted) -> Intervention:
-        return self._kept(self.acts.do(wanted, NOW))
-
-    def undo(self, id: str, by: str, because: str) -> Intervention:  # noqa: A002 - the field's name
-        if id not in self.acts.held:
-            raise ConfigError([f"id: nothing that holds is called {id!r}"])
-        undone = self.acts.undone(self.acts.held[id], by, because, NOW)
-        self.acts.let_go(undone)
-        return self._kept(undone)
-
-    def _kept(self, one: Intervention) -> Intervention:
-        self.done += 1
-        event = Event(f"e{self.done}", NOW, "intervention.done", one.model, {})
-        self.store.commit(Checkpoint(self.done, {}, {}, {}, NOW), News(interventions=(one,), events=(event,)))
-        return one
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    with Store(tmp_path, ManualClock(NOW)) as store:
-        head = row(1)
-        findings = (
-            head,
-            row(2, severity="ticket", joins=head.id),
-            row(3, severity="ticket", triage="data_fault", failure_mode="common_corruption"),
-            row(4, model="theirs"),
-            dataclasses.replace(row(5), closed=NOW, state="recovered"),
-        )
-        history = (Judged("ours/all", 1, 1.0, 2.0, 100, 3.0, 9.0, {HOSTILE: 3.0}),)
-        store.commit(Checkpoint(0, {}, {}, {}, NOW), News(findings=findings, history=history))
-        agent = Agent(store)
-        models = {
-            name: Watched(Model.model_validate({"name": name, "reference": "r.parquet"})) for name in ("ours", "theirs")
-        }
-        yield Desk(store, Live(lambda: models), Hands(agent.intervene, agent.undo), lambda: NOW)
-
-
-class Client:
-    """Asks the pages as one person, who has passed the gate."""
-
-    def __init__(self, desk: Desk, person: Person) -> None:
-        routes = [*api.routes(desk), *pages.routes(desk, version="1", links=pages.Links())]
-        self._app, self._person = Starlette(routes=routes), person
-
-    def get(self, path: str, **options: Any) -> httpx.Response:
-        return asyncio.run(self._ask("GET", path, options))
-
-    def post(self, path: str, **options: Any) -> httpx.Response:
-        return asyncio.run(self._ask("POST", path, options))
-
-    async def _ask(self, method: str, path: str, options: dict[str, Any]) -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(self._passed), base_url="http://agent") as client:
-            return await client.request(method, path, **options)
-
-    async def _passed(self, scope: Any, receive: Any, send: Any) -> None:
-        scope.setdefault("state", {})["person"] = self._person
-        await self._app(scope, receive, send)
-
-
-def client(desk: Desk, person: Person = ALL) -> Client:
-    return Client(desk, person)
-
-
-def ids(answer: Any) -> list[str]:
-    return [one["id"] for one in answer.json()["incidents"]]
-
-
-def wish(desk: Desk, person: Person = ALL, **changes: Any) -> Any:
-    body = {"kind": "acknowledge", "target": {"finding": row(1).id}, "because": "looking"} | changes
-    return client(desk, person).post("/api/v1/interventions", json=body)
+from tests.monitor.findings_bench import culprit
+from tests.monitor.pages_bench import ALL, HOSTILE, NOW, OURS, READER, client, ids, row, wish
 
 
 @pytest.mark.parametrize(
@@ -345,56 +237,6 @@ def test_a_quarantine_names_senders_by_their_bare_pseudonyms(desk: Desk) -> None
     assert client(desk).post("/interventions", data=form).status_code == 303
     (one,) = desk.store.interventions(kind="quarantine")
     assert one.target == {"clients": [sender], "finding": told.id}
-
-
-@pytest.mark.parametrize(
-    ("path", "says"),
-    [
-        ("incidents?state=bogus", "state: 'bogus' must be one of current, over, all, open"),
-        ("incidents?severity=x", "severity: 'x' must be one of page, ticket, info"),
-        ("incidents?triage=x", "triage: 'x' must be one of shift"),
-        ("incidents?failure_mode=x", "failure_mode: 'x' must be one of "),
-        ("incidents?before=zzz", "before: there is no such option; there are model, state"),
-        ("incidents?after=zzz", "after: 'zzz' must be `next`"),
-        ("incidents?after=nan~x", "after: "),
-        ("incidents?limit=-1", "limit: '-1' must be a whole number from 1 to 500"),
-        ("incidents?limit=501", "limit: "),
-        ("interventions?limit=x", "limit: 'x' must be a whole number from 1 to 10,000"),
-        ("interventions?limit=0", "limit: "),
-        ("interventions?kind=explode", "kind: 'explode' must be one of acknowledge, mute"),
-        ("interventions?active=perhaps", "active: 'perhaps' must be one of true"),
-        (f"findings/{row(1).id}?values=yes", "values: there is no such option; there are none here"),
-        (f"findings/{row(1).id}/history?limit=many", "limit: "),
-        ("models?model=ours", "model: there is no such option"),
-        ("models/ours?stream=bogus", "stream: 'bogus' must be one of "),
-        ("changes?x=1", "x: there is no such option"),
-    ],
-)
-def test_queries_that_cannot_be_used_are_refused_with_the_choices(desk: Desk, path: str, says: str) -> None:
-    answer = client(desk).get(f"/api/v1/{path}")
-    assert answer.status_code == 400
-    assert answer.json()["faults"][0].startswith(says)
-
-
-def test_all_that_is_wrong_with_a_query_is_told_at_once_and_pages_go_on_without_it(desk: Desk) -> None:
-    assert len(client(desk).get("/api/v1/incidents?state=x&severity=y&limit=z&w=1").json()["faults"]) == 4
-    assert client(desk).get("/?state=x&severity=y&w=1").status_code == 200
-    assert client(desk).get("/api/v1/incidents?state=&limit=").status_code == 200  # an empty field of a form
-
-
-def test_the_interface_tells_each_of_its_routes(desk: Desk, tmp_path: Path) -> None:
-    exports = Exporting(lambda: exports_bench.config(tmp_path), desk.store, lambda: b"")
-    there = {
-        f"{method} {route.path.replace(':path', '')}"
-        for route in [*api.routes(desk), *exports.routes()]
-        for method in (route.methods or set()) - {"HEAD"}
-    }
-    told = client(desk).get("/api/v1").json()["routes"]
-    assert {f"{one['method']} {one['path']}" for one in told} == there
-    assert all("\n" not in one["what"] and one["what"] for one in told)
-    (line,) = (one for one in told if one["path"] == "/api/v1/exports/{kind}")
-    assert all(kind in line["what"] for kind in KINDS)
-    assert set(line["query"]) == set(OPTIONS)
 
 
 def test_each_intervention_names_its_model(desk: Desk) -> None:

@@ -1,8 +1,9 @@
-"""The page of a finding without rows, and of one that nobody knows the beginning of: it says so."""
+"""The page of a finding: rows that show it, shares that agree, plain words where rows or a beginning are missing."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,14 @@ import pytest
 from monitor.clock import ManualClock
 from monitor.records import Checkpoint, FindingRow, News
 from monitor.store import Store
+from monitor.web import wording
 from monitor.web.desk import Desk, Hands
+from monitor.web.findingview import FindingView, view_of
 from monitor.web.live import Live
+from monitor.web.people import Person
+from tests.e2e.desk_bench import Bench, feed_shop, shop
 from tests.monitor.findings_bench import culprit
-from tests.monitor.test_pages_api import NOW, client, row
+from tests.monitor.pages_bench import NOW, client, row
 
 
 def nothing(*_: Any) -> Any:
@@ -51,3 +56,38 @@ def test_where_no_row_came_since_a_finding_began_that_is_said(tmp_path: Path, se
     text = page(tmp_path, row(1, severity=severity))
     assert "400 rows since it began" in text
     assert "None of the rows that were kept came after it began." in text
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A third of the amounts goes missing."""
+    place = tmp_path_factory.mktemp("bench")
+    made = Bench(place, [shop(place)])
+    feed_shop(made, missing=0.3)
+    yield made
+    made.close()
+
+
+def seen(bench: Bench, *, values: bool) -> FindingView:
+    (brief, *_) = bench.store.briefs(severity="page")
+    found = bench.store.finding(brief.id)
+    assert found is not None
+    return view_of(bench.desk, Person("ada", values=values), found)
+
+
+def test_the_rows_of_a_page_carry_the_fault(bench: Bench) -> None:
+    told = seen(bench, values=True).telling
+    assert told is not None
+    assert told.columns[0] == "amount"
+    assert {row.values[0] for row in told.rows} == {"missing"}
+    assert any(row.near for row in told.rows)
+    assert seen(bench, values=False).telling is None
+
+
+def test_the_headline_and_the_card_agree(bench: Bench) -> None:
+    view = seen(bench, values=True)
+    (card,) = view.changed
+    assert card.column is not None
+    (missing,) = (one for one in card.column.faults if one.label == "missing")
+    assert wording.percent(missing.now) in view.told.detail
+    assert view.told.detail == f"amount: {card.says[0]}"
