@@ -23,7 +23,7 @@ from monitor.config import Config, limits_of, load
 from monitor.errors import ConfigError, DriftwardenError, StoreError
 from monitor.fitted import Fitted
 from monitor.intake import Intake
-from monitor.interventions import Wanted
+from monitor.interventions import Wanted, check
 from monitor.kept import SPOOL, Kept, Span, rows
 from monitor.kept import folder_of as kept_in
 from monitor.learning import measured
@@ -202,6 +202,7 @@ class Running:
 
     def intervene(self, wanted: Wanted) -> Intervention:
         """Have the engine do what somebody asks for; `DriftwardenError` if it cannot."""
+        check(wanted, self.agent.clock.now())
         measured = self._measured(wanted) if wanted.kind == "rebaseline" and "since" in wanted.target else None
         return self._asked(lambda: self.agent.intervene(wanted, measured))
 

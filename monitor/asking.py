@@ -120,16 +120,7 @@ def _first(config: Config) -> Http | None:
 
 
 def _url(address: Address, listener: HttpListener | None) -> str:
-    return f"{'https' if _secure(listener) else 'http'}://{address}"
-
-
-def _secure(listener: HttpListener | None) -> bool:
-    """Whether TLS is spoken there."""
-    if listener is None or listener.config_file is None:
-        return False
-    from monitor.web.webconfig import read
-
-    return read(listener.config_file).tls_server_config.enabled
+    return f"{'https' if listener is not None and listener.secure else 'http'}://{address}"
 
 
 def _authorization(token: str | None) -> dict[str, str]:

@@ -60,9 +60,7 @@ class Interventions:
 
     def do(self, wanted: Wanted, now: float) -> Intervention:
         """Record what is wanted; `ConfigError` lists what is wrong with it."""
-        faults = list(_faults(wanted, now))
-        if faults:
-            raise ConfigError(faults)
+        check(wanted, now)
         made = Intervention(
             id=secrets.token_hex(8),
             kind=wanted.kind,
@@ -134,6 +132,13 @@ def _covered(row: FindingRow, targets: Sequence[Mapping[str, Any]]) -> bool:
 def _columns(unit: str, columns: set[str]) -> bool:
     """Whether a unit is one of the columns, or several of them joined."""
     return unit in columns or (bool(columns) and all(part in columns for part in unit.split("*")))
+
+
+def check(wanted: Wanted, now: float) -> None:
+    """`ConfigError` lists what is wrong with a wish by itself, whatever model and findings there are."""
+    faults = list(_faults(wanted, now))
+    if faults:
+        raise ConfigError(faults)
 
 
 def _faults(wanted: Wanted, now: float) -> Iterator[str]:

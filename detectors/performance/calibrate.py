@@ -127,12 +127,6 @@ def tally(scale: Scale, outcomes: Outcomes) -> Tally:
     return _counted(scale, _usable(outcomes, k))
 
 
-def known_of(scale: Scale, outcomes: Outcomes) -> Known:
-    """Count rows that have labels."""
-    rows = _usable(outcomes, int(scale.classes))
-    return _known(scale, _labelled(rows))
-
-
 def placed(scale: Scale, outcomes: Outcomes) -> Placed:
     """Where each row lies on the scale."""
     k = int(scale.classes)

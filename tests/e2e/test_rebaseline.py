@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import yaml
 
 from tests.e2e.conftest import Agent, ipc, table
@@ -98,6 +99,11 @@ def test_the_rows_of_a_span_become_the_reference_at_once(make_agent: Callable[..
     why = ("--because", "the new tariff is here to stay")
     few = told(agent, "rebaseline", "--model", "m", *why, "--since", str(moved + 3600), "--until", str(moved + 7200))
     assert "0 rows of this span are kept" in few.stderr
+    pages = yaml.safe_load(agent.config.read_text())["web"]["listen"]
+    for kind, target in (("rebaseline", {"since": "x", "until": 5}), ("quarantine", {"clients": 5})):
+        wish = {"kind": kind, "model": "m", "target": target, "because": "the new tariff"}
+        refused = httpx.post(f"http://{pages}/api/v1/interventions", json=wish)
+        assert (refused.status_code, "target" in refused.text) == (400, True)
     asked = done(agent, "rebaseline", "--model", "m", *why, "--since", str(moved))
     agent.wait(lambda: agent.value("driftwarden_reference_rows") == 2000)
     agent.wait(lambda: agent.value("driftwarden_findings_open", 'severity="page"') == 0)

@@ -194,7 +194,10 @@ def test_a_name_that_looks_like_a_pseudonym_is_a_name_where_findings_show_names(
     measured(settings)
     forged = pseudonym(settings, "eve")
     keep(settings, rows(100, 1))
-    named = [finding(16 * one[0], document={"units": [{"unit": f"client {one}"}]}) for one in (forged, "eve")]
+    named = [
+        finding(16 * mark, document={"units": [{"unit": f"client {one}"}]})
+        for mark, one in (("a", forged), ("b", "eve"))
+    ]
     write(settings, News(findings=tuple(named)))
     found = [made(settings, kind="rows", finding=one.id, since=0.0)[0].num_rows for one in named]
     assert found == [0, 20]
