@@ -74,8 +74,8 @@ class Agent:
         for watched in self.models.values():
             if watched.learner is not None:
                 watched.learner.restore(0 if saved is None else saved.sequence)
-            if watched.lane is not None:
-                watched.lane.restore({} if saved is None else states_of(watched.model.name, saved.streams))
+            if watched.side is not None:
+                watched.side.restore({} if saved is None else states_of(watched.model.name, saved.streams))
         if saved is None:
             self._forget_senders()
             self.intake.recover(0)
@@ -98,7 +98,7 @@ class Agent:
             return
         own = {key: blob for key, blob in saved.streams.items() if f"/{STATE}" not in key}
         watched.streams.restore(own, lambda name: [row.blob for row in self.store.panes(name)])
-        watched.restored()
+        watched.judged(*watched.streams.streams)
 
     def _forget_senders(self) -> None:
         """End findings about senders of which no guard knows any more: its settings, or its reference, are others."""
@@ -191,8 +191,8 @@ class Agent:
             self._log.warning(sentence, model=watched.model.name)
         watched.last_rows = self.clock.monotonic()  # the time that judging took is no silence of the senders
         self._account(watched, fed, key)
-        if watched.lane is not None and fed.decoded is not None:
-            watched.lane.fed(fed.decoded, delivery.arrived)
+        if watched.side is not None and fed.decoded is not None:
+            watched.side.fed(fed.decoded, delivery.arrived)
         if fed.told is not None:
             self._hear(watched, fed.told)
         self.publish(watched, fed.reports)
@@ -200,12 +200,11 @@ class Agent:
     def _label(self, watched: Watched, batch: pa.RecordBatch, delivery: Delivery) -> None:
         """Join labels that came alone; without an index there is nothing to join them to."""
         ledger, key = self.intake.ledger, (delivery.source, delivery.model)
-        if watched.lane is None:
-            ledger.discarded(*key, "schema", batch.num_rows)
-            self._log.warning("labels came for a model that keeps no predictions", model=watched.model.name)
+        if watched.side is not None and watched.side.labelled(batch, delivery.arrived):
+            ledger.processed(*key, batch.num_rows)
             return
-        watched.lane.labelled(batch, delivery.arrived)
-        ledger.processed(*key, batch.num_rows)
+        ledger.discarded(*key, "schema", batch.num_rows)
+        self._log.warning("labels came for a model that keeps no predictions", model=watched.model.name)
 
     def _account(self, watched: Watched, fed: Fed, key: tuple[str, str]) -> None:
         ledger = self.intake.ledger
@@ -246,7 +245,7 @@ class Agent:
         """Count, log and keep what the reports say; findings are written with the next checkpoint, which follows."""
         for report in reports:
             watched.tally.judged(report, self.clock.now())
-            watched.judged(report)
+            watched.judged(report.stream)
             self.saving.judged(watched.model.name, report, watched.views(report.stream))
             for name, seconds in report.seconds.items():
                 if name not in self.detector_seconds:

@@ -106,8 +106,8 @@ class Checkpoints:
             if watched.streams is None:
                 continue
             states |= watched.streams.state()
-            if watched.lane is not None:
-                states |= {f"{watched.model.name}/{key}": blob for key, blob in watched.lane.states().items()}
+            if watched.side is not None:
+                states |= {f"{watched.model.name}/{key}": blob for key, blob in watched.side.states().items()}
             positions.setdefault("grids", {})[watched.model.name] = watched.identity
             for one in watched.streams.streams.values():
                 key = f"{watched.model.name}/{one.name}"
@@ -135,8 +135,8 @@ class Checkpoints:
         self._findings.pending, self._findings.events = {}, []
         self._findings.interventions.pending = {}
         for watched in models:
-            if watched.lane is not None:
-                watched.lane.settled()
+            if watched.side is not None:
+                watched.side.settled()
             for one in watched.streams.streams.values() if watched.streams is not None else ():
                 one.closed = []
 

@@ -79,9 +79,8 @@ class Board:
                 continue
             parts.append(prometheus.of_model(watched.streams, watched.tally))
             parts.append(prometheus.of_findings(watched.model.name, agent.findings, now))
-            if watched.lane is not None:
-                parts.append(outcomes.of_labels(watched.lane))
-            parts.append(outcomes.of_performance(watched))
+            if watched.side is not None:
+                parts += outcomes.of_side(watched.side, watched.streams.threshold)
         parts.append(process_series(self._process))
         return complete(prometheus.merged(parts), zeros(self._known()))
 

@@ -42,9 +42,7 @@ from monitor.strict import unknown
 from monitor.telling import decoder_of, telling
 
 if TYPE_CHECKING:
-    from monitor.outcomes.estimates import Estimates
-    from monitor.outcomes.lane import Lane
-    from monitor.outcomes.realised import Confirmed
+    from monitor.outcomes.side import Side
 
 _ACT = "act.json"
 _SEED = 0
@@ -77,8 +75,7 @@ class Watched:
     last_rows: float = 0.0
     types: pa.Schema | None = None
     absent: Absent | None = None
-    lane: Lane | None = None
-    estimates: Estimates | None = None
+    side: Side | None = None
 
     @property
     def identity(self) -> str:
@@ -114,26 +111,10 @@ class Watched:
             faults += [f"target.clients: {name!r} is no pseudonym; give names with --name" for name in strange[:3]]
         return faults
 
-    def judged(self, report: Report) -> None:
-        """Ask what the performance of a window is that has been judged."""
-        if self.estimates is not None and self.streams is not None:
-            one = self.streams.streams[report.stream]
-            self.estimates.judged(report.stream, one.state.panes, self.streams.threshold)
-
-    def restored(self) -> None:
-        """Ask for the estimates of windows that a checkpoint brought back."""
-        if self.estimates is not None and self.streams is not None:
-            for name, one in self.streams.streams.items():
-                self.estimates.judged(name, one.state.panes, self.streams.threshold)
-
-    def behind(self, confirmed: Confirmed) -> dict[str, bool]:
-        """Which metrics are below expectation by what labels have confirmed."""
-        if self.lane is None or self.lane.realised is None or self.streams is None:
-            return {}
-        from monitor.outcomes.expectation import below_confirmed
-
-        reference, loss = self.lane.realised.reference, self.model.labels.smallest_loss
-        return below_confirmed(confirmed.figures, reference, self.streams.threshold, loss)
+    def judged(self, *names: str) -> None:
+        """Windows of these streams are new: what follows the performance takes them."""
+        if self.side is not None and self.streams is not None:
+            self.side.judged([self.streams.streams[name] for name in names], self.streams.threshold)
 
     def check_itself(self, panes: int) -> None:
         """Judge some resampled panes, if the configuration wants that."""
@@ -149,23 +130,21 @@ class Watched:
         """End what runs beside the engine's thread for this model."""
         if self.streams is not None and self.streams.guard is not None:
             self.streams.guard.close()
-        for one in (self.lane, self.estimates):
-            if one is not None:
-                one.close()
+        if self.side is not None:
+            self.side.close()
 
     def follow(self, begun: Watched) -> None:
         """Go on with another reference: evidence begins anew, counters go on."""
         begun.goes_on(self)
         self.close()
         self.streams, self.types, self.absent = begun.streams, begun.types, begun.absent
-        self.lane, self.estimates = begun.lane, begun.estimates
-        self.learner, self.act, self.check = begun.learner, None, None
+        self.side, self.learner, self.act, self.check = begun.side, begun.learner, None, None
         memory.release()
 
     def goes_on(self, old: Watched | None) -> None:
         """Take over what outlives a reload or a re-baseline: predictions that wait, and what was asked today."""
-        if self.lane is not None:
-            self.lane.succeed(None if old is None else old.lane)
+        if self.side is not None:
+            self.side.succeed(None if old is None else old.side)
         self.asks_on(old)
 
     def asks_on(self, old: Watched | None) -> None:
@@ -312,15 +291,13 @@ class References:
     def _begin(self, model: Model, fitted: Fitted, config: Config) -> Watched:
         config_id, timer = fingerprint(config), self._clock.monotonic
         guard = guard_of(model, fitted, key_of(self._folder), config_id, timer, self._clock) if model.guarded else None
-        estimates, lane = self._outcomes(model, fitted)
-        counter = None if estimates is None else estimates.counter
+        side = self._side(model, fitted)
+        counter = None if side is None else side.counter
         streams = ModelStreams(model, fitted, config_id=config_id, timer=timer, guard=guard, counter=counter)
         streams.prepare()
         absent = Absent(fitted.plan.roles, fitted.sample.schema.names)
         types, now = fitted.sample.schema, self._clock.monotonic()
-        return Watched(
-            model, streams=streams, types=types, last_rows=now, absent=absent, lane=lane, estimates=estimates
-        )
+        return Watched(model, streams=streams, types=types, last_rows=now, absent=absent, side=side)
 
     def _inherited(self, fitted: Fitted, watched: Watched) -> Fitted:
         """With what labels are held against, if its own rows had none."""
@@ -330,17 +307,13 @@ class References:
 
         return inherited(fitted, watched.streams.fitted)
 
-    def _outcomes(self, model: Model, fitted: Fitted) -> tuple[Estimates | None, Lane | None]:
+    def _side(self, model: Model, fitted: Fitted) -> Side | None:
         """What follows the performance: imported only where the log carries labels."""
         if not model.columns.label:
-            return None, None
-        from monitor.outcomes.estimates import estimates_of
-        from monitor.outcomes.lane import lane_of
-        from monitor.outcomes.measured import known_of, tau_of
+            return None
+        from monitor.outcomes.side import side_of
 
-        known, tau = known_of(fitted), tau_of(fitted)
-        estimates = estimates_of(model, fitted, known.measured, tau)
-        return estimates, lane_of(model, fitted, self._folder, known.expected, tau)
+        return side_of(model, fitted, self._folder)
 
     def _learning(self, model: Model, kind: str = "") -> Path:
         return self._folder / "learning" / (f"{model.name}-{kind}" if kind else model.name)

@@ -21,6 +21,7 @@ from detectors.performance.classifiers import ClassesFixed
 from detectors.performance.estimate import Fixed, Tally
 from detectors.performance.trees import Codes
 from detectors.types import Block, IntArray
+from monitor import log
 from monitor.outcomes.answers import Answers, Said
 from monitor.outcomes.measured import Measured
 
@@ -54,12 +55,24 @@ class Counter:
         how = measured.fixed.sample.how if isinstance(measured.fixed, ClassesFixed) else measured.fixed.forests.how
         self._features = len(how.begin) - 1
         self._empty = estimate.empty(self.fixed)
+        self.failures = 0
         told = [np.ascontiguousarray(part).tobytes() for part in (how.begin, how.cuts, *_scale(measured.fixed))]
         self._id = zlib.crc32(b"".join(told))
 
     def add(self, counted: Counted | None, blocks: Sequence[Block], whole: Block, numbers: IntArray) -> Counted:
-        """Count a pane's next rows: blocks, the same as one block without vectors, and their numbers in the stream."""
+        """Count a pane's next rows: blocks, the same as one block without vectors, and their numbers in the stream.
+
+        What cannot be counted is left out of estimates, and `failures` says so: the rows are judged all the same.
+        """
         kept = self._start() if counted is None else counted
+        try:
+            return self._added(kept, blocks, whole, numbers)
+        except Exception as fault:  # noqa: BLE001 - an estimate is not worth a row
+            self.failures += 1
+            log.get("estimates").error("answers cannot be counted", error=repr(fault))
+            return kept
+
+    def _added(self, kept: Counted, blocks: Sequence[Block], whole: Block, numbers: IntArray) -> Counted:
         if len(blocks) > 1 and blocks[0].vectors:
             vectors = tuple(np.concatenate(parts) for parts in zip(*(one.vectors for one in blocks), strict=True))
             whole = dataclasses.replace(whole, vectors=vectors)

@@ -136,7 +136,7 @@ SERIES: Final[tuple[Row, ...]] = (
         "driftwarden_performance_estimate_failures_total",
         "counter",
         _MODEL,
-        "Windows whose estimate failed.",
+        "Windows whose estimate failed, and batches whose answers could not be counted for one.",
     ),
     Row(
         "driftwarden_performance_below_expectation",

@@ -17,10 +17,15 @@ if TYPE_CHECKING:
     from monitor.outcomes.index import Index
     from monitor.outcomes.joined import Figures
     from monitor.outcomes.lane import Lane
-    from monitor.watched import Watched
+    from monitor.outcomes.side import Side
 
 Put = Callable[..., None]
 """Adds a value of a metric with its labels, if it is finite."""
+
+
+def of_side(side: Side, length: float) -> list[Snapshot]:
+    """All series of a model; ``length`` is panes for each false alarm that is allowed."""
+    return [*([] if side.lane is None else [of_labels(side.lane)]), of_performance(side, length)]
 
 
 def of_labels(lane: Lane) -> Snapshot:
@@ -30,30 +35,28 @@ def of_labels(lane: Lane) -> Snapshot:
     return made if index is None else made | _of_index(name, index)
 
 
-def of_performance(watched: Watched) -> Snapshot:
+def of_performance(side: Side, length: float) -> Snapshot:
     """What is estimated of each version, what labels have confirmed, and whether it is below expectation."""
-    name, lane, estimates = watched.model.name, watched.lane, watched.estimates
+    name, lane, estimates = side.model.name, side.lane, side.estimates
     made: Snapshot = {}
     put = _putting(made, name)
     reference: dict[str, float] = {}
-    behind: dict[str, bool] = {}
     if estimates is not None:
-        made["driftwarden_performance_estimate_failures_total"] = [((name,), estimates.failures)]
+        made["driftwarden_performance_estimate_failures_total"] = [
+            ((name,), estimates.failures + estimates.counter.failures)
+        ]
         for stream, one in estimates.told.items():
             _estimated(put, stream, one)
             reference |= one.estimate.reference
-        behind |= estimates.behind
     confirmed = None if lane is None else lane.confirmed
     if lane is not None and lane.realised is not None:
         reference |= {metric: one.value for metric, one in lane.realised.reference.items()}
     if confirmed is not None:
         put("realised_timestamp_seconds", confirmed.end)
         _figures(put, "realised", confirmed.figures)
-        for metric, worse in watched.behind(confirmed).items():
-            behind[metric] = behind.get(metric, False) or worse
     for metric, value in reference.items():
         put("reference", value, metric)
-    for metric, worse in behind.items():
+    for metric, worse in side.behind(confirmed, length).items():
         put("below_expectation", float(worse), metric)
     return made
 

@@ -53,7 +53,7 @@ def _timed(make: Any, rows: int, tables: list[pa.Table], **changes: Any) -> tupl
     """Median milliseconds of a delivery of one pane, and CPU seconds of the last window's estimate."""
     with tempfile.TemporaryDirectory() as folder:
         bench = _bench(folder, make, rows, **changes)
-        estimates, streams = bench.agent.models["m"].estimates, bench.agent.models["m"].streams
+        estimates, streams = bench.side.estimates, bench.agent.models["m"].streams
         if estimates is not None:
             estimates.close()  # its thread never begins
         took = []
@@ -77,7 +77,7 @@ def _beside() -> None:
     for wanted in (False, True):
         with tempfile.TemporaryDirectory() as folder:
             bench = _bench(folder, scored, 1_000, labels={"rows": 0})
-            estimates = bench.agent.models["m"].estimates
+            estimates = bench.side.estimates
             if estimates is not None and not wanted:
                 estimates.close()
             done, longest, began = 0, 0.0, time.perf_counter()

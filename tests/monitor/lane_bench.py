@@ -16,6 +16,9 @@ from monitor.config import parse_config
 from monitor.envelope import Delivery
 from monitor.intake import Intake
 from monitor.ledger import Ledger
+from monitor.metrics import Snapshot
+from monitor.outcomes.side import Side
+from monitor.sinks.outcomes import of_performance
 from monitor.store import Store
 
 NOW = 1_700_000_000.0
@@ -78,8 +81,22 @@ class Bench:
         self.agent.restore()
 
     @property
+    def side(self) -> Side:
+        """What follows the performance."""
+        side = self.agent.models["m"].side
+        assert side is not None
+        return side
+
+    @property
     def lane(self) -> Any:
-        return self.agent.models["m"].lane
+        return self.side.lane
+
+    @property
+    def performance(self) -> Snapshot:
+        """Its series."""
+        streams = self.agent.models["m"].streams
+        assert streams is not None
+        return of_performance(self.side, streams.threshold)
 
     @property
     def panes(self) -> int:

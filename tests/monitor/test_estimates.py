@@ -23,7 +23,6 @@ from monitor.outcomes.answers import Answers
 from monitor.outcomes.counting import Counter
 from monitor.outcomes.expectation import below
 from monitor.outcomes.measured import OfClasses, OfNumbers, known_of
-from monitor.sinks.outcomes import of_performance
 from monitor.streams import ModelStreams
 from tests.monitor.lane_bench import COLUMNS, NOW, Bench, labels, numbered, scored, silent
 
@@ -50,7 +49,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
 
 
 def told(bench: Bench) -> Any:
-    estimates = bench.agent.models["m"].estimates
+    estimates = bench.side.estimates
     assert estimates is not None
     assert estimates.wait(60)
     return estimates.told["all"]
@@ -215,7 +214,7 @@ def test_series_are_of_the_table(make: Callable[..., Bench]) -> None:
     bench = make("one")
     bench.send(silent(scored(4_000, 6)))
     told(bench)
-    made, known = of_performance(bench.agent.models["m"]), table()
+    made, known = bench.performance, table()
     assert all(len(labels_) == len(known[name].labels) for name, some in made.items() for labels_, _ in some)
     metrics = {labels_[-1] for labels_, _ in made["driftwarden_performance_estimate"]}
     assert {"accuracy", "auroc", "brier"} <= metrics
@@ -235,7 +234,7 @@ def test_an_estimate_that_fails_is_counted_and_the_next_one_comes(
     make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = make("one")
-    estimates = bench.agent.models["m"].estimates
+    estimates = bench.side.estimates
     assert estimates is not None
     with monkeypatch.context() as patch:
         patch.setattr("monitor.outcomes.estimates.estimate.estimate", lambda *_: 1 / 0)
@@ -244,6 +243,22 @@ def test_an_estimate_that_fails_is_counted_and_the_next_one_comes(
     assert estimates.failures == 1
     bench.send(silent(scored(4_000, 9)))
     assert told(bench).estimate.chosen
+
+
+def test_answers_that_cannot_be_counted_cost_no_row(
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make("one")
+    calls, count = iter([True, False]), estimate.count
+    patched = lambda *given: 1 / 0 if next(calls, False) else count(*given)  # noqa: E731
+    monkeypatch.setattr("monitor.outcomes.counting.estimate.count", patched)
+    bench.send(silent(scored(1_000, 8)))
+    accounts = bench.intake.ledger.snapshot().accounts["http", "m"]
+    assert (accounts.processed_rows, sum(accounts.discarded_rows.values())) == (1_000, 0)
+    assert told(bench).estimate.figures["accuracy"].n == 500  # of two panes one
+    assert bench.side.estimates is not None
+    failures = dict(bench.performance["driftwarden_performance_estimate_failures_total"])
+    assert failures["m",] == bench.side.estimates.counter.failures == 1
 
 
 def test_a_block_of_vectors_is_read_as_probabilities() -> None:

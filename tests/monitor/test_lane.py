@@ -212,7 +212,7 @@ def test_after_a_restart_the_window_is_estimated_without_waiting_for_rows(make: 
     bench.send(silent(scored(1_000, 2)))
     bench.agent.checkpoint()
     bench.stop()
-    again = make("one").agent.models["m"].estimates
+    again = make("one").side.estimates
     assert again is not None
     assert again.wait(60)
     assert again.told["all"].estimate.figures["accuracy"].n == 1_000

@@ -14,7 +14,6 @@ from detectors.performance import realised, tallies
 from monitor.interventions import Wanted
 from monitor.outcomes.answers import Answers, Said
 from monitor.outcomes.measured import known_of, tau_of
-from monitor.sinks.outcomes import of_performance
 from tests.monitor.lane_bench import NOW, Bench, labels, numbered, scored, silent
 
 DAY = 86_400.0
@@ -104,14 +103,14 @@ def test_concept_shift_is_below_expectation_by_labels_alone(make: Callable[..., 
     bench, rows = make("one"), scored(6_000, 4)
     turned = rows.set_column(rows.column_names.index("truth"), "truth", pa.array(1 - rows["truth"].to_numpy()))
     bench.send(silent(rows))
-    estimates = bench.agent.models["m"].estimates
+    estimates = bench.side.estimates
     assert estimates is not None
     assert estimates.wait(60)
-    before = of_performance(bench.agent.models["m"])["driftwarden_performance_below_expectation"]
+    before = bench.performance["driftwarden_performance_below_expectation"]
     assert {value for _, value in before} == {0.0}  # no estimate without labels can know
     bench.send(labels(turned), NOW + 1_000)
     bench.send(labels(scored(1, 9)), NOW + 2 * DAY)
-    after = dict(of_performance(bench.agent.models["m"])["driftwarden_performance_below_expectation"])
+    after = dict(bench.performance["driftwarden_performance_below_expectation"])
     assert after["m", "accuracy"] == 1.0
     assert confirmed(bench).figures["accuracy"].high < 0.3
 
@@ -121,7 +120,7 @@ def test_labels_as_usual_are_not_below_expectation(make: Callable[..., Bench]) -
     bench.send(silent(rows))
     bench.send(labels(rows), NOW + 1_000)
     bench.send(labels(scored(1, 9)), NOW + 2 * DAY)
-    made = of_performance(bench.agent.models["m"])
+    made = bench.performance
     assert {value for _, value in made["driftwarden_performance_below_expectation"]} == {0.0}
 
 
@@ -131,7 +130,7 @@ def test_a_new_reference_without_labels_keeps_what_labels_are_held_against(make:
     bench.agent.intervene(Wanted("rebaseline", "m", "a test", "ana", {"rows": 3_000}))
     bench.send(silent(rows))
     assert bench.agent.models["m"].tally.rebaselined == 1
-    assert bench.agent.models["m"].estimates is None  # there is nothing to learn an estimate from
+    assert bench.side.estimates is None  # there is nothing to learn an estimate from
     assert expected(bench) == before
     later = scored(3_000, 7)
     bench.send(silent(later))

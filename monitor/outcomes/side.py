@@ -1,0 +1,97 @@
+"""The outcome side of one model: whether it is right, as far as labels tell and as far as can be known without them.
+
+The agent's only way to all of it, touched by the engine's thread alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from monitor.config import Model
+from monitor.decode import Decoded
+from monitor.fitted import Fitted
+from monitor.outcomes.counting import Counter
+from monitor.outcomes.estimates import Estimates, estimates_of
+from monitor.outcomes.expectation import below_confirmed
+from monitor.outcomes.lane import Lane, lane_of
+from monitor.outcomes.measured import known_of, tau_of
+from monitor.outcomes.realised import Confirmed
+
+if TYPE_CHECKING:
+    from monitor.streams import Stream
+
+
+def side_of(model: Model, fitted: Fitted, folder: Path) -> Side:
+    """The outcome side of a model with this reference, to be restored."""
+    known, tau = known_of(fitted), tau_of(fitted)
+    estimates = estimates_of(model, fitted, known.measured, tau)
+    return Side(model, estimates, lane_of(model, fitted, folder, known.expected, tau))
+
+
+class Side:
+    """Estimates, and predictions that wait for their labels; either may be missing."""
+
+    def __init__(self, model: Model, estimates: Estimates | None, lane: Lane | None) -> None:
+        """``estimates`` need a reference with labels and answers, the ``lane`` rows with ids."""
+        self.model, self.estimates, self.lane = model, estimates, lane
+
+    @property
+    def counter(self) -> Counter | None:
+        """What panes keep of their answers."""
+        return None if self.estimates is None else self.estimates.counter
+
+    def fed(self, decoded: Decoded, arrived: float) -> None:
+        """Rows that have been judged, at a time in seconds since 1970."""
+        if self.lane is not None:
+            self.lane.fed(decoded, arrived)
+
+    def labelled(self, batch: pa.RecordBatch, arrived: float) -> bool:
+        """Ids and labels that came alone; whether there is anything to join them to."""
+        if self.lane is None:
+            return False
+        self.lane.labelled(batch, arrived)
+        return True
+
+    def judged(self, streams: Iterable[Stream], length: float) -> None:
+        """Windows that are new; ``length`` is panes for each false alarm that is allowed."""
+        if self.estimates is not None:
+            for one in streams:
+                self.estimates.judged(one.name, one.state.panes, length)
+
+    def behind(self, confirmed: Confirmed | None, length: float) -> dict[str, bool]:
+        """Of each metric whether it is below what the reference makes one expect."""
+        found = {} if self.estimates is None else dict(self.estimates.behind)
+        if confirmed is not None and self.lane is not None and self.lane.realised is not None:
+            loss, reference = self.model.labels.smallest_loss, self.lane.realised.reference
+            for name, worse in below_confirmed(confirmed.figures, reference, length, loss).items():
+                found[name] = found.get(name, False) or worse
+        return found
+
+    def restore(self, states: Mapping[str, bytes]) -> None:
+        """Go on from what `states` gave; panes that it brought back are told by `judged`."""
+        if self.lane is not None:
+            self.lane.restore(states)
+
+    def succeed(self, old: Side | None) -> None:
+        """Take the place of another one, after a reload or with a new reference: predictions go on to wait."""
+        if self.lane is not None:
+            self.lane.succeed(None if old is None else old.lane)
+
+    def states(self) -> dict[str, bytes]:
+        """Everything, for a checkpoint, under keys that begin with `monitor.outcomes.door.STATE`."""
+        return {} if self.lane is None else self.lane.states()
+
+    def settled(self) -> None:
+        """The checkpoint with the last `states` is on disk."""
+        if self.lane is not None:
+            self.lane.settled()
+
+    def close(self) -> None:
+        """End what runs beside the engine's thread, and let go of files."""
+        for one in (self.lane, self.estimates):
+            if one is not None:
+                one.close()
