@@ -146,6 +146,11 @@ class Index:
         return completeness(self._matching.cohorts.triangle(), self._matching.now, wanted)
 
     @property
+    def now(self) -> float:
+        """The latest time that it has been told of; minus infinity at first."""
+        return float(self._matching.now)
+
+    @property
     def width(self) -> float:
         """Length of a cohort in seconds."""
         return self._matching.cohorts.width

@@ -1,7 +1,9 @@
 """The outcome lane of one model: its predictions wait in the index for their labels, whichever way these come.
 
 Labels come in the rows of the log itself, or in deliveries that carry nothing but ids and labels; those take no part in
-drift. Touched by the engine's thread alone. What fails here is counted and told, and the rows are judged all the same.
+drift. Rows that are older, when they arrive, than the index keeps any are history that is being read: their own times
+are the clock then. Touched by the engine's thread alone. What fails here is counted and told, and the rows are judged
+all the same.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from detectors.types import FloatArray
 from monitor import columns, log
 from monitor.arrays import pack, unpack
 from monitor.config import Model
@@ -29,6 +32,7 @@ from monitor.outcomes.realised import Confirmed, Realised
 from monitor.security.pseudonyms import key_of
 
 FOLDER: Final = "outcomes"
+_HOUR: Final = 3600.0
 _COHORT: Final = f"{STATE}/"
 
 
@@ -120,10 +124,11 @@ class Lane:
         if self.index is None or self.model.columns.id not in names:
             return
         try:
+            now = self._now(decoded.block.time, arrived)
             if self.answers.answered(names):
-                self._predicted(self.index, decoded, arrived)
+                self._predicted(self.index, decoded, now)
             if self.model.columns.label in names:
-                self._labelled(self.index, decoded.batch, arrived, alone=False)
+                self._labelled(self.index, decoded.batch, now, alone=False)
         except Exception as fault:  # noqa: BLE001 - rows are judged whatever becomes of their labels
             self._failed(fault)
 
@@ -132,7 +137,11 @@ class Lane:
         if self.index is None:
             return
         try:
-            self._labelled(self.index, columns.sound(batch)[0], arrived, alone=True)
+            sound, time = columns.sound(batch)[0], None
+            if self.model.columns.time in sound.schema.names:
+                time = columns.seconds(self._column(sound, self.model.columns.time))
+            known = np.array([self.index.now]) if time is None else np.append(time, self.index.now)
+            self._labelled(self.index, sound, self._now(known, arrived), time, alone=True)
         except Exception as fault:  # noqa: BLE001 - one batch must not end the agent
             self._failed(fault)
 
@@ -147,7 +156,13 @@ class Lane:
         if self.realised is not None and joined.rows:
             self.realised.add(joined)
 
-    def _predicted(self, index: Index, decoded: Decoded, arrived: float) -> None:
+    def _now(self, times: FloatArray | None, arrived: float) -> float:
+        """The present of rows of these times: when they arrived, or the last of their times if that is history."""
+        last = -np.inf if times is None else np.max(times, where=np.isfinite(times), initial=-np.inf)
+        history = np.isfinite(last) and arrived - last > self.model.labels.hours * _HOUR
+        return float(last) if history else arrived
+
+    def _predicted(self, index: Index, decoded: Decoded, now: float) -> None:
         block = decoded.block
         said = self.answers.said(block)
         values, ids = self.answers.values(block, said), self._column(decoded.batch, self.model.columns.id)
@@ -159,19 +174,18 @@ class Lane:
             values = {name: part[known] for name, part in values.items()}
             ids = ids.filter(pa.array(known))
             time = None if time is None else time[known]
-        self.joined(index.predicted(ids, time, values, arrived).joined)
+        self.joined(index.predicted(ids, time, values, now).joined)
 
-    def _labelled(self, index: Index, batch: pa.RecordBatch, arrived: float, *, alone: bool) -> None:
-        """In the rows of the log a missing label is the rule, and their time is that of the prediction."""
+    def _labelled(
+        self, index: Index, batch: pa.RecordBatch, now: float, time: FloatArray | None = None, *, alone: bool
+    ) -> None:
+        """``time`` is when each label was known. In the rows of the log a missing label is the rule."""
         ids, labels = (self._column(batch, name) for name in (self.model.columns.id, self.model.columns.label))
-        time = None
-        if alone and self.model.columns.time in batch.schema.names:
-            time = columns.seconds(self._column(batch, self.model.columns.time))
         if not alone and labels.null_count:
             there = labels.is_valid()
             ids, labels = ids.filter(there), labels.filter(there)
         if len(ids):
-            self.joined(index.labelled(ids, self.answers.truths(labels), arrived, time))
+            self.joined(index.labelled(ids, self.answers.truths(labels), now, time))
 
     @staticmethod
     def _column(batch: pa.RecordBatch, name: str | None) -> pa.Array:

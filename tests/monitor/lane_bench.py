@@ -22,6 +22,7 @@ from monitor.sinks.outcomes import of_performance
 from monitor.store import Store
 
 NOW = 1_700_000_000.0
+DAY = 86_400.0
 COLUMNS = {"time": "ts", "id": "id", "prediction": "said", "score": "score", "label": "truth"}
 
 

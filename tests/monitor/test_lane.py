@@ -17,7 +17,7 @@ from monitor.outcomes import series
 from monitor.outcomes.door import judged, only_labels
 from monitor.sections import Columns
 from monitor.sinks.outcomes import of_labels
-from tests.monitor.lane_bench import COLUMNS, NOW, Bench, labels, numbered, scored, silent
+from tests.monitor.lane_bench import COLUMNS, DAY, NOW, Bench, labels, numbered, scored, silent
 
 REFERENCE = scored(4_000, 0)
 
@@ -216,3 +216,19 @@ def test_after_a_restart_the_window_is_estimated_without_waiting_for_rows(make: 
     assert again is not None
     assert again.wait(60)
     assert again.told["all"].estimate.figures["accuracy"].n == 1_000
+
+
+def test_history_that_is_read_has_its_own_clock(make: Callable[..., Bench]) -> None:
+    """Rows of years ago are not too old for their labels, and labels come as late as the log says."""
+    bench, rows = make("one", labels={"hours": 240}), scored(4_000, 8)
+    years = NOW + 5 * 365 * DAY
+    bench.send(silent(rows), years)
+    first, later = labels(rows.slice(0, 2_000)), labels(rows.slice(2_000))
+    times = pa.array(np.full(2_000, NOW + 3 * DAY), pa.float64())
+    bench.send(first.append_column("ts", times), years + 60)
+    bench.send(later, years + 120)
+    figures = bench.lane.index.figures()
+    assert (figures.labels["joined"], figures.rows) == (4_000, 4_000)
+    assert 2.5 * DAY < figures.delay_seconds / 4_000 < 3 * DAY
+    bench.send(silent(scored(500, 9, start=years)), years + 180)  # the present again
+    assert bench.lane.index.figures().rows == 500

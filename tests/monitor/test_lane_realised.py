@@ -14,9 +14,8 @@ from detectors.performance import realised, tallies
 from monitor.interventions import Wanted
 from monitor.outcomes.answers import Answers, Said
 from monitor.outcomes.measured import known_of, tau_of
-from tests.monitor.lane_bench import NOW, Bench, labels, numbered, scored, silent
+from tests.monitor.lane_bench import DAY, NOW, Bench, labels, numbered, scored, silent
 
-DAY = 86_400.0
 REFERENCE = scored(8_000, 0)
 
 
