@@ -1,6 +1,7 @@
 """Make the demo's files from NannyML's data set: the model, and the logs of reference and production that it scored.
 
-    python deploy/demo/make_data.py --reference employment_MA_reference.pq --analysis employment_MA_analysis.pq
+    python deploy/demo/make_data.py --reference employment_MA_reference.pq --analysis employment_MA_analysis.pq \
+        --labels employment_MA_analysis_gt.pq
 
 The files are `nannyml/datasets/data/employment_MA_*.pq` of NannyML/nannyml at commit 4c86ee350d, or any copy of them
 with the same values. Features, labels, row order, years and ids are kept as they are; NannyML's own predictions are
@@ -18,6 +19,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -26,6 +28,8 @@ from monitor.demo.classifier import Classifier
 HERE = Path(__file__).parent
 LABEL = "employed"
 VERSION = "v1"
+LATE_MILLISECONDS = 28 * 86_400_000
+"""The source says nothing about when a person's answer was known."""
 NUMERIC = {"AGEP": (0, 14, 15, 16, 17, 18, 20, 22, 25, 30, 40, 50, 55, 60, 62, 65, 67, 70, 75, 80, 97)}
 """Numeric features and the knots of their lines: close together where work begins and ends."""
 CATEGORICAL = (
@@ -43,14 +47,17 @@ Floats = NDArray[np.float64]
 @click.command()
 @click.option("--reference", required=True, type=click.Path(exists=True, path_type=Path), help="2015, with labels.")
 @click.option("--analysis", required=True, type=click.Path(exists=True, path_type=Path), help="2016 to 2018.")
+@click.option("--labels", required=True, type=click.Path(exists=True, path_type=Path), help="Of 2016 to 2018.")
 @click.option("--out", default=HERE, type=click.Path(file_okay=False, path_type=Path), help="Folder to write to.")
-def main(reference: Path, analysis: Path, out: Path) -> None:
-    """Write model.json, reference.parquet and production.parquet."""
+def main(reference: Path, analysis: Path, labels: Path, out: Path) -> None:
+    """Write model.json, reference.parquet, production.parquet and labels.parquet."""
     first = pq.read_table(reference)
     model = fit(first)
     (out / "model.json").write_text(json.dumps(model.document(), indent=1) + "\n", encoding="utf-8")
     write(log(first, model, label=True), out / "reference.parquet")
-    write(log(pq.read_table(analysis), model, label=False), out / "production.parquet")
+    later = log(pq.read_table(analysis), model, label=False)
+    write(later, out / "production.parquet")
+    write(truths(later, pq.read_table(labels)), out / "labels.parquet")
     truth = np.asarray(first[LABEL])
     score = model.score(first)
     sizes = ", ".join(f"{file.name} {file.stat().st_size:,} bytes" for file in sorted(out.glob("*.parquet")))
@@ -110,6 +117,19 @@ def log(table: pa.Table, model: Classifier, *, label: bool) -> pa.Table:
     if label:
         columns[LABEL] = table[LABEL].cast(pa.int8())
     return pa.table(columns)
+
+
+def truths(log: pa.Table, labels: pa.Table) -> pa.Table:
+    """The truth about the rows of a log, and when it was known: after four weeks."""
+    known = np.asarray(log["time"].cast(pa.int64())) + LATE_MILLISECONDS
+    order = pc.index_in(log["id"], labels["id"].cast(log["id"].type))
+    return pa.table(
+        {
+            "id": log["id"],
+            "time": pa.array(known, log["time"].type),
+            LABEL: labels[LABEL].take(order).cast(pa.int8()),
+        }
+    )
 
 
 def moments(years: NDArray[np.int64]) -> NDArray[np.int64]:

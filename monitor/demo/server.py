@@ -1,13 +1,14 @@
 """A model server: answers people's requests as its accelerated clock reaches them and logs each answer over Flight.
 
 A process of its own (``python -m monitor.demo.server``), as a model is. It scores every row when its time has come;
-the answers stored beside the features are not read.
+the answers stored beside the features are not read. What was true of each person is logged four weeks later.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,9 @@ CONTEXT = ("id", "time", "year")
 BATCH_ROWS = 200
 """Requests that the server answers and logs together."""
 
+BATCH_LABELS = 200
+"""Labels that become known together."""
+
 
 @click.command()
 @click.option("--location", default="grpc://127.0.0.1:8815", show_default=True, help="Flight address of the agent.")
@@ -36,9 +40,13 @@ def main(location: str, seconds: float, first: int, end: int) -> None:
     whole = read_requests(folder() / "production.parquet", model)
     requests = whole.slice(first, (end or whole.num_rows) - first)
     pace = Accelerated.over(requests, seconds * requests.num_rows / whole.num_rows, time.monotonic)
-    sender = Sender(Link(location, (MODEL, model.version)), time.monotonic, time.sleep)
-    logged = sender.send(serve(requests, model, pace, time.sleep))
-    click.echo(f"{logged} rows logged, {sender.refusals} refusals")
+    labels = pq.read_table(folder() / "labels.parquet").slice(first, requests.num_rows)
+    link = Link(location, (MODEL, model.version))
+    rows, truths = (Sender(link, time.monotonic, time.sleep) for _ in range(2))
+    with ThreadPoolExecutor() as pool:
+        known = pool.submit(truths.send, told(labels, pace, time.sleep))
+        logged = rows.send(serve(requests, model, pace, time.sleep))
+        click.echo(f"{logged} rows logged, {known.result()} labels, {rows.refusals + truths.refusals} refusals")
 
 
 def read_requests(path: Path, model: Classifier) -> pa.Table:
@@ -77,6 +85,14 @@ def serve(
         prediction, score = model.answer(part)
         answered = part.append_column("prediction", pa.array(prediction)).append_column("score", pa.array(score))
         yield from answered.to_batches()
+
+
+def told(labels: pa.Table, pace: Accelerated, sleep: Callable[[float], None]) -> Iterator[pa.RecordBatch]:
+    """Labels, a batch at a time, each when the last of them is known."""
+    for start in range(0, labels.num_rows, BATCH_LABELS):
+        part = labels.slice(start, BATCH_LABELS).combine_chunks()
+        sleep(pace.wait(_moment(part, part.num_rows - 1)))
+        yield from part.to_batches()
 
 
 def _moment(requests: pa.Table, row: int) -> float:

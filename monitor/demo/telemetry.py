@@ -14,6 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from monitor.demo.files import MODEL
 
 Line = dict[str, Any]
+METRIC = "accuracy"
+"""Of the model's performance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,10 @@ class Scrape:
     threshold: float = math.nan
     alarm: bool = False
     columns: tuple[Column, ...] = ()
+    estimated: float = math.nan
+    realised: float = math.nan
+    reference: float = math.nan
+    labels: int = 0
 
     @classmethod
     def of(cls, text: str) -> Scrape:
@@ -50,7 +56,7 @@ class Scrape:
         columns = [Column(name, value, distance.get(name, math.nan)) for name, value in log_e.items()]
         return cls(
             taken=series.one("snapshot_timestamp_seconds"),
-            received=int(series.one("ingest_received_rows_total", model=MODEL)),
+            received=int(series.one("outcome_predictions_total", model=MODEL)),
             queued=int(series.one("buffered_rows", place="queue")),
             panes=int(series.one("panes_closed_total", model=MODEL)),
             findings=int(series.one("findings_total", model=MODEL)),
@@ -59,6 +65,10 @@ class Scrape:
             log_e=series.one("evidence_log_e", -math.inf, model=MODEL),
             threshold=series.one("alarm_threshold_log_e", math.nan, model=MODEL),
             alarm=series.one("alarm_active", model=MODEL) > 0,
+            estimated=series.one("performance_estimate", math.nan, model=MODEL, stream="all", metric=METRIC),
+            realised=series.one("performance_realised", math.nan, model=MODEL, metric=METRIC),
+            reference=series.one("performance_reference", math.nan, model=MODEL, metric=METRIC),
+            labels=int(series.one("outcome_labels_total", model=MODEL, fate="joined")),
             columns=tuple(sorted(columns, key=lambda column: -column.log_e)),
         )
 

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from monitor.demo.telemetry import Line, Scrape
+from monitor.demo.telemetry import METRIC, Line, Scrape
 from monitor.demo.verdict import Log, date, event
 
 _COLUMNS = 8
@@ -42,6 +42,13 @@ class Status:
         )
 
 
+def performance(scrape: Scrape) -> str:
+    """How well the model does, as far as that is known."""
+    known = {"estimated": scrape.estimated, "by labels": scrape.realised, "of the reference": scrape.reference}
+    told = [f"{value:.3f} {name}" for name, value in known.items() if not math.isnan(value)]
+    return f"{METRIC} {', '.join(told)}  {scrape.labels:,} labels" if told else f"{METRIC} not known yet"
+
+
 class View(Protocol):
     """Told everything, shows what fits. Whoever makes one must close it."""
 
@@ -68,7 +75,7 @@ class Lines:
             self._write(event(line, status.log))
         if time.monotonic() - self._told >= _PROGRESS_SECONDS:
             self._told = time.monotonic()
-            self._write(status.sentence)
+            self._write(f"{status.sentence}  {performance(status.scrape)}")
 
     def close(self) -> None:
         """Nothing is open."""
@@ -103,7 +110,7 @@ def picture(status: Status, events: Sequence[Line]) -> RenderableType:
     state = Text(" ALARM ", "bold white on red") if scrape.alarm else Text(" quiet ", "black on green")
     evidence = Text.assemble("evidence  ", bar(scrape.log_e, scrape.threshold), "  ", state)
     recent = Text("\n").join(_event(line, status.log) for line in events[-_EVENTS:])
-    return Group(head, Text(status.sentence), evidence, columns(scrape), recent)
+    return Group(head, Text(status.sentence), Text(performance(scrape)), evidence, columns(scrape), recent)
 
 
 def columns(scrape: Scrape) -> Table:
