@@ -84,7 +84,9 @@ def _models() -> panels.Panel:
         "share of the alarm threshold: 100 % while an alarm is open. Click a name for the model's dashboard or page.",
         {"model": "Model", "url": ""},
         [*_states(), *_figures()],
-        looks={"Model": (panels.links(frame.to_model(), frame.MODEL_PAGE, frame.to_security()),)},
+        looks={
+            "Model": (panels.links(frame.to_model(), frame.MODEL_PAGE, frame.to_performance(), frame.to_security()),)
+        },
         sort="State",
         height=9,
     )

@@ -11,11 +11,13 @@ from grafana.sdk import models
 
 TAG = "driftwarden"
 FLEET, MODEL, SECURITY, AGENT = "driftwarden-fleet", "driftwarden-model", "driftwarden-security", "driftwarden-agent"
+PERFORMANCE = "driftwarden-performance"
 """Names of the dashboards in addresses: alerts and pages link to them, so they stay."""
 _KEPT = "${datasource:queryparam}&${job:queryparam}&${instance:queryparam}&${__url_time_range}"
 _JOB = "label_values(driftwarden_build_info, job)"
 _INSTANCE = 'label_values(driftwarden_build_info{job=~"$job"}, instance)'
 _OF_MODEL = f"label_values({series.agent('streams')}, model)"
+_OF_METRIC = f"label_values({series.model('performance_reference')}, metric)"
 _OF_STREAM = f"label_values({series.model('window_rows')}, stream)"
 INCIDENT = ("Open the incident", "${__data.fields.url}/findings/${__data.fields.Finding}")
 MODEL_PAGE = ("Open the model's page", "${__data.fields.url}/models/${__data.fields.Model}")
@@ -29,6 +31,11 @@ def to_model(name: str = "${__data.fields.Model}") -> tuple[str, str]:
 def to_security(name: str = "${__data.fields.Model}") -> tuple[str, str]:
     """A link to the security of one model."""
     return "Open the model's security", f"/d/{SECURITY}?{_KEPT}&var-model={name}"
+
+
+def to_performance(name: str = "${__data.fields.Model}") -> tuple[str, str]:
+    """A link to the performance of one model."""
+    return "Open the model's performance", f"/d/{PERFORMANCE}?{_KEPT}&var-model={name}"
 
 
 Row = tuple[str, Sequence[Panel]]
@@ -115,6 +122,11 @@ def of_models() -> list[sdk.Builder[models.VariableModel]]:
 def of_streams() -> list[sdk.Builder[models.VariableModel]]:
     """Which agents, one model, and which of its streams."""
     return [*of_agents(), _one("model", "Model", _OF_MODEL), _many("stream", "Stream", _OF_STREAM)]
+
+
+def of_metrics() -> list[sdk.Builder[models.VariableModel]]:
+    """Which agents, one model, which of its streams, and one metric of its performance."""
+    return [*of_streams(), _one("metric", "Metric", _OF_METRIC)]
 
 
 def _annotation(name: str, colour: str, expr: str, title: str, text: str, tags: str) -> sdk.dashboard.AnnotationQuery:

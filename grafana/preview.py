@@ -22,7 +22,13 @@ def main(arguments: list[str]) -> int:
     asked.out.mkdir(parents=True, exist_ok=True)
     end = time.time()
     span = Span(end - asked.minutes * 60, end, asked.scrape)
-    variables = {"job": asked.job, "instance": asked.instance, "model": asked.model, "stream": ".+"}
+    variables = {
+        "job": asked.job,
+        "instance": asked.instance,
+        "model": asked.model,
+        "stream": ".+",
+        "metric": asked.metric,
+    }
     for name, document in committed().items():
         for number, (heading, panels) in enumerate(_rows(document) if name in (asked.only or [name]) else [], 1):
             shown = [(panel, answers(panel, Prometheus(asked.prometheus), span, variables)) for panel in panels]
@@ -39,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--minutes", type=float, default=30, help="how far to look back")
     made.add_argument("--scrape", type=float, default=15, help="seconds between scrapes")
     made.add_argument("--model", default=".+", help="value of the variable model; one model's dashboard needs it")
+    made.add_argument("--metric", default="accuracy", help="value of the variable metric")
     made.add_argument("--job", default=".+", help="value of the variable job")
     made.add_argument("--instance", default=".+", help="value of the variable instance")
     made.add_argument("--only", action="append", metavar="NAME", help="a dashboard by its name in addresses")

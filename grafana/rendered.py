@@ -17,9 +17,12 @@ Json = dict[str, Any]
 
 def rendered() -> dict[str, str]:
     """What each file of `DASHBOARDS` must hold."""
-    from grafana import agent, fleet, model, sdk, security
+    from grafana import agent, fleet, model, performance, sdk, security
 
-    made = {"fleet": fleet.build, "model": model.build, "security": security.build, "agent": agent.build}
+    made = {
+        **{"fleet": fleet.build, "model": model.build, "performance": performance.build},
+        **{"security": security.build, "agent": agent.build},
+    }
     return {
         f"{name}.json": json.dumps(build(), cls=sdk.JSONEncoder, indent=1, sort_keys=True) + "\n"
         for name, build in made.items()

@@ -31,6 +31,10 @@ model = _selector(f'{_AGENT}, model="$model"')
 """The same for the one chosen model."""
 stream = _selector(f'{_AGENT}, model="$model", stream=~"$stream"')
 """The same for streams of the one chosen model."""
+figures = _selector(f'{_AGENT}, model="$model", metric=~"$metric"')
+"""The same for the chosen metric of performance of the one chosen model."""
+figure = _selector(f'{_AGENT}, model="$model", stream=~"$stream", metric=~"$metric"')
+"""The same for its streams."""
 
 
 def rate(series: str, *by: str) -> str:

@@ -13,7 +13,8 @@ import promql_parser as promql
 
 from grafana.rendered import Json, Panel, filled, panels_of
 
-VALUES = {"job": "J", "instance": "I", "model": "M", "stream": "S", "__rate_interval": "59s", "__range": "58m"}
+VALUES = {"job": "J", "instance": "I", "model": "M", "stream": "S", "metric": "T", "__rate_interval": "59s",
+          "__range": "58m"}  # fmt: skip
 """What variables are filled with to parse an expression; the times are told apart from all others by being odd."""
 UNITS = {"short", "s", "bytes", "Bps", "reqps", "percentunit", "dateTimeFromNow"}
 """Units of Grafana that the dashboards use; a misspelt one would be shown as text after the number."""

@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterator, Mapping
 from grafana.ask import Prometheus, RefusedError
 from grafana.rendered import Json, Panel, committed, filled, panels_of
 
-VARIABLES = {"__range": "1h", "__rate_interval": "1m"}
-"""What Grafana would put in place of its own variables."""
+VARIABLES = {"__range": "1h", "__rate_interval": "1m", "metric": "accuracy"}
+"""What Grafana would put in place of its own variables, and a metric of all classifiers."""
 LOOK_BACK = 3600.0
 POINTS = 240
-SECURITY = "driftwarden-security: "
+SECURITY, PERFORMANCE = "driftwarden-security: ", "driftwarden-performance: "
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "incident": ("driftwarden-fleet: Open incidents", "driftwarden-model: Open incidents"),
     "attack": (f"{SECURITY}Open attacks", f"{SECURITY}Most suspect senders", f"{SECURITY}Evidence against senders"),
@@ -23,9 +23,10 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "probes": (f"{SECURITY}Probes leave the endpoint alone",),
     "receivers": ("driftwarden-agent: Notifications", "driftwarden-agent: Notifications that wait"),
     "guard": (SECURITY,),
+    "outcomes": (PERFORMANCE,),
 }
 """Panels that are rightly empty without something: an open incident, a caught attacker, segment columns, a finished
-self-check, labels, active probes, receivers, and a model whose rows are looked at one by one."""
+self-check, labels, active probes, receivers, a model whose rows are looked at one by one, and ids with labels."""
 
 
 def check(prometheus_url: str, variables: Mapping[str, str], without: Collection[str] = ()) -> list[str]:

@@ -1,7 +1,7 @@
 """A real agent whose life has a story, and real Prometheus servers that watch it.
 
-Model "credit" has versions, segments, senders and scores; ages in the south rise in the middle of its traffic and stay
-so, and a second version takes over near the end. Model "glyphs" is attacked. Its rows are those of the attack tests.
+Model "credit" has versions, segments, senders, scores and labels; ages in the south rise in the middle of its traffic
+and stay so, and a second version takes over near the end. Model "glyphs" is attacked. Its rows are those of the attack tests.
 """
 
 from __future__ import annotations
@@ -70,6 +70,8 @@ def credit(rows: int, seed: int, done: float) -> pa.Table:
             "score": score,
             "answer": (score > 0.5).astype(str),
             "who": [f"user-{number}" for number in rng.integers(0, 300, rows)],
+            "row": [f"{seed}-{number}" for number in range(rows)],
+            "truth": (rng.random(rows) < score).astype(str),
         }
     )
 
@@ -100,11 +102,12 @@ def _configured(folder: Path, task: Task) -> Agent:
     usual = {"pane": {"rows": 200}, "window": {"panes": 10}, "alarms": {"false_alarms": "1 per 10000 panes"}}
     roles = {"client": "who", "prediction": "answer"}
     columns = {**roles, "segments": ["region"], "version": "version", "score": "score"}
+    columns |= {"id": "row", "label": "truth"}
     images: dict[str, object] = {**roles, "time": "at", "probabilities": "chance", "label": "truth"}
     images |= {"image": "image", "image_shape": [*task.image, 1]}
     document = {
         "models": [
-            {"name": "credit", "reference": "credit.parquet", "columns": columns, **usual},
+            {"name": "credit", "reference": "credit.parquet", "columns": columns, "labels": {"hours": 2}, **usual},
             {
                 "name": "glyphs",
                 "reference": "glyphs.parquet",

@@ -75,7 +75,7 @@ def test_reads_back_into_the_sdk_without_loss() -> None:
 
 
 def test_classic_and_uneditable_under_the_names_that_links_use() -> None:
-    assert set(DASHBOARDS) == {frame.FLEET, frame.MODEL, frame.SECURITY, frame.AGENT}
+    assert set(DASHBOARDS) == {frame.FLEET, frame.MODEL, frame.PERFORMANCE, frame.SECURITY, frame.AGENT}
     assert {one["schemaVersion"] for one in DASHBOARDS.values()} == {42}
 
 
@@ -159,11 +159,12 @@ def test_links_go_to_dashboards_and_pages_that_exist_and_use_columns_of_their_ta
             headings = {organise["renameByName"].get(name, name) for name in organise["indexByName"]}
             assert set(re.findall(r"\$\{__data\.fields\.(\w+)\}", url)) <= headings, panel.title
             seen.add(re.sub(r"\?.*", "", url))
+    inside = (frame.MODEL, frame.PERFORMANCE, frame.SECURITY)
     pages = {
         "${__data.fields.url}/findings/${__data.fields.Finding}",
         "${__data.fields.url}/models/${__data.fields.Model}",
     }
-    assert seen == {f"/d/{frame.MODEL}", f"/d/{frame.SECURITY}", "${__data.fields.url}/", *pages}
+    assert seen == {*(f"/d/{uid}" for uid in inside), "${__data.fields.url}/", *pages}
 
 
 def test_the_worst_state_is_the_largest_number() -> None:

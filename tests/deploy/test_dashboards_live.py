@@ -13,7 +13,8 @@ from tests.deploy.live_dashboards import check
 from tests.deploy.scene import Scene, binaries, scene
 
 STEPS, PAUSE = 300, 0.1
-CREDIT = {"__range": "5m", "__rate_interval": "10s", "model": "credit", "job": ".+", "instance": ".+", "stream": ".+"}
+CREDIT = {"__range": "5m", "__rate_interval": "10s", "model": "credit", "job": ".+", "instance": ".+", "stream": ".+",
+          "metric": "accuracy"}  # fmt: skip
 
 
 def told(story: Scene) -> None:
@@ -23,7 +24,8 @@ def told(story: Scene) -> None:
     agent.wait(lambda: agent.value("driftwarden_findings_open", 'model="glyphs"', 'triage="attack"') > 0, 60)
     agent.wait(lambda: agent.value("driftwarden_findings_open", 'model="credit"', 'severity="page"') > 0, 60)
     agent.wait(lambda: agent.value("driftwarden_selfcheck_delay_panes", 'model="credit"') > 0, 180)
-    seen = 'driftwarden_selfcheck_delay_panes{model="credit"}'
+    agent.wait(lambda: agent.value("driftwarden_label_ever_ratio", 'model="credit"') == 1, 90)
+    seen = 'driftwarden_selfcheck_delay_panes{model="credit"} and on (model) driftwarden_label_ever_ratio'
     agent.wait(lambda: all(Prometheus(url).now(seen) for url in story.servers.values()), 20)
 
 
@@ -36,7 +38,7 @@ def test_every_panel_shows_something(tmp_path: Path) -> None:
             assert check(url, CREDIT, without=("probes",)) == []
             empty = check(url, {**CREDIT, "model": "nobody"}, without=("probes",))
             assert empty
-            assert all(where.startswith("driftwarden-model: ") for where in empty)
+            assert all(where.startswith(("driftwarden-model: ", "driftwarden-performance: ")) for where in empty)
             annotated(Prometheus(url))
 
 

@@ -1,0 +1,239 @@
+"""One model: does it still decide well, by labels and before they come, and how far is that to be believed?"""
+
+from __future__ import annotations
+
+from grafana import frame, panels, series, tables
+from grafana.panels import Property, Query
+from grafana.sdk import models
+from grafana.series import figure, figures, model, stream
+from grafana.tables import Column, as_words, in_unit
+
+_LOOK = frame.Look(
+    frame.PERFORMANCE,
+    "Driftwarden / Performance",
+    "One model: performance by labels and as estimated before they come, what speaks against the estimate, and how the "
+    "labels come in. It needs a reference with labels; ids join the labels that come late.",
+    "7d",
+    "1m",
+)
+_KEEPS = "It stays empty without labels in the reference."
+_JOINS = "It stays empty where the configuration names no column with ids, or none with labels."
+_STATES = panels.words(("no", "yes"), (panels.GREEN, panels.RED))
+
+
+def build() -> models.Dashboard:
+    """The whole dashboard."""
+    rows = [
+        ("Is the model still right?", _now()),
+        ("Estimate and truth", _figures()),
+        ("Can the estimate be believed?", _doubts()),
+        ("Labels", _labels()),
+    ]
+    return frame.dashboard(_LOOK, frame.of_metrics(), frame.marks(model), rows)
+
+
+def _now() -> list[panels.Panel]:
+    below = f"sum({series.largest(model('performance_below_expectation'), 'metric')})"
+    doubts = f"sum({series.largest(stream('performance_doubt'), 'doubt')})"
+    known = series.largest(model("performance_realised_timestamp_seconds"))
+    return [
+        panels.number(
+            "Metrics below expectation",
+            "Metrics that are worse than the reference's by more than labels.smallest_loss and their own error.",
+            [Query(below, "metrics")],
+            look=panels.ANY_IS_BAD,
+        ),
+        panels.number(
+            "By labels",
+            "The chosen metric of the newest day whose labels are as good as all there, its 95 % interval, and the "
+            "reference's own figure.",
+            [
+                Query(series.largest(figures("performance_realised_low")), "at least"),
+                Query(series.largest(figures("performance_realised")), "realised"),
+                Query(series.largest(figures("performance_realised_high")), "at most"),
+                Query(series.largest(figures("performance_reference")), "reference"),
+            ],
+            width=8,
+        ).decimals(3),
+        panels.number(
+            "Labels tell until",
+            "How long ago the newest predictions were made whose performance labels have confirmed. What came after "
+            "is estimated.",
+            [Query(f"time() - {known}", "ago")],
+            "s",
+        ),
+        panels.number(
+            "Doubts",
+            "What speaks against the newest estimates; with any, only labels can tell.",
+            [Query(doubts, "doubts")],
+            look=panels.ANY_IS_WORK,
+        ),
+        panels.dial(
+            "Labels that ever come",
+            "Share of the predictions that get a label within the time for which they are kept.",
+            Query(series.largest(model("label_ever_ratio")), "labelled"),
+            "percentunit",
+            panels.Steps(panels.RED, ((0.01, panels.ORANGE), (0.1, panels.GREEN))),
+        ),
+    ]
+
+
+def _figures() -> list[panels.Panel]:
+    return [_over_time(), _by_labels(), _estimates()]
+
+
+def _over_time() -> panels.Panel:
+    queries = [
+        Query(series.largest(figure("performance_estimate"), "stream"), "{{stream}}: estimate"),
+        Query(series.largest(figure("performance_estimate_low"), "stream"), "{{stream}}: estimate at least"),
+        Query(series.largest(figure("performance_estimate_high"), "stream"), "{{stream}}: estimate at most"),
+        Query(series.largest(figures("performance_realised_low")), "realised at least"),
+        Query(series.largest(figures("performance_realised_high")), "realised at most"),
+        Query(series.largest(figures("performance_realised")), "realised"),
+        Query(series.largest(figures("performance_reference")), "reference"),
+    ]
+    text = (
+        "The chosen metric: estimated of each version's newest window, and realised of the newest day whose labels "
+        "have come; each with its 95 % interval. Lines are drawn when a figure became known. The realised one is of "
+        "predictions made earlier: the model's page in the agent draws both at the time of the predictions."
+    )
+    made = panels.limit(panels.lines("Estimate and truth over time", text, queries, width=24, height=10), "reference")
+    faint = [panels.fixed(panels.GREEN), Property(id_val="custom.lineWidth", value=0)]
+    band = Property(id_val="custom.fillBelowTo", value="realised at least")
+    made = made.override_by_name("realised at least", [*faint, Property(id_val="custom.fillOpacity", value=0)])
+    made = made.override_by_name("realised at most", [*faint, band, Property(id_val="custom.fillOpacity", value=20)])
+    thick = Property(id_val="custom.lineWidth", value=2)
+    return made.override_by_name("realised", [panels.fixed(panels.GREEN), thick])
+
+
+def _by_labels() -> panels.Panel:
+    columns = [
+        Column(heading, series.largest(model(f"performance_{name}"), "metric"), in_unit("short", 4))
+        for heading, name in (
+            ("Reference", "reference"),
+            ("Realised", "realised"),
+            ("At least", "realised_low"),
+            ("At most", "realised_high"),
+        )
+    ]
+    below = series.largest(model("performance_below_expectation"), "metric")
+    return tables.table(
+        "All metrics by labels",
+        "Figures of the newest day whose labels are as good as all there. " + _KEEPS,
+        {"metric": "Metric"},
+        [*columns, Column("Below expectation", below, as_words(_STATES))],
+        sort="Below expectation",
+        width=12,
+        height=10,
+    )
+
+
+def _estimates() -> panels.Panel:
+    columns = [
+        Column(heading, series.largest(stream(f"performance_{name}"), "metric", "stream"), in_unit("short", 4))
+        for heading, name in (
+            ("Estimate", "estimate"),
+            ("At least", "estimate_low"),
+            ("At most", "estimate_high"),
+        )
+    ]
+    return tables.table(
+        "All metrics as estimated",
+        "Of the newest window of each version, without its labels. The interval is to hold what labels will say in 95 "
+        "of 100 windows, unless something speaks against it. " + _KEEPS,
+        {"metric": "Metric", "stream": "Stream"},
+        columns,
+        width=12,
+        height=10,
+    )
+
+
+def _doubts() -> list[panels.Panel]:
+    made = series.largest(stream("performance_estimated_timestamp_seconds"), "stream")
+    return [
+        panels.timeline(
+            "What speaks against the estimate",
+            "While something does, the estimate raises no alarm and only labels can tell. No doubt is no proof: if "
+            "outcomes have come to follow from inputs in another way, no estimate without labels shows it.",
+            Query(series.largest(stream("performance_doubt"), "doubt"), "{{doubt}}"),
+            panels.words(("nothing", "in doubt"), (panels.GREEN, panels.ORANGE)),
+            width=12,
+        ),
+        panels.timeline(
+            "Below expectation",
+            "While a metric is worse than the reference's by more than labels.smallest_loss and its own error.",
+            Query(series.largest(model("performance_below_expectation"), "metric"), "{{metric}}"),
+            _STATES,
+            width=12,
+        ),
+        panels.lines(
+            "Age of the estimates",
+            "Time since the end of the window that was estimated last, by version.",
+            [Query(f"time() - {made}", "{{stream}}")],
+            "s",
+        ),
+        panels.counts(
+            "Failures",
+            "Windows whose estimate failed, and batches whose predictions or labels could not be joined. The log says "
+            "why.",
+            [
+                Query(series.news(model("performance_estimate_failures_total")), "estimates"),
+                Query(series.news(model("outcome_failures_total")), "batches not joined"),
+            ],
+        ),
+    ]
+
+
+def _labels() -> list[panels.Panel]:
+    delays = model("label_delay_seconds_bucket")
+    complete = series.largest(model("label_complete_timestamp_seconds"))
+    buckets = f"sum by (le) (increase({delays}[$__rate_interval]))"
+    return [
+        panels.heat("Label delay", "Labels by the time from their prediction. " + _JOINS, Query(buckets, "{{le}}")),
+        panels.lines(
+            "How long labels take",
+            "Half, and nine tenths, of the labels that came had come after so long. Behind: how old predictions must "
+            "be for as good as all their labels to be there.",
+            [
+                Query(series.quantile(0.5, delays), "half"),
+                Query(series.quantile(0.9, delays), "nine tenths"),
+                Query(f"time() - {complete}", "complete ones are behind"),
+            ],
+            "s",
+        ),
+        panels.lines(
+            "Labels by fate",
+            "Labels a second: joined, corrections, repeats, and those that could not be joined.",
+            [Query(series.rate(model("outcome_labels_total"), "fate"), "{{fate}}")],
+            width=8,
+            axis="labels/s",
+        ),
+        panels.lines(
+            "Predictions by fate",
+            "Predictions a second: kept to be joined, or not, and why.",
+            [Query(series.rate(model("outcome_predictions_total"), "fate"), "{{fate}}")],
+            width=8,
+            axis="rows/s",
+        ),
+        panels.lines(
+            "Predictions that left",
+            "Predictions a second that left the index for their age or for room, with their label or without.",
+            [Query(series.rate(model("outcome_left_total"), "fate"), "{{fate}}")],
+            width=8,
+            axis="rows/s",
+        ),
+        panels.lines(
+            "What waits",
+            "Predictions in the index with and without label, and labels that came before their predictions.",
+            [Query(series.largest(model("outcome_rows"), "state"), "{{state}}")],
+        ),
+        panels.lines(
+            "Size of the index",
+            "Bytes of the index of labels on disk, and of memory reserved for it.",
+            [
+                Query(series.largest(model("outcome_index_disk_bytes")), "disk"),
+                Query(series.largest(model("outcome_index_memory_bytes")), "memory"),
+            ],
+            "bytes",
+        ),
+    ]
