@@ -1,4 +1,4 @@
-"""One model: does it still decide well, by labels and before they come, and how far is that to be believed?"""
+"""One model: whether it still decides well, by labels and before they come, and how far that is to be believed."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _now() -> list[panels.Panel]:
             "Labels tell until",
             "How long ago the newest predictions were made whose performance labels have confirmed. What came after "
             "is estimated.",
-            [Query(f"time() - {known}", "ago")],
+            [Query(f"clamp_min(time() - {known}, 0)", "ago")],
             "s",
         ),
         panels.number(
@@ -197,7 +197,7 @@ def _labels() -> list[panels.Panel]:
             [
                 Query(series.quantile(0.5, delays), "half"),
                 Query(series.quantile(0.9, delays), "nine tenths"),
-                Query(f"time() - {complete}", "complete ones are behind"),
+                Query(f"clamp_min(time() - {complete}, 0)", "complete ones are behind"),
             ],
             "s",
         ),

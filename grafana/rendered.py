@@ -20,8 +20,11 @@ def rendered() -> dict[str, str]:
     from grafana import agent, fleet, model, performance, sdk, security
 
     made = {
-        **{"fleet": fleet.build, "model": model.build, "performance": performance.build},
-        **{"security": security.build, "agent": agent.build},
+        "fleet": fleet.build,
+        "model": model.build,
+        "performance": performance.build,
+        "security": security.build,
+        "agent": agent.build,
     }
     return {
         f"{name}.json": json.dumps(build(), cls=sdk.JSONEncoder, indent=1, sort_keys=True) + "\n"

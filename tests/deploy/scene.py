@@ -1,7 +1,8 @@
 """A real agent whose life has a story, and real Prometheus servers that watch it.
 
 Model "credit" has versions, segments, senders, scores and labels; ages in the south rise in the middle of its traffic
-and stay so, and a second version takes over near the end. Model "glyphs" is attacked. Its rows are those of the attack tests.
+and stay so, and a second version takes over near the end. Model "glyphs" is attacked. Its rows are
+those of the attack tests.
 """
 
 from __future__ import annotations
