@@ -25,7 +25,7 @@ CONTEXT = ("id", "time", "year")
 BATCH_ROWS = 200
 """Requests that the server answers and logs together."""
 
-BATCH_LABELS = 200
+BATCH_LABELS = 1_000
 """Labels that become known together."""
 
 

@@ -23,7 +23,7 @@ ONCE_SECONDS = 25.0
 LIVE_SECONDS = 60.0
 """How long the three years take: with ``--once``, and to be watched."""
 SETTLE_SECONDS = 15.0
-"""How long the agent may take to judge the last rows."""
+"""How long the agent may take to judge one pane, once all rows are logged."""
 REFRESH_SECONDS = 0.25
 
 
@@ -75,14 +75,14 @@ class Demo:
     def follow(self, signals: Signals) -> float:
         """Until all rows are judged; the seconds that it took."""
         began = time.monotonic()
-        settled: float | None = None
+        panes, moved = 0, began
         while not self._refresh():
             if self._agent.ended:
                 raise DriftwardenError(f"the agent ended; its last words:\n{self._agent.tail()}")
-            if self._server.ended:
-                settled = settled or time.monotonic()
-                if time.monotonic() - settled > SETTLE_SECONDS:
-                    raise DriftwardenError(self._stuck())
+            if self._scrape.panes > panes or not self._server.ended:
+                panes, moved = self._scrape.panes, time.monotonic()
+            elif time.monotonic() - moved > SETTLE_SECONDS:
+                raise DriftwardenError(self._stuck())
             if signals.wake.wait(REFRESH_SECONDS):
                 raise Interrupted("stopped before the end of the log")
         return time.monotonic() - began

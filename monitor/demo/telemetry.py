@@ -65,7 +65,7 @@ class Scrape:
             log_e=series.one("evidence_log_e", -math.inf, model=MODEL),
             threshold=series.one("alarm_threshold_log_e", math.nan, model=MODEL),
             alarm=series.one("alarm_active", model=MODEL) > 0,
-            estimated=series.one("performance_estimate", math.nan, model=MODEL, stream="all", metric=METRIC),
+            estimated=series.one("performance_estimate", math.nan, model=MODEL, metric=METRIC),
             realised=series.one("performance_realised", math.nan, model=MODEL, metric=METRIC),
             reference=series.one("performance_reference", math.nan, model=MODEL, metric=METRIC),
             labels=int(series.one("outcome_labels_total", model=MODEL, fate="joined")),

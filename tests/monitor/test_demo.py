@@ -22,7 +22,7 @@ from monitor.demo.files import COLUMNS, EPISODE, folder
 from monitor.demo.server import read_requests
 from monitor.demo.telemetry import Follower, Scrape, Speed
 from monitor.demo.verdict import Log
-from monitor.demo.view import Lines, Screen, Status
+from monitor.demo.view import Lines, Screen, Status, performance
 from monitor.errors import DriftwardenError
 from monitor.replay import replay
 from monitor.signals import Signals
@@ -102,8 +102,15 @@ def test_demo_yaml_finds_the_drift_and_nothing_else() -> None:
 
 SCRAPE = """\
 driftwarden_snapshot_timestamp_seconds 100
-driftwarden_ingest_received_rows_total{source="flight",model="employment"} 1500
-driftwarden_ingest_received_rows_total{source="flight",model="other"} 7
+driftwarden_ingest_received_rows_total{source="flight",model="employment"} 2500
+driftwarden_outcome_predictions_total{model="employment",fate="kept"} 1499
+driftwarden_outcome_predictions_total{model="employment",fate="repeated"} 1
+driftwarden_outcome_predictions_total{model="other",fate="kept"} 7
+driftwarden_outcome_labels_total{model="employment",fate="joined"} 990
+driftwarden_outcome_labels_total{model="employment",fate="repeated"} 10
+driftwarden_performance_estimate{model="employment",stream="v1",metric="accuracy"} 0.8125
+driftwarden_performance_estimate{model="employment",stream="v1",metric="auroc"} 0.9
+driftwarden_performance_reference{model="employment",metric="accuracy"} 0.8225
 driftwarden_buffered_rows{place="queue"} 30
 driftwarden_panes_closed_total{model="employment",stream="v1"} 3
 driftwarden_findings_total{model="employment",severity="page",triage="shift"} 1
@@ -124,6 +131,7 @@ driftwarden_feature_effect{model="employment",stream="v1",feature="RELP",measure
 def test_a_scrape_gives_the_strongest_column_first() -> None:
     scrape = Scrape.of(SCRAPE)
     assert (scrape.received, scrape.queued, scrape.panes, scrape.findings, scrape.recoveries) == (1500, 30, 3, 5, 2)
+    assert performance(scrape) == "accuracy 0.812 estimated, 0.823 of the reference  990 labels"
     assert scrape.alarm
     assert scrape.log_e == 3.5
     assert [(column.name, column.log_e) for column in scrape.columns] == [("RELP", 12.0), ("AGEP", 2.0)]
@@ -136,6 +144,7 @@ def test_a_scrape_before_the_first_row_has_no_evidence() -> None:
     assert scrape.log_e == -math.inf
     assert math.isnan(scrape.threshold)
     assert scrape.columns == ()
+    assert performance(scrape) == "accuracy not known yet"
 
 
 def test_speed_is_that_between_snapshots() -> None:

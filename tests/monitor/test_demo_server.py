@@ -15,7 +15,7 @@ from pyarrow import flight
 from monitor.demo.classifier import Classifier
 from monitor.demo.files import folder
 from monitor.demo.sender import FIRST_WAIT_SECONDS, PATIENCE_SECONDS, Link, Sender
-from monitor.demo.server import BATCH_ROWS, Accelerated, read_requests, serve
+from monitor.demo.server import BATCH_LABELS, BATCH_ROWS, Accelerated, read_requests, serve, told
 from monitor.errors import DriftwardenError
 from monitor.intake import Intake
 from monitor.ledger import Ledger
@@ -208,3 +208,16 @@ def test_a_small_queue_of_the_real_source_only_delays(model: Classifier, request
         source.stop()
     assert logged == sum(taken) == 5_000
     assert sender.refusals > 2
+
+
+def test_labels_come_four_weeks_after_their_requests(requests: pa.Table) -> None:
+    clock = FakeTime()
+    pace = Accelerated.over(requests, 1096.0, clock.read)  # a second is a day
+    labels = pq.read_table(folder() / "labels.parquet").slice(0, 4 * BATCH_LABELS)
+    for place, batch in enumerate(told(labels, pace, clock.sleep)):
+        part = requests.slice(place * BATCH_LABELS, BATCH_LABELS)
+        assert batch["id"].to_pylist() == part["id"].to_pylist()
+        assert set(batch.schema.names) == {"id", "time", "employed"}
+        last = (part["time"][-1].value - requests["time"][0].value) / 86_400_000
+        assert clock.now - 1000.0 == pytest.approx(28 + last, abs=0.1)
+    assert place == 3
