@@ -226,6 +226,14 @@ def _labels() -> list[panels.Panel]:
             "What waits",
             "Predictions in the index with and without label, and labels that came before their predictions.",
             [Query(series.largest(model("outcome_rows"), "state"), "{{state}}")],
+            width=8,
+        ),
+        panels.lines(
+            "Rows behind the figures",
+            "Predictions that realised figures are about, those of them that have a label, and those that are counted: "
+            "answers of no known class are not.",
+            [Query(series.largest(model("performance_realised_rows"), "rows"), "{{rows}}")],
+            width=8,
         ),
         panels.lines(
             "Size of the index",
@@ -235,5 +243,6 @@ def _labels() -> list[panels.Panel]:
                 Query(series.largest(model("outcome_index_memory_bytes")), "memory"),
             ],
             "bytes",
+            width=8,
         ),
     ]

@@ -26,7 +26,7 @@ from monitor.intake import Intake
 from monitor.interventions import Interventions, Wanted
 from monitor.logbook import Logbook
 from monitor.metrics import Histogram, histogram
-from monitor.outcomes.door import STATE, only_labels, states_of
+from monitor.outcomes.door import STATE, states_of
 from monitor.records import Checkpoint, Intervention
 from monitor.report import Report
 from monitor.security.cases import STREAM
@@ -169,7 +169,7 @@ class Agent:
 
     def _feed(self, watched: Watched, batch: pa.RecordBatch, delivery: Delivery) -> None:
         ledger, key = self.intake.ledger, (delivery.source, delivery.model)
-        if only_labels(watched.model.columns, batch.schema.names):
+        if watched.only_labels(batch.schema.names):
             self._label(watched, batch, delivery)
             return
         watched.last_rows = self.clock.monotonic()

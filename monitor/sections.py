@@ -209,6 +209,13 @@ class Labels(Strict):
         lt=1,
         description="loss of performance that matters: points of metrics between 0 and 1, else a share of the value",
     )
+    least_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="share of predictions that must have a label for their figures to be held against the reference; "
+        "less where labelled rows are drawn by chance, not for what was answered",
+    )
 
 
 class Season(Strict):

@@ -30,6 +30,7 @@ from monitor.fitted import Fitted
 from monitor.interventions import Wanted
 from monitor.learning import Learner
 from monitor.loading import fitted_of
+from monitor.outcomes.door import only_labels
 from monitor.prepared import prepared
 from monitor.records import Brief, Intervention
 from monitor.report import Finding, Report
@@ -110,6 +111,12 @@ class Watched:
             strange = [name for name in wanted.target.get("clients", ()) if not _PSEUDONYM.fullmatch(str(name))]
             faults += [f"target.clients: {name!r} is no pseudonym; give names with --name" for name in strange[:3]]
         return faults
+
+    def only_labels(self, names: Sequence[str]) -> bool:
+        """Whether a batch with these columns has nothing to be judged."""
+        plan = None if self.streams is None else self.streams.fitted.plan
+        known = None if plan is None else [one.name for one in plan.columns if one.monitored]
+        return only_labels(self.model.columns, names, known)
 
     def judged(self, *names: str) -> None:
         """Windows of these streams are new: what follows the performance takes them."""

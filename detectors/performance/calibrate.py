@@ -127,6 +127,11 @@ def tally(scale: Scale, outcomes: Outcomes) -> Tally:
     return _counted(scale, _usable(outcomes, k))
 
 
+def usable(scale: Scale, outcomes: Outcomes) -> NDArray[np.bool_]:
+    """Which rows `tally` counts: those with finite scores and a class of the model as prediction."""
+    return _whole(outcomes, int(scale.classes))
+
+
 def placed(scale: Scale, outcomes: Outcomes) -> Placed:
     """Where each row lies on the scale."""
     k = int(scale.classes)

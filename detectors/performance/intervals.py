@@ -58,7 +58,7 @@ def share(name: str, value: float, rows: int, worth: float) -> Figure:
     if not worth > 0 or not math.isfinite(value):
         return none(name, rows, UNDEFINED)
     low, high = shares(value, worth)
-    return Figure(name, value, low, high, math.sqrt(max(value * (1 - value), 0.0) / worth), rows)
+    return Figure(name, value, low, high, math.sqrt(max(value * (1 - value), 0.0) / worth), rows, "", worth)
 
 
 def shares(value: float, worth: float) -> tuple[float, float]:
@@ -77,7 +77,7 @@ def mean(name: str, value: float, square: float, rows: int, worth: float) -> Fig
     if worth <= 1 or not math.isfinite(square):
         return bounded(name, value, math.nan, math.inf, rows)
     error = math.sqrt(max(square - value * value, 0.0) / (worth - 1))
-    return bounded(name, value, error, error * float(special.stdtrit(worth - 1, LEVEL)), rows)
+    return bounded(name, value, error, error * float(special.stdtrit(worth - 1, LEVEL)), rows)._replace(worth=worth)
 
 
 def bounded(name: str, value: float, error: float, half: float, rows: int) -> Figure:
@@ -92,6 +92,7 @@ def logit(name: str, value: float, error: float, rows: int, worth: float) -> Fig
         return none(name, rows, UNDEFINED)
     spread = value * (1 - value)
     if spread < 1e-12 or not error > 0:
-        return Figure(name, value, *shares(value, max(worth, 1e-9)), error, rows)
+        return Figure(name, value, *shares(value, max(worth, 1e-9)), error, rows, "", worth)
     middle, half = math.log(value / (1 - value)), float(special.ndtri(LEVEL)) * error / spread
-    return Figure(name, value, float(special.expit(middle - half)), float(special.expit(middle + half)), error, rows)
+    low, high = (float(special.expit(middle + side)) for side in (-half, half))
+    return Figure(name, value, low, high, error, rows, "", worth)

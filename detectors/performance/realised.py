@@ -140,12 +140,15 @@ def _over_all(name: str, cells: FloatArray, squares: FloatArray, tau: float, row
     value, known, _ = _by_class(name, cells)
     if not known.any():
         return none(name, rows, intervals.UNDEFINED)
+    said, real = cells.sum(axis=1), cells.sum(axis=0)[:-1]
+    base = {"precision": said, "recall": real, "f1": said + real}[name][known]
+    least = len(base) * float(base.min()) / float(cells.sum()) * worth
     k, mean = len(cells), float(cells.sum()) / rows
     trace = np.where(known[:, None] | np.append(known, False), 1 / k, 0.0)
     trace[np.arange(k), np.arange(k)] *= k
     _, _, slope = _by_class(name, cells + trace * mean)
     spread = float(((squares + trace * mean**2) * slope**2).sum())
-    return logit(name, float(value[known].mean()), math.sqrt(spread * tau), rows, worth)
+    return logit(name, float(value[known].mean()), math.sqrt(spread * tau), rows, worth)._replace(worth=least)
 
 
 def _by_class(name: str, cells: FloatArray) -> tuple[FloatArray, NDArray[np.bool_], FloatArray]:
@@ -202,7 +205,7 @@ def _rmse(made: Layout, tally: Tally, segment: int, tau: float) -> Figure:
         return none("rmse", rows.rows, intervals.TOO_LARGE)
     found, root = intervals.mean("rmse", square, fourth, rows.rows, rows.effective), math.sqrt(square)
     error = found.error / (2 * root) if root > 0 else 0.0 * found.error
-    return Figure("rmse", root, math.sqrt(found.low), math.sqrt(found.high), error, rows.rows)
+    return Figure("rmse", root, math.sqrt(found.low), math.sqrt(found.high), error, rows.rows, "", rows.effective)
 
 
 def _r2(made: Layout, tally: Tally, segment: int, tau: float) -> Figure:
@@ -222,4 +225,4 @@ def _r2(made: Layout, tally: Tally, segment: int, tau: float) -> Figure:
     spread = central[2] - 2 * ratio * central[1] + ratio**2 * central[0]
     deviation = math.sqrt(max(spread, 0.0) / (rows.effective - 1)) / variance
     half = deviation * float(special.stdtrit(rows.effective - 1, intervals.LEVEL))
-    return bounded("r2", 1 - ratio, deviation, half, rows.rows)
+    return bounded("r2", 1 - ratio, deviation, half, rows.rows)._replace(worth=rows.effective)

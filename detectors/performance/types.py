@@ -40,7 +40,11 @@ class Outcomes(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """One metric's value, its 95 % interval and standard error, from ``n`` rows; NaN with the ``reason`` in words."""
+    """One metric's value, its 95 % interval and standard error, from ``n`` rows; NaN with the ``reason`` in words.
+
+    ``worth`` is how many independent rows of equal weight it rests on: of a share those that it is a share of, of what
+    ranks classes those of the rarer one; NaN where nobody knows.
+    """
 
     name: str
     value: float
@@ -49,6 +53,7 @@ class Figure(NamedTuple):
     error: float
     n: int
     reason: str = ""
+    worth: float = float("nan")
 
 
 class MetricSpec(NamedTuple):

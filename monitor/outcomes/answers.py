@@ -22,6 +22,8 @@ from monitor.fitted import Fitted
 from monitor.outcomes.truths import Truths, class_of, classes, numbers
 from monitor.security.layout import classes as in_order
 
+MOST_COUNTED: Final = 200
+"""Models with more classes are not followed: a cohort's counts would take more than half a megabyte."""
 MOST_CLASSES: Final = 64
 """With more classes their probabilities are not kept row by row."""
 _ANSWERS: Final = ("prediction", "score", "probabilities", "logits")
@@ -77,7 +79,7 @@ class Answers:
         """What the model is, None where the reference does not tell."""
         if not self._classifies:
             return "regression" if self._prediction >= 0 else None
-        return None if self.k < 2 else "binary" if self.k == 2 else "multiclass"
+        return None if not 2 <= self.k <= MOST_COUNTED else "binary" if self.k == 2 else "multiclass"
 
     @property
     def k(self) -> int:

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.multivariate.samples import mixed
-from detectors.performance import estimate, pape
+from detectors.performance import calibrate, estimate, pape
 from detectors.performance.classifiers import ClassesFixed
 from detectors.performance.estimate import Fixed, Tally
 from detectors.performance.trees import Codes
+from detectors.performance.types import Outcomes
 from detectors.types import Block, IntArray
 from monitor import log
 from monitor.outcomes.answers import Answers, Said
@@ -80,7 +81,7 @@ class Counter:
         outcomes = self._answers.outcomes(said)
         rows = self._encoder.encode(whole) if self._regression else None
         tally = estimate.merge(kept.tally, estimate.count(self.fixed, outcomes, rows))
-        usable = np.flatnonzero(_usable(said))
+        usable = np.flatnonzero(self._usable(said, outcomes))
         hashes = mixed(numbers[usable].view(np.uint64) ^ _SALT)
         limit = _limit(np.concatenate([kept.hashes, hashes]), self._most)
         old, new = kept.hashes <= limit, hashes <= limit
@@ -136,19 +137,16 @@ class Counter:
     def _mine(self, arrays: Arrays) -> bool:
         return int(arrays["offered"][0]) == self._id
 
+    def _usable(self, said: Said, outcomes: Outcomes) -> NDArray[np.bool_]:
+        if isinstance(self.fixed, ClassesFixed):
+            return calibrate.usable(self.fixed.scale, outcomes)
+        return np.isfinite(said.prediction)
+
     def _inputs(self, whole: Block, said: Said, rows: IntArray) -> Codes:
         if not len(rows):
             return np.zeros((0, self._features), np.uint8)
         few = dataclasses.replace(whole, numeric=whole.numeric[rows], codes=whole.codes[rows], time=None, strata=None)
         return estimate.inputs(self.fixed, self._answers.outcomes(said.rows(rows)), self._encoder.encode(few))
-
-
-def _usable(said: Said) -> NDArray[np.bool_]:
-    usable = np.isfinite(said.prediction)
-    for given in (said.score, said.chances):
-        if given is not None:
-            usable &= np.isfinite(given.reshape(len(usable), -1)).all(axis=1)
-    return usable
 
 
 def _limit(hashes: NDArray[np.uint64], most: int) -> np.uint64:

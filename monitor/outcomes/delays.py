@@ -76,7 +76,8 @@ class Delays(NamedTuple):
 class Completeness(NamedTuple):
     """Of each cohort ``(c,)``: labels that it has, labels expected in the end, their ratio and its lower bound (95 %).
 
-    ``complete``: the lower bound reaches what was asked, or no further label can be joined; NaN where not known yet.
+    ``complete``: it is over, and the lower bound reaches what was asked, or no further label can be joined, however few
+    have come. NaN where not known yet.
     """
 
     number: IntArray
@@ -121,6 +122,6 @@ def completeness(triangle: Triangle, now: float, wanted: float) -> Completeness:
     at_most = np.where(over, 0.0, missing * most)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio, low = labelled / (labelled + coming), labelled / (labelled + at_most)
-        complete = over | (low >= wanted)
+        complete = (over | (low >= wanted)) & (now >= triangle.start + triangle.width)
     cohort = (triangle.number, triangle.start, triangle.predicted, labelled)
     return Completeness(*cohort, labelled + coming, ratio, low, complete)

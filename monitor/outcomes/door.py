@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -20,10 +20,16 @@ def states_of(model: str, saved: Mapping[str, bytes]) -> dict[str, bytes]:
     return {key.removeprefix(whose): blob for key, blob in saved.items() if key.startswith(f"{whose}{STATE}")}
 
 
-def only_labels(roles: Columns, names: Sequence[str]) -> bool:
-    """Whether a batch with these columns carries ids and labels, and nothing that a model was given or said."""
-    beside = (roles.time, roles.client, roles.source, roles.version, *roles.ignore)
-    return bool(roles.id in names and roles.label in names and set(names) <= {roles.id, roles.label, *beside})
+def only_labels(roles: Columns, names: Sequence[str], known: Collection[str] | None = None) -> bool:
+    """Whether a batch with these columns carries ids and labels, and nothing that a model was given or said.
+
+    ``known`` are the columns of the reference, as soon as there is one: others do not matter then.
+    """
+    if roles.id not in names or roles.label not in names:
+        return False
+    beside = (roles.id, roles.label, roles.time, roles.client, roles.source, roles.version, *roles.ignore)
+    more = set(names).difference(beside)
+    return not more if known is None else more.isdisjoint(known)
 
 
 def judged(roles: Columns, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -15,11 +15,12 @@ import pyarrow as pa
 from detectors.multivariate.encode import ColumnsEncoder, columns_encoder
 from detectors.performance import estimate
 from detectors.performance.classifiers import ClassesFixed
-from detectors.performance.counts import Tally
+from detectors.performance.counts import DECIDED, Tally
 from detectors.performance.layout import Layout, layout
 from detectors.performance.regressions import NumbersFixed
 from detectors.performance.tallies import tally
 from detectors.types import FloatArray, SingleArray
+from monitor import log
 from monitor.decode import Decoded, Decoder
 from monitor.fitted import Fitted
 from monitor.outcomes.answers import Answers, Said
@@ -28,6 +29,8 @@ from monitor.prepared import flat, rebuilt, under
 
 MOST_ROWS: Final = 100_000
 """Labelled reference rows that are looked at."""
+LEAST_ROWS: Final = 200
+"""A new reference with fewer labelled rows takes over those of the one before."""
 MOST_VALUES: Final = 1 << 23
 """Encoded values of these rows (32 MB)."""
 
@@ -68,8 +71,12 @@ class _Rows(NamedTuple):
 
 
 def with_outcomes(fitted: Fitted, batches: Batches, seed: int = 0) -> Fitted:
-    """The same with what estimates need, if there are labels to measure it on."""
-    return dataclasses.replace(fitted, outcomes=measure(fitted, batches, seed))
+    """The same with what estimates need, if there are labels to measure it on; what fails costs no reference."""
+    try:
+        return dataclasses.replace(fitted, outcomes=measure(fitted, batches, seed))
+    except Exception as fault:  # noqa: BLE001 - drift can be judged without
+        log.get("outcomes").error("the reference's labels cannot be measured", error=repr(fault))
+        return fitted
 
 
 def measure(fitted: Fitted, batches: Batches, seed: int = 0) -> Mapping[str, Any]:
@@ -86,7 +93,8 @@ def measure(fitted: Fitted, batches: Batches, seed: int = 0) -> Mapping[str, Any
     rows: _Rows | None = None
     for piece in decoded(batches, decoder, width):
         some = _labelled(answers, encoder, piece, label, rng)
-        rows = some if rows is None or some is None else _least(_joined(rows, some), most)
+        if some is not None:
+            rows = some if rows is None else _least(_joined(rows, some), most)
     if rows is None:
         return {}
     outcomes = answers.outcomes(rows.said, rows.truth)
@@ -106,18 +114,28 @@ class Known(NamedTuple):
     expected: Expected | None
 
 
+_NOTHING: Final = Known(None, None)
+
+
 def known_of(fitted: Fitted) -> Known:
     """What was kept with the reference, or measured now on its sample where nothing was, or by another version."""
     try:
-        return _known(fitted.outcomes or measure(fitted, lambda: iter([fitted.sample])))
-    except ValueError:
-        return _known(measure(fitted, lambda: iter([fitted.sample])))
+        kept = _known(fitted.outcomes)
+    except (KeyError, ValueError):
+        kept = _NOTHING
+    if kept.expected is not None:
+        return kept
+    bare = dataclasses.replace(fitted, outcomes={})
+    return _known(with_outcomes(bare, lambda: iter([fitted.sample])).outcomes)
 
 
 def inherited(fitted: Fitted, before: Fitted) -> Fitted:
-    """A new reference without labels: what labels are held against stays what it was, if classes mean the same."""
+    """A new reference with too few labels: what labels are held against stays what it was, if classes mean the same."""
     kept = {path: one for path, one in before.outcomes.items() if path.startswith(f"{_EXPECTED}/")}
-    if fitted.outcomes or not kept or not Answers(fitted).knows(Answers(before).meaning):
+    mine = known_of(fitted).expected
+    if not kept or (mine is not None and mine.reference.mass[0, DECIDED, 0] >= LEAST_ROWS):
+        return fitted
+    if not Answers(fitted).knows(Answers(before).meaning):
         return fitted
     return dataclasses.replace(fitted, outcomes=kept)
 
@@ -129,10 +147,11 @@ def _known(arrays: Mapping[str, Any]) -> Known:
 
 
 def tau_of(fitted: Fitted) -> float:
-    """Autocorrelation time of the rows' answers."""
+    """Autocorrelation time of the rows' answers; of vectors nothing is known, and they follow from the inputs."""
     reference, roles = fitted.reference, fitted.plan.roles
     answers = [i for i, name in enumerate(reference.grid.names) if name in (roles.prediction, roles.score)]
-    return float(np.nan_to_num(reference.tau[answers], nan=1.0).max(initial=1.0))
+    given = reference.tau[answers] if answers else reference.tau
+    return float(np.nan_to_num(given, nan=1.0).max(initial=1.0))
 
 
 def _encoder(fitted: Fitted, decoder: Decoder) -> ColumnsEncoder:

@@ -20,21 +20,26 @@ from detectors.performance.types import Figure
 from detectors.types import FloatArray, IntArray
 from monitor.arrays import pack, unpack
 from monitor.outcomes.answers import Answers, Said
+from monitor.outcomes.cohorts import MOST
 from monitor.outcomes.delays import Completeness
 from monitor.outcomes.joined import Joined, Row, Values
 from monitor.outcomes.measured import Expected
 
 SPAN: Final = 86_400.0
-"""Complete cohorts of so many seconds are told together, the newest ones."""
+"""Complete cohorts of so many seconds are told together, the newest ones, and more of them until they have `LEAST`."""
+LEAST: Final = 1_000
+"""Labels that figures rest on, where there are as many."""
 _ROWS: Final = 1 << 16
 
 
 class Confirmed(NamedTuple):
-    """Figures of the complete cohorts from ``start`` to ``end``."""
+    """Figures of the complete cohorts from ``start`` to ``end``, with predictions and the labels that have come."""
 
     figures: Mapping[str, Figure]
     start: float
     end: float
+    predicted: int
+    labelled: int
 
 
 class Realised:
@@ -47,7 +52,7 @@ class Realised:
         self._held: dict[int, Tally] = {}
         self._packed: dict[int, bytes] = {}
         self._last: tuple[tuple[int, ...], int, Confirmed] | None = None
-        self._changes = 0
+        self._changes = self._newest = 0
 
     @property
     def identity(self) -> int:
@@ -83,7 +88,7 @@ class Realised:
         """Inverse of `states`."""
         empty = counts.empty(self._made)
         ends = np.cumsum([part.size for part in empty])
-        self._held, self._packed = {}, {}
+        self._held, self._packed, self._newest = {}, {}, max(map(int, states), default=0)
         for number, blob in states.items():
             arrays = unpack(blob)
             flat = np.zeros(ends[-1], np.int64)
@@ -97,10 +102,12 @@ class Realised:
         if not len(done):
             return None
         newest = float(cohorts.start[done[-1]]) + width
-        done = done[cohorts.start[done] >= newest - max(SPAN, width)]
+        after = np.append(np.cumsum(cohorts.labelled[done][::-1])[::-1][1:], 0)
+        done = done[(cohorts.start[done] >= newest - max(SPAN, width)) | (after < LEAST)]
         numbers = tuple(cohorts.number[done].tolist())
         if self._last is None or self._last[:2] != (numbers, self._changes):
-            made = Confirmed(self.figures(numbers), float(cohorts.start[done[0]]), newest)
+            counts = int(cohorts.predicted[done].sum()), int(cohorts.labelled[done].sum())
+            made = Confirmed(self.figures(numbers), float(cohorts.start[done[0]]), newest, *counts)
             self._last = (numbers, self._changes, made)
         return self._last[2]
 
@@ -112,6 +119,11 @@ class Realised:
         return realised.figures(self._made, whole, tau=self._tau)
 
     def _add(self, cohort: IntArray, values: Values, truth: FloatArray, sign: int) -> None:
+        """Of cohorts that are too old to be followed nothing is counted."""
+        self._newest = max(self._newest, int(cohort.max(initial=0)))
+        if (old := cohort <= self._newest - MOST).any():
+            young = np.flatnonzero(~old)
+            cohort, values, truth = cohort[young], _of(values, young), truth[young]
         if not len(truth):
             return
         self._changes += 1

@@ -32,6 +32,7 @@ DOUBTS: Final = (
     "past_errors",
 )
 """Those of `detectors.performance.answer`, which costs half a second to import."""
+ROWS: Final = ("predicted", "labelled", "counted")
 _MODEL: Final = ("model",)
 _METRIC: Final = ("model", "stream", "metric")
 
@@ -104,7 +105,8 @@ SERIES: Final[tuple[Row, ...]] = (
         "driftwarden_performance_realised",
         "gauge",
         ("model", "metric"),
-        "Performance by labels of the newest day of predictions whose labels are as good as all there.",
+        "Performance by labels of the newest day, or thousand labels, of predictions whose labels are as good as all "
+        "there, or too old to get more.",
     ),
     Row("driftwarden_performance_realised_low", "gauge", ("model", "metric"), "Lower end of its 95 % interval."),
     Row("driftwarden_performance_realised_high", "gauge", ("model", "metric"), "Upper end of its 95 % interval."),
@@ -113,6 +115,12 @@ SERIES: Final[tuple[Row, ...]] = (
         "gauge",
         _MODEL,
         "End of the stretch of predictions whose realised performance is told.",
+    ),
+    Row(
+        "driftwarden_performance_realised_rows",
+        "gauge",
+        (*_MODEL, "rows"),
+        "Predictions of that stretch, those that have a label, and those that are counted: others say no known class.",
     ),
     Row(
         "driftwarden_performance_reference",

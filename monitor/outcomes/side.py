@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def side_of(model: Model, fitted: Fitted, folder: Path) -> Side:
     """The outcome side of a model with this reference, to be restored."""
     known, tau = known_of(fitted), tau_of(fitted)
-    estimates = estimates_of(model, fitted, known.measured, tau)
+    estimates = estimates_of(model, fitted, known, tau)
     return Side(model, estimates, lane_of(model, fitted, folder, known.expected, tau))
 
 
@@ -66,6 +66,8 @@ class Side:
         """Of each metric whether it is below what the reference makes one expect."""
         found = {} if self.estimates is None else dict(self.estimates.behind)
         if confirmed is not None and self.lane is not None and self.lane.realised is not None:
+            if confirmed.labelled < self.model.labels.least_share * confirmed.predicted:
+                return found
             loss, reference = self.model.labels.smallest_loss, self.lane.realised.reference
             for name, worse in below_confirmed(confirmed.figures, reference, length, loss).items():
                 found[name] = found.get(name, False) or worse

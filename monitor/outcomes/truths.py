@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,8 @@ from detectors.types import FloatArray
 from monitor import columns
 from monitor.decode import labels_of
 
+OTHER: Final = float(1 << 30)
+"""Code of a class that the model does not know: whatever it says of such a row is wrong."""
 _TRUTH_VALUES = {"true": "1", "false": "0", "1": "true", "0": "false"}
 
 
@@ -24,9 +26,13 @@ class Truths(NamedTuple):
 
 
 def classes(column: pa.Array, codes: Mapping[str, int]) -> Truths:
-    """Class of each label; whole numbers may be written as floats, and truth values as 0 and 1 or the other way."""
+    """Class of each label; whole numbers may be written as floats, and truth values as 0 and 1 or the other way.
+
+    What looks as classes look here, and is none of them, is `OTHER`: a whole number where they are numbers, else text.
+    """
     labels = labels_of(column)
-    table = np.array([*(class_of(name, codes) for name in labels.values), np.nan])
+    whole = all(_whole(name) for name in codes)
+    table = np.array([*(_code(name, codes, whole=whole) for name in labels.values), np.nan])
     values: FloatArray = table[labels.codes]
     return Truths(values, np.isnan(values) & _given(column))
 
@@ -46,6 +52,16 @@ def class_of(name: str, codes: Mapping[str, int]) -> float:
         if one in codes:
             return float(codes[one])
     return float("nan")
+
+
+def _code(name: str, codes: Mapping[str, int], *, whole: bool) -> float:
+    code = class_of(name, codes)
+    other = np.isnan(code) and name.strip().lower() not in ("", "nan") and _whole(name) == whole
+    return OTHER if other else code
+
+
+def _whole(name: str) -> bool:
+    return name.strip().removesuffix(".0").removeprefix("-").isdecimal()
 
 
 def _given(column: pa.Array) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from monitor.metrics import Distribution, Snapshot, Value
-from monitor.outcomes.series import DELAYS, DOUBTS, STATES
+from monitor.outcomes.series import DELAYS, DOUBTS, ROWS, STATES
 
 if TYPE_CHECKING:
     from detectors.performance.types import Figure
@@ -53,6 +53,9 @@ def of_performance(side: Side, length: float) -> Snapshot:
         reference |= {metric: one.value for metric, one in lane.realised.reference.items()}
     if confirmed is not None:
         put("realised_timestamp_seconds", confirmed.end)
+        counted = max((one.n for one in confirmed.figures.values()), default=0)
+        for what, rows in zip(ROWS, (confirmed.predicted, confirmed.labelled, counted), strict=True):
+            put("realised_rows", rows, what)
         _figures(put, "realised", confirmed.figures)
     for metric, value in reference.items():
         put("reference", value, metric)

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from detectors.performance import estimate
+from detectors.performance.counts import DECIDED
 from detectors.types import Block
 from monitor import artefact, states
 from monitor.config import Model
@@ -22,7 +23,7 @@ from monitor.metrics import table
 from monitor.outcomes.answers import Answers
 from monitor.outcomes.counting import Counter
 from monitor.outcomes.expectation import below
-from monitor.outcomes.measured import OfClasses, OfNumbers, known_of
+from monitor.outcomes.measured import OfClasses, OfNumbers, known_of, measure, with_outcomes
 from monitor.streams import ModelStreams
 from tests.monitor.lane_bench import COLUMNS, NOW, Bench, labels, numbered, scored, silent
 
@@ -95,8 +96,9 @@ def test_a_clear_loss_is_below_expectation_and_usual_rows_are_not(make: Callable
     assert right(unsure) < right(REFERENCE) - 0.1
     assert found.below["accuracy"]
     doubted = found.estimate._replace(reliability=found.estimate.reliability._replace(doubts=("disagreement",)))
-    assert not any(below(doubted, 1_000, 0.02).values())
-    assert not below(found.estimate, 1_000, 0.5)["accuracy"]
+    reference = worse.lane.realised.reference
+    assert not any(below(doubted, reference, 1_000, 0.02).values())
+    assert not below(found.estimate, reference, 1_000, 0.5)["accuracy"]
 
 
 def test_what_was_measured_comes_back_with_the_artefact(tmp_path: Path) -> None:
@@ -289,3 +291,33 @@ def test_a_block_of_vectors_is_read_as_probabilities() -> None:
     made = estimate.estimate(known.fixed, tally, inputs)
     exact = float((chances.argmax(axis=1) == truth).mean())
     assert made.figures["accuracy"].value == pytest.approx(exact, abs=0.02)
+
+
+def test_labels_of_one_part_of_a_reference_are_enough() -> None:
+    settings = model()
+    batches = REFERENCE.combine_chunks().to_batches(max_chunksize=2_000)
+    fitted = measure_batches(REFERENCE.combine_chunks().to_batches(), settings)
+    some = [one if i != 3 else one.drop_columns(["truth"]) for i, one in enumerate(batches)]
+    known = known_of(dataclasses.replace(fitted, outcomes=measure(fitted, lambda: iter(some))))
+    assert known.expected is not None
+    assert known.expected.reference.mass[0, DECIDED, 0] == 6_000
+
+
+def test_a_label_with_a_thousand_values_costs_no_reference() -> None:
+    many = REFERENCE.set_column(
+        REFERENCE.column_names.index("truth"), "truth", pa.array([f"note {i}" for i in range(len(REFERENCE))])
+    )
+    fitted = measure_batches(many.combine_chunks().to_batches(), model(many))
+    assert known_of(with_outcomes(fitted, lambda: iter(many.to_batches()))) == (None, None)
+
+
+def test_answers_without_a_score_have_no_estimate_and_no_failure(make: Callable[..., Bench]) -> None:
+    bare = REFERENCE.drop_columns(["score"]).set_column(
+        REFERENCE.column_names.index("said"), "said", pa.array(np.array(["no", "yes"])[REFERENCE["said"].to_numpy()])
+    )
+    bare = bare.set_column(
+        bare.column_names.index("truth"), "truth", pa.array(np.array(["no", "yes"])[REFERENCE["truth"].to_numpy()])
+    )
+    bench = make("one", bare)
+    assert bench.side.estimates is None
+    assert bench.lane is not None

@@ -86,7 +86,7 @@ def test_repeats_corrections_strangers_and_wrong_types_are_counted(bench: Bench)
     bench.send(labels(rows.slice(0, 5)), NOW)  # before their predictions
     bench.send(silent(rows))
     bench.send(labels(rows.slice(0, 50)))
-    wrong = labels(rows.slice(50, 10)).set_column(1, "truth", pa.array([7] * 10))
+    wrong = labels(rows.slice(50, 10)).set_column(1, "truth", pa.array(["seven"] * 10))
     bench.send(wrong)
     other = labels(rows.slice(0, 1)).set_column(1, "truth", pa.array([1 - rows["truth"][0].as_py()]))
     bench.send(other, NOW + 90)
@@ -232,3 +232,12 @@ def test_history_that_is_read_has_its_own_clock(make: Callable[..., Bench]) -> N
     assert 2.5 * DAY < figures.delay_seconds / 4_000 < 3 * DAY
     bench.send(silent(scored(500, 9, start=years)), years + 180)  # the present again
     assert bench.lane.index.figures().rows == 500
+
+
+def test_labels_may_come_with_columns_that_the_model_does_not_know(bench: Bench) -> None:
+    rows = scored(100, 9)
+    bench.send(silent(rows))
+    panes = bench.panes
+    bench.send(labels(rows).append_column("labeller", pa.array(["ana"] * 100)))
+    assert bench.lane.index.figures().labels["joined"] == 100
+    assert bench.panes == panes

@@ -140,3 +140,16 @@ def test_a_new_reference_without_labels_keeps_what_labels_are_held_against(make:
     assert expected(again) == before
     again.send(labels(scored(1, 9)), NOW + 2 * DAY)
     assert confirmed(again).figures["accuracy"].n == 3_000
+
+
+def test_a_label_of_an_unknown_class_is_a_wrong_answer(make: Callable[..., Bench]) -> None:
+    bench, rows = make("one"), scored(2_000, 8)
+    truth = rows["truth"].to_numpy().copy()
+    truth[:500] = 7
+    rows = rows.set_column(rows.column_names.index("truth"), "truth", pa.array(truth))
+    bench.send(silent(rows))
+    bench.send(labels(rows), NOW + 1_000)
+    bench.send(labels(scored(1, 9)), NOW + 2 * DAY)
+    found = confirmed(bench).figures["accuracy"]
+    assert found.value == np.equal(rows["said"].to_numpy(), truth).mean()
+    assert found.n == 2_000

@@ -51,8 +51,10 @@ def test_quantiles_are_of_the_labels_that_come() -> None:
 
 
 def test_no_labels_are_expected_from_a_cohort_that_has_all() -> None:
-    found = completeness(triangle([100, 100], [[100, 0, 0], [100, 0, 0]]), 1.0, 0.95)
+    full = triangle([100, 100], [[100, 0, 0], [100, 0, 0]])
+    found = completeness(full, 2.0, 0.95)
     assert found.complete.tolist() == [True, True]
+    assert completeness(full, 1.5, 0.95).complete.tolist() == [True, False]  # more predictions may come
     assert found.ratio.tolist() == [1.0, 1.0]
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from monitor.outcomes.truths import Truths, classes, numbers
+from monitor.outcomes.truths import OTHER, Truths, classes, numbers
 
 
 def told(truths: Truths) -> list[float | str | None]:
     return [
-        "wrong" if wrong else None if np.isnan(value) else float(value)
+        "wrong" if wrong else None if np.isnan(value) else "other" if value == OTHER else float(value)
         for value, wrong in zip(truths.values.tolist(), truths.wrong.tolist(), strict=True)
     ]
 
@@ -19,8 +19,8 @@ def told(truths: Truths) -> list[float | str | None]:
 @pytest.mark.parametrize(
     ("column", "wanted"),
     [
-        (pa.array(["1", "0", "2", None, "", "1.0", " 0 "]), [1.0, 0.0, "wrong", None, None, 1.0, 0.0]),
-        (pa.array([1, 0, 7, None]), [1.0, 0.0, "wrong", None]),
+        (pa.array(["1", "0", "2", None, "", "1.0", " 0 "]), [1.0, 0.0, "other", None, None, 1.0, 0.0]),
+        (pa.array([1, 0, 7, None]), [1.0, 0.0, "other", None]),
         (pa.array([1.0, 0.0, 0.5, float("nan"), None]), [1.0, 0.0, "wrong", None, None]),
         (pa.array([True, False, None]), [1.0, 0.0, None]),
         (pa.array(["true", "False"]), [1.0, 0.0]),
@@ -36,7 +36,7 @@ def test_classes_by_their_names(column: pa.Array, wanted: list[object]) -> None:
 
 
 def test_names_are_taken_as_they_are_where_they_are_classes() -> None:
-    assert told(classes(pa.array(["good", "bad", "Good"]), {"bad": 0, "good": 1})) == [1.0, 0.0, "wrong"]
+    assert told(classes(pa.array(["good", "bad", "Good"]), {"bad": 0, "good": 1})) == [1.0, 0.0, "other"]
     assert told(classes(pa.array([1, 0]), {"false": 0, "true": 1})) == [1.0, 0.0]
     assert told(classes(pa.array(["1.0"]), {"1": 0, "1.0": 1})) == [1.0]
 
