@@ -20,6 +20,7 @@ from pyarrow import types as at
 from detectors.grid import Grid
 from detectors.types import MISSING_CODE, NEW_CODE, Block, CodeArray, FloatArray, IntArray
 from monitor import columns
+from monitor.profiles import Profiles
 from monitor.schema import Plan, family
 from monitor.strata import Stratifier
 from monitor.vectors import missing_vectors, vectors_of
@@ -59,7 +60,10 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class _Recipe:
-    """What to do with the columns of one incoming schema; -1 for a column that it does not have."""
+    """What to do with the columns of one incoming schema; -1 for a column that it does not have.
+
+    ``source`` is what others are derived from.
+    """
 
     schema: pa.Schema
     awkward: bool
@@ -69,6 +73,7 @@ class _Recipe:
     codes: tuple[int, ...]
     units: Mapping[int, int]
     vectors: tuple[int, ...]
+    source: int
     time: int
     version: int
     segments: tuple[tuple[str, int], ...]
@@ -85,9 +90,15 @@ class Decoder:
         self._plan = plan
         self._grid = grid
         self._families = {column.name: column.family for column in plan.columns}
+        self._profiles = Profiles(plan)
+        self._numbers, self._names = (
+            tuple(name for name in some if name not in self._profiles.names)
+            for some in (grid.numeric_names, grid.code_names)
+        )
         self._coders = [
             Coder(vocabularies[name], len(labels), open_vocabulary=bool(is_open))
             for name, labels, is_open in zip(grid.code_names, grid.labels, grid.open_vocabulary, strict=True)
+            if name in self._names
         ]
         self._stratifier = None if plan.strata is None else Stratifier(plan.strata)
         self._recipes: list[_Recipe] = []
@@ -105,15 +116,17 @@ class Decoder:
                 faults[recipe.units[index]] += count
         segments = {name: labels_of(batch.column(i)) for name, i in recipe.segments}
         time = columns.seconds(batch.column(recipe.time)) if recipe.time >= 0 else None
+        vectors = {
+            name: missing_vectors(batch.num_rows, length) if i < 0 else vectors_of(batch.column(i), length)
+            for i, (name, length) in zip(recipe.vectors, self._grid.vectors, strict=True)
+        }
+        profile = self._profiles.of(batch, recipe.source, vectors)
         block = Block(
-            numeric=self._numeric(batch, recipe, faults),
-            codes=self._codes(batch, recipe, faults),
+            numeric=self._numeric(batch, recipe, faults, profile.numbers),
+            codes=self._codes(batch, recipe, faults, profile.answer),
             faults=faults,
             time=time,
-            vectors=tuple(
-                missing_vectors(batch.num_rows, length) if i < 0 else vectors_of(batch.column(i), length)
-                for i, (_, length) in zip(recipe.vectors, self._grid.vectors, strict=True)
-            ),
+            vectors=tuple(vectors.values()),
             strata=None if self._stratifier is None else self._stratifier.codes(segments, time, batch.num_rows),
         )
         return Decoded(
@@ -126,11 +139,13 @@ class Decoder:
             retyped=recipe.retyped,
         )
 
-    def _numeric(self, batch: pa.RecordBatch, recipe: _Recipe, faults: IntArray) -> FloatArray:
-        n, p = batch.num_rows, len(recipe.numeric)
+    def _numeric(
+        self, batch: pa.RecordBatch, recipe: _Recipe, faults: IntArray, derived: tuple[pa.Array, ...]
+    ) -> FloatArray:
+        n, p = batch.num_rows, len(recipe.numeric) + len(derived)
         if not n or not p:
             return np.empty((n, p), np.float64, order="F")
-        if recipe.plain:
+        if recipe.plain and not derived:
             table = batch.select(recipe.numeric)
         else:
             arrays = []
@@ -143,14 +158,16 @@ class Decoder:
                     arrays.append(array)
                 else:
                     arrays.append(batch.column(index))
-            table = pa.RecordBatch.from_arrays(arrays, names=[""] * p)
+            table = pa.RecordBatch.from_arrays([*arrays, *derived], names=[""] * p)
         # one call for all columns: it writes each into its place of a column-major matrix, nulls as NaN
         matrix = table.to_tensor(null_to_nan=True, row_major=False).to_numpy()
         return np.asfortranarray(matrix, np.float64)
 
-    def _codes(self, batch: pa.RecordBatch, recipe: _Recipe, faults: IntArray) -> CodeArray:
-        q = len(self._coders)
+    def _codes(self, batch: pa.RecordBatch, recipe: _Recipe, faults: IntArray, answer: CodeArray | None) -> CodeArray:
+        q = len(self._grid.code_names)
         out = np.empty((q, batch.num_rows), np.int32)
+        if answer is not None:
+            out[-1] = answer
         for j, (coder, index) in enumerate(zip(self._coders, recipe.codes, strict=True)):
             if index < 0:
                 out[j] = MISSING_CODE
@@ -169,12 +186,13 @@ class Decoder:
     def _plan_for(self, schema: pa.Schema) -> _Recipe:
         place: dict[str, int] = {}
         for i, name in enumerate(schema.names):
-            place.setdefault(name, i)  # of columns with the same name the first counts
+            if name not in self._profiles.names:
+                place.setdefault(name, i)  # of columns with the same name the first counts
         names, roles = self._grid.names, self._plan.roles
-        numeric = tuple(place.get(name, -1) for name in self._grid.numeric_names)
+        numeric = tuple(place.get(name, -1) for name in self._numbers)
         slow = {
             i: self._families[name] == "time"
-            for name, i in zip(self._grid.numeric_names, numeric, strict=True)
+            for name, i in zip(self._numbers, numeric, strict=True)
             if i >= 0 and not _is_plain(schema.field(i).type)
         }
         return _Recipe(
@@ -183,13 +201,14 @@ class Decoder:
             numeric=numeric,
             plain=not slow and -1 not in numeric,
             slow=slow,
-            codes=tuple(place.get(name, -1) for name in self._grid.code_names),
+            codes=tuple(place.get(name, -1) for name in self._names),
             units={place[name]: unit for unit, name in enumerate(names) if name in place},
             vectors=tuple(place.get(name, -1) for name, _ in self._grid.vectors),
+            source=place.get(self._profiles.source, -1),
             time=place.get(roles.time or "", -1),
             version=place.get(roles.version or "", -1),
             segments=tuple((name, place[name]) for name in roles.segments if name in place),
-            missing=tuple(c.name for c in self._plan.columns if c.monitored and c.name not in place),
+            missing=tuple(c.name for c in self._plan.columns if c.monitored and not c.source and c.name not in place),
             extra=tuple(sorted(place.keys() - self._families.keys())),
             retyped=_retyped(schema, place, self._families, names),
         )

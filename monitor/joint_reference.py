@@ -85,9 +85,10 @@ def views_of(
     measured: Measured, whole: Block | None, batches: Batches, decoder: Decoder, rng: np.random.Generator
 ) -> tuple[tuple[View, ...], tuple[str, ...]]:
     """The views, and sentences on those that cannot be. ``whole``: the whole reference in order, if it is in memory."""
-    slow = measured.dependence > MOST_TAU
-    own = measured.dependence[~slow]
-    run = run_rows(float(own.max(initial=1.0)))
+    derived = {one.name for one in measured.plan.derived}  # what they come from is in the views already
+    logged = np.array([name not in derived for name in measured.grid.names], bool)
+    slow, quick = (logged & side for side in (measured.dependence > MOST_TAU, measured.dependence <= MOST_TAU))
+    run = run_rows(float(measured.dependence[quick].max(initial=1.0)))
     split = bool(measured.grid.vectors) or measured.scores_wanted
 
     def blocks() -> Iterator[Block]:
@@ -98,10 +99,10 @@ def views_of(
             yield from (piece.block for piece in decoded(batches, decoder, width))
 
     notes = _left_out(measured, slow)
-    encoders = _of_columns(measured, np.flatnonzero(~slow))
+    encoders = _of_columns(measured, np.flatnonzero(quick))
     reserved = _reserved(measured.grid, blocks(), run) if split else None
     if reserved is not None:
-        encoders |= _of_vectors(measured.grid, reserved, rng) | _of_scores(measured, ~slow, reserved, rng)
+        encoders |= _of_vectors(measured.grid, reserved, rng) | _of_scores(measured, quick, reserved, rng)
     if measured.scores_wanted and VIEW not in encoders:
         notes = (*notes, _NO_SCORES)
     if not encoders:

@@ -29,6 +29,8 @@ from monitor.fitted import Fitted
 from monitor.joint_reference import Measured, for_axes, views_of
 from monitor.parted_reference import parted
 from monitor.passes import Batches, decoded, taken, together
+from monitor.profiles import planned
+from monitor.profiles import vocabularies as derived_words
 from monitor.schema import ColumnPlan, Kind, Plan, Roles, build, check_roles
 from monitor.sections import Season
 from monitor.security.layout import layout_of
@@ -62,14 +64,14 @@ def fit(
     season = season or Season()
     survey = _survey(batches_factory, roles, seed, tell)
     _check_season(season, roles, survey.schema)
-    facts = survey.facts()
-    plan = build(survey.schema, roles, facts)
+    facts, sample = survey.facts(), survey.sample.batch()
+    plan = planned(build(survey.schema, roles, facts), facts, sample)
     if not plan.numeric and not plan.categorical:
         raise ReferenceError_("the reference has no column to monitor; `columns.ignore` and the roles take all of them")
-    words = survey.vocabularies(plan.categorical, frozenset(roles.categorical + roles.segments))
+    counted = [name for name in plan.categorical if name in survey.counters]
+    words = survey.vocabularies(counted, frozenset(roles.categorical + roles.segments)) | derived_words(plan)
     vocabularies = {name: word.values for name, word in words.items()}
     grid = _provisional(plan, words)
-    sample = survey.sample.batch()
     rows = Decoder(plan, grid, vocabularies).decode(sample).block
     with np.errstate(over="ignore"):  # differences of values near 1e308
         centre, scale = centre_and_scale(rows.numeric)

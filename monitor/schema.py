@@ -109,7 +109,11 @@ class Roles:
 
 @dataclass(frozen=True, slots=True)
 class ColumnPlan:
-    """One column of the reference: what it is, what it is for, and in ``note`` why, for people; ``family`` as below."""
+    """One column of the reference: what it is, what it is for, and in ``note`` why, for people; ``family`` as below.
+
+    A derived column (see `monitor.profiles`) has as its ``role`` what it measures of the logged column ``source``,
+    whose vectors have ``length`` numbers (0: it holds single ones).
+    """
 
     name: str
     kind: Kind
@@ -118,6 +122,8 @@ class ColumnPlan:
     note: str = ""
     monitored: bool = True
     family: str = ""
+    source: str = ""
+    length: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +148,11 @@ class Plan:
     def vectors(self) -> tuple[str, ...]:
         """Monitored embeddings, images and vectors of probabilities, in order."""
         return tuple(c.name for c in self.columns if c.monitored and c.kind is Kind.VECTOR)
+
+    @property
+    def derived(self) -> tuple[ColumnPlan, ...]:
+        """Columns that are computed from a logged one; the last ones of their kind."""
+        return tuple(c for c in self.columns if c.source)
 
     def document(self) -> dict[str, Any]:
         """Return the plan as JSON-able values."""

@@ -16,6 +16,9 @@ from detectors.types import FloatArray, SingleArray
 
 NAMES = ("confidence", "entropy", "margin", "energy")
 _BINARY = 2
+_FEW = 16
+"""Up to so many classes they are looked at one by one, for all rows at once."""
+_TINY = np.float32(1e-30)
 
 
 def measures(probabilities: SingleArray, logits: SingleArray) -> FloatArray:
@@ -31,6 +34,28 @@ def measures(probabilities: SingleArray, logits: SingleArray) -> FloatArray:
     if logits.shape[1]:
         out[:, 3] = -logsumexp(logits.astype(np.float64), axis=1)
     out[~np.isfinite(out)] = np.nan
+    return out
+
+
+def top_two(p: SingleArray) -> tuple[SingleArray, SingleArray]:
+    """Greatest and second number ``(n,)`` of each row of ``p (n, C)``, C of 2 or more; NaN in rows of NaN."""
+    if p.shape[1] > _FEW:
+        rows, best = np.arange(len(p)), p.argmax(axis=1)
+        others = p.copy()
+        others[rows, best] = -np.inf
+        return p[rows, best], others.max(axis=1)
+    classes = np.ascontiguousarray(p.T)
+    first, second = np.maximum(classes[0], classes[1]), np.minimum(classes[0], classes[1])
+    for chance in classes[2:]:
+        np.maximum(second, np.minimum(first, chance), out=second)
+        np.maximum(first, chance, out=first)
+    return first, second
+
+
+def entropy(p: SingleArray) -> SingleArray:
+    """Entropy ``(n,)`` in nats of each row of ``p (n, C)``; what is not above 0 counts as 0."""
+    some = np.maximum(p, _TINY)
+    out: SingleArray = -np.einsum("ij,ij->i", some, np.log(some))
     return out
 
 
