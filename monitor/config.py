@@ -114,7 +114,12 @@ class Model(Strict):
     )
     selfcheck: bool = Field(default=True, description="measure false alarms and delay on resampled rows all the time")
     max_segments: int = Field(default=20, ge=0, le=1000, description="streams per segment column at most")
-    top_features: int = Field(default=20, ge=0, le=1000, description="features exported to Prometheus at most")
+    top_features: int = Field(
+        default=20,
+        ge=0,
+        le=1000,
+        description="columns exported to Prometheus at most, besides those of the model's answers",
+    )
 
     @property
     def guarded(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -35,3 +36,9 @@ class Fitted:
     segments: Segments = field(default_factory=dict)
     security: Mapping[str, Any] = field(default_factory=dict)
     outcomes: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def answers(self) -> tuple[int, ...]:
+        """Positions in the grid of what the model answered: predictions, scores, and what is derived from answers."""
+        said = {one.name for one in self.plan.columns if one.source or one.role in ("prediction", "score")}
+        return tuple(unit for unit, name in enumerate(self.reference.grid.names) if name in said)

@@ -147,9 +147,8 @@ def _known(arrays: Mapping[str, Any]) -> Known:
 
 
 def tau_of(fitted: Fitted) -> float:
-    """Autocorrelation time of the rows' answers; of vectors nothing is known, and they follow from the inputs."""
-    reference, roles = fitted.reference, fitted.plan.roles
-    answers = [i for i, name in enumerate(reference.grid.names) if name in (roles.prediction, roles.score)]
+    """Autocorrelation time of the rows' answers; where none is a column (an old artefact), of all that is."""
+    reference, answers = fitted.reference, list(fitted.answers)
     given = reference.tau[answers] if answers else reference.tau
     return float(np.nan_to_num(given, nan=1.0).max(initial=1.0))
 

@@ -1,6 +1,7 @@
 """The Prometheus sink: one snapshot of everything worth a series, made once a second, never by a scrape.
 
-Per-column series are kept to the ``top_features`` columns of each stream with the most evidence; what is left out is
+Per-column series are kept to the ``top_features`` columns of each stream with the most evidence, and to those of the
+model's answers; what is left out is
 counted in ``driftwarden_series_suppressed``.
 """
 
@@ -248,8 +249,8 @@ def _joint(made: _Maker, one: Stream) -> None:
 def _columns(made: _Maker, streams: ModelStreams, stream: str, report: Report) -> int:
     names = streams.engine.names
     log_e = np.where(np.isnan(report.log_e), -np.inf, report.log_e)
-    strongest = np.argsort(-log_e.max(axis=0), kind="stable")
-    shown = strongest[: streams.model.top_features]
+    strongest = np.argsort(-log_e.max(axis=0), kind="stable")[: streams.model.top_features]
+    shown = tuple(dict.fromkeys((*strongest.tolist(), *streams.fitted.answers)))
     for row, detector in enumerate(SEQUENTIAL):
         for unit in shown:
             if log_e[row, unit] > -np.inf:

@@ -158,20 +158,25 @@ class Live:
         return sorted(made, key=lambda one: (bool(one.segment), -(one.evidence or -math.inf)))
 
     def units(self, model: str, stream: str, *, values: bool, most: int | None = None) -> list[Unit]:
-        """The columns of a stream, at ``most`` so many: reference and last window, the strongest evidence first."""
-        one = self.stream(model, stream)
+        """The columns of a stream: reference and last window, the strongest evidence first.
+
+        At ``most`` so many, and those of the model's answers.
+        """
+        streams = self.streams(model)
+        one = None if streams is None else streams.streams.get(stream)
         merged = None if one is None else one.state.merged
-        if one is None or merged is None:
+        if streams is None or one is None or merged is None:
             return []
         last, names = one.last, one.engine.names
         window = Comparison(one.engine.baseline.at(merged.mix), merged)
         strength, moved = _strongest(last, len(names)), _moved(last, len(names))
         alarmed = {unit for _, unit in one.state.owners} | set(one.state.ticket_owners)
-        order = np.argsort(-np.nan_to_num(strength, nan=-np.inf), kind="stable")[:most]
-        table = counts((int(place) for place in order), window).to_pylist()
+        strongest = np.argsort(-np.nan_to_num(strength, nan=-np.inf), kind="stable")[:most].tolist()
+        order = tuple(dict.fromkeys((*strongest, *streams.fitted.answers)))
+        table = counts(order, window).to_pylist()
         drawn = plots.columns(table, values=values, labels=("reference", "last window"))
         return [
-            Unit(column, _figure(strength[place]), _figure(moved[place]), int(place) in alarmed)
+            Unit(column, _figure(strength[place]), _figure(moved[place]), place in alarmed)
             for place, column in zip(order, drawn, strict=True)
         ]
 
