@@ -145,7 +145,7 @@ class Decoder:
         n, p = batch.num_rows, len(recipe.numeric) + len(derived)
         if not n or not p:
             return np.empty((n, p), np.float64, order="F")
-        if recipe.plain and not derived:
+        if recipe.plain:
             table = batch.select(recipe.numeric)
         else:
             arrays = []
@@ -158,7 +158,9 @@ class Decoder:
                     arrays.append(array)
                 else:
                     arrays.append(batch.column(index))
-            table = pa.RecordBatch.from_arrays([*arrays, *derived], names=[""] * p)
+            table = pa.RecordBatch.from_arrays(arrays, names=[""] * len(arrays))
+        for array in derived:
+            table = table.append_column("", array)
         # one call for all columns: it writes each into its place of a column-major matrix, nulls as NaN
         matrix = table.to_tensor(null_to_nan=True, row_major=False).to_numpy()
         return np.asfortranarray(matrix, np.float64)

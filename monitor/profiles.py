@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from detectors.grid import MAX_CATEGORIES
-from detectors.rows.answers import most_likely, softmax
+from detectors.rows.answers import softmax
 from detectors.rows.confidence import entropy, top_two
-from detectors.types import CodeArray, FloatArray, SingleArray
+from detectors.types import MISSING_CODE, CodeArray, FloatArray, SingleArray
 from monitor import columns
 from monitor.schema import ColumnPlan, Facts, Kind, Plan
 from monitor.survey import Vocabulary
@@ -69,7 +69,9 @@ class Profiles:
             return Profile((pa.array(_folded(batch, place)),), None)
         p = self._chances(batch, place, vectors)
         found = _measured(p, self._numbers)
-        return Profile(tuple(pa.array(found[name]) for name in self._numbers), most_likely(p) if self._answer else None)
+        lost = np.isnan(found["confidence"])
+        answer = np.where(lost, MISSING_CODE, p.argmax(axis=1)).astype(np.int32) if self._answer else None
+        return Profile(tuple(pa.array(found[name]) for name in self._numbers), answer)
 
     def _chances(self, batch: pa.RecordBatch, place: int, vectors: Mapping[str, SingleArray]) -> SingleArray:
         known = vectors.get(self.source)

@@ -1,6 +1,6 @@
-"""What profiles of answers find, and what they cost: ``profiles [streams] [delay | null | cost]``.
+"""What profiles of answers find, and what they cost: ``profiles [streams] [delay | null | cost] [world]``.
 
-Streams of answers are drawn at random from real ones, 50 panes of 200 rows as the reference's law and then shifted ones:
+Streams of answers are drawn at random from real ones, first 50 panes of 200 rows as the reference's law, then shifted:
 digits of a convolutional network (probabilities of ten classes; corrupted, attacked and strange pictures, classes in
 other shares, other temperatures), CIFAR-10 (probabilities), and the census of Massachusetts (a score, with its inputs).
 Each is judged through the agent's own path with what is logged alone (joint views on), with the confidence beside it,
@@ -23,6 +23,7 @@ from monitor import profiles
 from monitor.config import Model
 from monitor.schema import Plan
 from monitor.streams import ModelStreams
+from monitor.telling import decoder_of
 from tests.bench.common import cpu, table
 from tests.statistical import data
 
@@ -41,20 +42,22 @@ class World(NamedTuple):
     columns: Mapping[str, Any]
     usual: Draw
     shifted: Mapping[str, Draw]
+    variants: tuple[str, ...] = tuple(VARIANTS)
 
 
-def run(streams: str = "4", only: str = "") -> None:
-    """Print the tables."""
+def run(streams: str = "4", only: str = "", world: str = "") -> None:
+    """Print the tables, of one world or of all."""
     if only in ("", "delay", "null"):
         for name, made in _WORLDS.items():
-            _print(name, made(), int(streams), only)
+            if world in ("", name):
+                _print(name, made(), int(streams), only)
     if only in ("", "cost"):
         _print_cost()
 
 
 def _print(name: str, world: World, streams: int, only: str) -> None:
-    heads = ("shift", *VARIANTS)
-    watching = {variant: _model(world, wanted) for variant, wanted in VARIANTS.items()}
+    heads = ("shift", *world.variants)
+    watching = {variant: _model(world, VARIANTS[variant]) for variant in world.variants}
     if only != "null":
         rows = [
             [
@@ -142,7 +145,8 @@ def _of(*pools: tuple[SingleArray, float]) -> Draw:
 def _tempered(p: SingleArray, temperature: float) -> SingleArray:
     with np.errstate(divide="ignore"):
         raised = np.exp((np.log(np.maximum(p, 1e-12)) / temperature).astype(np.float64))
-    return (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
+    tempered: SingleArray = (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
+    return tempered
 
 
 def mnist() -> World:
@@ -177,7 +181,8 @@ def cifar() -> World:
 
 
 def _halved(p: SingleArray) -> SingleArray:
-    return (0.52 * p + 0.48 * np.roll(p, 1, axis=1)).astype(np.float32)
+    halved: SingleArray = (0.52 * p + 0.48 * np.roll(p, 1, axis=1)).astype(np.float32)
+    return halved
 
 
 def census() -> World:
@@ -203,7 +208,8 @@ def census() -> World:
         "10 % undecided": draw(lambda z, rng: np.where(rng.random(len(z)) < 0.1, rng.normal(size=len(z)) / 4, z)),
         "logits with noise of deviation 0.5": draw(lambda z, rng: z + rng.normal(size=len(z)) / 2),
     }
-    return World({"prediction": "said", "score": "score"}, draw(lambda z, _: z), shifted)
+    roles = {"prediction": "said", "score": "score"}
+    return World(roles, draw(lambda z, _: z), shifted, ("logged only", "and confidence"))
 
 
 _WORLDS: Mapping[str, Callable[[], World]] = {"census": census, "mnist": mnist, "cifar": cifar}
@@ -211,10 +217,12 @@ _WORLDS: Mapping[str, Callable[[], World]] = {"census": census, "mnist": mnist, 
 
 def _print_cost() -> None:
     """CPU time of decoding a row, with and without profiles."""
-    rng, lines = np.random.default_rng(3), []
-    for classes in (0, 2, 3, 10, 100, 1000):
-        for rows in (256, 4096):
-            lines.append([classes or "score", rows, *_costs(classes, rows, rng)])
+    rng = np.random.default_rng(3)
+    lines = [
+        [classes or "score", rows, *_costs(classes, rows, rng)]
+        for classes in (0, 2, 3, 10, 100, 1000)
+        for rows in (256, 4096)
+    ]
     table("Decoding, ns a row", ("classes", "rows a batch", "logged only", "with profiles", "profiles"), lines)
 
 
@@ -229,7 +237,7 @@ def _costs(classes: int, rows: int, rng: np.random.Generator) -> list[str]:
     world = World({"probabilities" if classes else "score": "p"}, lambda n, r: draw(min(n, 2_000), r), {})
     batch, spent = data.batch_of(draw(rows, rng)), []
     for wanted in ((), VARIANTS["all"]):
-        with mock.patch("monitor.joint_reference.views_of", lambda *_: ((), ())):
-            decoder = _model(world, wanted)()._decoder  # noqa: SLF001 - the very one that the agent runs
-        spent.append(1e9 * cpu(lambda decoder=decoder: [decoder.decode(batch) for _ in range(20)], 5) / 20 / rows)
+        with mock.patch("monitor.reference.views_of", return_value=((), ())):
+            decode = decoder_of(_model(world, wanted)().fitted).decode
+        spent.append(1e9 * cpu(lambda some=decode: [some(batch) for _ in range(20)], 5) / 20 / rows)  # type: ignore[misc]
     return [f"{spent[0]:.0f}", f"{spent[1]:.0f}", f"{spent[1] - spent[0]:.0f}"]
