@@ -71,7 +71,7 @@ class Profiles:
         found = _measured(p, self._numbers)
         lost = np.isnan(found["confidence"])
         answer = np.where(lost, MISSING_CODE, p.argmax(axis=1)).astype(np.int32) if self._answer else None
-        doubles = (found[name].astype(np.float64) for name in self._numbers)  # one type for the whole matrix is quickest
+        doubles = (found[name].astype(np.float64) for name in self._numbers)  # one type is quickest
         return Profile(tuple(pa.array(one) for one in doubles), answer)
 
     def _chances(self, batch: pa.RecordBatch, place: int, vectors: Mapping[str, SingleArray]) -> SingleArray:
