@@ -57,22 +57,22 @@ def run(streams: str = "4", only: str = "", world: str = "") -> None:
 
 def _print(name: str, world: World, streams: int, only: str) -> None:
     heads = ("shift", *world.variants)
-    watching = {variant: _model(world, VARIANTS[variant]) for variant in world.variants}
+    models = {variant: watching(world, VARIANTS[variant]) for variant in world.variants}
     if only != "null":
         rows = [
             [
                 shift,
-                *(_told([_delay(make, world, draw, seed) for seed in range(streams)]) for make in watching.values()),
+                *(_told([delay(make, world, draw, seed) for seed in range(streams)]) for make in models.values()),
             ]
             for shift, draw in world.shifted.items()
         ]
         table(f"{name}: panes to the first page, median of {streams} (found; before the shift)", heads, rows)
     if only != "delay":
-        quiet = [sum(_pages(make, world, seed) for seed in range(streams)) for make in watching.values()]
+        quiet = [sum(_pages(make, world, seed) for seed in range(streams)) for make in models.values()]
         table(f"{name}: pages in {streams} x 500 panes without a shift", heads, [["none", *quiet]])
 
 
-def _model(world: World, wanted: tuple[str, ...]) -> Callable[[], ModelStreams]:
+def watching(world: World, wanted: tuple[str, ...]) -> Callable[[], ModelStreams]:
     """Begins streams that are held against one reference with the wanted profiles."""
     settings = Model.model_validate(
         {
@@ -101,7 +101,7 @@ def _fed(make: Callable[[], ModelStreams], parts: Iterator[pa.Table]) -> Iterato
             yield from ((report.pane, one.severity) for one in report.findings)
 
 
-def _delay(make: Callable[[], ModelStreams], world: World, draw: Draw, seed: int) -> float:
+def delay(make: Callable[[], ModelStreams], world: World, draw: Draw, seed: int) -> float:
     rng = np.random.default_rng([seed, 7])
 
     def parts() -> Iterator[pa.Table]:
@@ -238,6 +238,6 @@ def _costs(classes: int, rows: int, rng: np.random.Generator) -> list[str]:
     batch, spent = data.batch_of(draw(rows, rng)), []
     for wanted in ((), VARIANTS["all"]):
         with mock.patch("monitor.reference.views_of", return_value=((), ())):
-            decode = decoder_of(_model(world, wanted)().fitted).decode
+            decode = decoder_of(watching(world, wanted)().fitted).decode
         spent.append(1e9 * cpu(lambda some=decode: [some(batch) for _ in range(20)], 5) / 20 / rows)  # type: ignore[misc]
     return [f"{spent[0]:.0f}", f"{spent[1]:.0f}", f"{spent[1] - spent[0]:.0f}"]
