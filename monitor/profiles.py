@@ -124,8 +124,7 @@ def _of_vectors(plan: Plan, length: int) -> tuple[str, ...]:
 
 def _is_chance(sample: pa.RecordBatch, plan: Plan) -> bool:
     """Whether the score is the chance of one of two classes, and lies on both sides of 1/2."""
-    prediction = plan.roles.prediction
-    if len(plan.roles.classes) > _BINARY or (prediction and _several(sample.column(prediction))):
+    if len(plan.roles.classes) > _BINARY or _several(sample, plan.roles.prediction):
         return False
     p = _numbers(sample.column(plan.roles.score))
     p = p[~np.isnan(p)]
@@ -133,9 +132,13 @@ def _is_chance(sample: pa.RecordBatch, plan: Plan) -> bool:
     return bool(p.size and p.min() >= 0 and p.max() <= 1 and sides.min() >= _OTHER_SIDE)
 
 
-def _several(column: pa.Array) -> bool:
-    """Whether a column has more than two values."""
-    return len(pc.unique(columns.unwrap(column).drop_null())) > _BINARY
+def _several(sample: pa.RecordBatch, prediction: str | None) -> bool:
+    """Whether predictions have more than two values, or none that can be told apart."""
+    if prediction is None:
+        return False
+    if prediction not in sample.schema.names:  # nested or binary
+        return True
+    return len(pc.unique(columns.unwrap(sample.column(prediction)).drop_null())) > _BINARY
 
 
 def _with(plan: Plan, source: str, length: int, wanted: tuple[str, ...]) -> Plan:

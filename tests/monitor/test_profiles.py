@@ -117,14 +117,16 @@ def test_a_score_of_two_classes_is_folded() -> None:
         (RNG.random(N), RNG.integers(0, 3, N)),  # three classes
         (RNG.random(N), RNG.normal(size=N)),  # a regression
         (pa.nulls(N, pa.float64()), RNG.integers(0, 2, N)),
+        (RNG.random(N), pa.array([{"class": 1}] * N)),  # no answer that could be looked at
     ],
-    ids=["range", "one side", "three classes", "regression", "empty"],
+    ids=["range", "one side", "three classes", "regression", "empty", "nested"],
 )
 def test_what_is_no_chance_of_two_classes_is_watched_as_it_is(score: Any, said: Any) -> None:
     fitted = measure({"s": score, "said": said}, Roles(score="s", prediction="said"))
     assert derived(fitted) == ()
-    assert {"s", "said"} <= set(fitted.reference.grid.names)
-    assert {fitted.reference.grid.names[unit] for unit in fitted.answers} == {"s", "said"}
+    watched = {one.name for one in fitted.plan.columns if one.monitored}
+    assert "s" in watched
+    assert {fitted.reference.grid.names[unit] for unit in fitted.answers} == watched
 
 
 def test_how_rows_are_batched_changes_no_value(digits: tuple[Fitted, Vectors]) -> None:
