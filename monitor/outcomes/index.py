@@ -120,7 +120,7 @@ class Index:
     def restore(self, state: bytes | None) -> bool:
         """Be what `settle` gave, empty without it; False: that was of other fields or another key, and is forgotten.
 
-        `StoreError` if the files are not what was written.
+        `Damaged` if the files are not what was written, another `StoreError` if they cannot be read just now.
         """
         it = self._matching
         arrays = unpack(state) if state is not None else {}
@@ -138,7 +138,9 @@ class Index:
             it.waiting.restore(document.get("waiting"))
             it.book.restore(document.get("labels"))
         except OSError as error:
-            raise StoreError(f"store.path: the index of labels cannot be read: {error.strerror}") from error
+            fix = f"start again once it can, or remove {it.folder} to begin without it"
+            message = f"store.path: the index of labels cannot be read: {error.strerror}; {fix}"
+            raise StoreError(message) from error
         return mine
 
     def cohorts(self, wanted: float = COMPLETE) -> Completeness:

@@ -29,6 +29,7 @@ from monitor.outcomes.index import Index
 from monitor.outcomes.joined import Joined
 from monitor.outcomes.measured import Expected
 from monitor.outcomes.realised import Confirmed, Realised
+from monitor.outcomes.rowlog import Damaged
 from monitor.security.pseudonyms import key_of
 
 FOLDER: Final = "outcomes"
@@ -61,28 +62,35 @@ class Lane:
         self.index: Index | None = None
 
     def restore(self, states: Mapping[str, bytes]) -> None:
-        """Go on from what `states` gave; without it, or if it means something else now, with an empty index."""
+        """Go on from what `states` gave; without it, or if it means something else now, with an empty index.
+
+        `StoreError`, and nothing is changed, if the disk cannot be read: a fault that passes must not cost the index.
+        """
         state = states.get(STATE)
         arrays = {} if state is None else unpack(state)
         said = json.loads(arrays["meaning"].tobytes()) if arrays else {}
         held = arrays["index"].tobytes() if arrays and self._knows(said) else None
         if arrays and held is None:
             self._log.warning("classes or hours have changed: labels are joined anew", model=self.model.name)
-        self.index = self._opened()
-        try:
-            known = self.index.restore(held)
-        except StoreError as error:
-            known = False
-            self._log.error("the index of labels is damaged, it begins anew", model=self.model.name, error=str(error))
-        if not known:
-            self.index.close()
-            self.index = self._opened()
-            self.index.restore(None)
+        self.index, known = self._restored(held)
         if self.realised is not None and held is not None and known and said["layout"] == self.realised.identity:
             mine = {key.removeprefix(_COHORT): blob for key, blob in states.items() if key.startswith(_COHORT)}
             self.realised.restore(mine)
         elif self.realised is not None:
             self.realised.rebuild(self.index.rows(), self.index.width)
+
+    def _restored(self, held: bytes | None) -> tuple[Index, bool]:
+        """The index, and whether it goes on from what was held."""
+        index = self._opened()
+        try:
+            return index, index.restore(held)
+        except Damaged as error:
+            index.close()
+            self._log.error("the index of labels is damaged, it begins anew", model=self.model.name, error=str(error))
+            return self._restored(None)[0], False
+        except StoreError:
+            index.close()
+            raise
 
     def succeed(self, old: Lane | None) -> None:
         """Go on in the place of another lane of the same model, which ends."""

@@ -34,7 +34,7 @@ class Matching:
 
     def __init__(self, folder: Path, fields: dict[str, np.dtype[Any]], rows: int, seconds: float) -> None:
         """Keep ``fields`` of predictions."""
-        self.fields = fields
+        self.fields, self.folder = fields, folder
         self._seconds = seconds
         self.predictions = Room(folder / "predictions", [("time", "<f8"), *fields.items()], rows, seconds)
         self.waiting = Room(folder / "waiting", [*_LABEL], max(rows // _WAITING_SHARE, 1), seconds)

@@ -32,6 +32,10 @@ _NEAR_ROWS: Final = 32
 """Rows no further apart are read in one go, with what lies between them."""
 
 
+class Damaged(StoreError):  # noqa: N818 - what is damaged, as `Malformed`
+    """Files do not hold what was written to them; any other fault in reading them may pass."""
+
+
 class LogState(TypedDict):
     """What a checkpoint holds of a log: the rows that are in it, and a checksum for each of its files."""
 
@@ -122,7 +126,7 @@ class RowLog:
             self._dirty.discard(number)
 
     def restore(self, state: LogState | None) -> None:
-        """Be what a checkpoint says, nothing without one; `StoreError` if the files are not what was written."""
+        """Be what a checkpoint says, nothing without one; `Damaged` if the files are not what was written."""
         self.close()
         self.first, self.end = (state["first"], state["end"]) if state is not None else (0, 0)
         self._sums = {int(number): one for number, one in state["sums"].items()} if state is not None else {}
@@ -170,7 +174,7 @@ class RowLog:
         except OSError as error:
             raise StoreError(f"store.path: {self.folder} cannot be read: {error.strerror}") from error
         if len(raw) != sum(sizes):
-            raise StoreError(f"store.path: {self.folder} has become shorter; restore the state directory from a copy")
+            raise Damaged(f"store.path: {self.folder} has become shorter; restore the state directory from a copy")
         return np.frombuffer(raw, self.dtype)
 
     def _open(self, number: int) -> None:
@@ -185,7 +189,7 @@ class RowLog:
     def _check(self, number: int) -> None:
         """Open a file and compare its checksum."""
         path, total = self._path(number), 0
-        if path.exists():
+        if _there(path):
             self._open(number)
             start = number * FILE_ROWS
             rows = min(self.end - start, FILE_ROWS)
@@ -195,7 +199,16 @@ class RowLog:
                 if total == self._sums.get(number):
                     return
         fix = "restore the state directory from a copy, or start with a new one"
-        raise StoreError(f"store.path: {path} is not what was written; {fix}")
+        raise Damaged(f"store.path: {path} is not what was written; {fix}")
+
+
+def _there(path: Path) -> bool:
+    """Whether a file exists; not being able to tell is an `OSError`, and no answer."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _write(descriptor: int, raw: memoryview, offset: int) -> None:
