@@ -9,7 +9,7 @@ all the same.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,6 +57,7 @@ class Lane:
         """Open nothing yet: `restore` or `succeed` does. Without ``realised`` labels are joined and make no figures."""
         self.model, self.answers, self.realised = model, answers, realised
         self.failures = 0
+        self._doubtful = False
         self._folder, self._key = folder, key
         self._log = log.get("outcomes")
         self.index: Index | None = None
@@ -77,7 +78,7 @@ class Lane:
             mine = {key.removeprefix(_COHORT): blob for key, blob in states.items() if key.startswith(_COHORT)}
             self.realised.restore(mine)
         elif self.realised is not None:
-            self.realised.rebuild(self.index.rows(), self.index.width)
+            self._recount()
 
     def _restored(self, held: bytes | None) -> tuple[Index, bool]:
         """The index, and whether it goes on from what was held."""
@@ -104,10 +105,12 @@ class Lane:
         """Everything, for a checkpoint, under keys that begin with `STATE`; `StoreError` if it cannot be written."""
         if self.index is None:
             return {}
+        if self._doubtful:
+            self._recount()
         index = self.index.settle()
         meaning: dict[str, Any] = {**self.answers.meaning, "hours": self.model.labels.hours, "layout": None}
         found = {}
-        if self.realised is not None:
+        if self.realised is not None and not self._doubtful:
             meaning["layout"] = self.realised.identity
             self.realised.keep(self.index.cohorts().number)
             found = {f"{_COHORT}{number}": blob for number, blob in self.realised.states()}
@@ -117,7 +120,7 @@ class Lane:
     @property
     def confirmed(self) -> Confirmed | None:
         """What labels have confirmed of the newest complete cohorts."""
-        if self.index is None or self.realised is None:
+        if self.index is None or self.realised is None or self._doubtful:
             return None
         return self.realised.confirmed(self.index.cohorts(), self.index.width)
 
@@ -138,7 +141,7 @@ class Lane:
             if self.model.columns.label in names:
                 self._labelled(self.index, decoded.batch, now, alone=False)
         except Exception as fault:  # noqa: BLE001 - rows are judged whatever becomes of their labels
-            self._failed(fault)
+            self._failed("labels of a batch cannot be joined", fault)
 
     def labelled(self, batch: pa.RecordBatch, arrived: float) -> None:
         """Join the labels of a batch that carries nothing else."""
@@ -151,7 +154,7 @@ class Lane:
             known = np.array([self.index.now]) if time is None else np.append(time, self.index.now)
             self._labelled(self.index, sound, self._now(known, arrived), time, alone=True)
         except Exception as fault:  # noqa: BLE001 - one batch must not end the agent
-            self._failed(fault)
+            self._failed("labels of a batch cannot be joined", fault)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -159,10 +162,27 @@ class Lane:
             self.index.close()
             self.index = None
 
-    def joined(self, joined: Joined) -> None:
-        """Predictions that have got their label, or another one than before."""
+    def _join(self, work: Callable[[], Joined]) -> None:
+        """Count the predictions that get their label, or another one, by work on the index.
+
+        If that ends halfway, nobody knows what has been counted: no figures are told until all is counted anew.
+        """
+        doubtful, self._doubtful = self._doubtful, True
+        joined = work()
         if self.realised is not None and joined.rows:
             self.realised.add(joined)
+        self._doubtful = doubtful
+
+    def _recount(self) -> None:
+        """Count all that the index holds; if it cannot be read, the next checkpoint tries again."""
+        self._doubtful = True
+        if self.index is None or self.realised is None:
+            return
+        try:
+            self.realised.rebuild(self.index.rows(), self.index.width)
+            self._doubtful = False
+        except Exception as fault:  # noqa: BLE001 - rows and labels are joined whatever becomes of their figures
+            self._failed("labels cannot be counted anew", fault)
 
     def _now(self, times: FloatArray | None, arrived: float) -> float:
         """The present of rows of these times: when they arrived, or the last of their times if that is history."""
@@ -182,7 +202,7 @@ class Lane:
             values = {name: part[known] for name, part in values.items()}
             ids = ids.filter(pa.array(known))
             time = None if time is None else time[known]
-        self.joined(index.predicted(ids, time, values, now).joined)
+        self._join(lambda: index.predicted(ids, time, values, now).joined)
 
     def _labelled(
         self, index: Index, batch: pa.RecordBatch, now: float, time: FloatArray | None = None, *, alone: bool
@@ -193,7 +213,8 @@ class Lane:
             there = labels.is_valid()
             ids, labels = ids.filter(there), labels.filter(there)
         if len(ids):
-            self.joined(index.labelled(ids, self.answers.truths(labels), now, time))
+            truths = self.answers.truths(labels)
+            self._join(lambda: index.labelled(ids, truths, now, time))
 
     @staticmethod
     def _column(batch: pa.RecordBatch, name: str | None) -> pa.Array:
@@ -207,6 +228,6 @@ class Lane:
         labels = self.model.labels
         return Index(self._folder, self.answers.fields, key=self._key, rows=labels.rows, hours=labels.hours)
 
-    def _failed(self, fault: Exception) -> None:
+    def _failed(self, what: str, fault: Exception) -> None:
         self.failures += 1
-        self._log.error("labels of a batch cannot be joined", model=self.model.name, error=repr(fault))
+        self._log.error(what, model=self.model.name, error=repr(fault))

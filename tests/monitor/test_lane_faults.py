@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 
 from monitor.errors import StoreError
-from tests.monitor.lane_bench import Bench, scored, silent
+from monitor.outcomes.realised import Realised
+from tests.monitor.lane_bench import DAY, NOW, Bench, labels, scored, silent
 
 REFERENCE = scored(4_000, 0)
 
@@ -29,6 +30,10 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
     yield begin
     for one in made:
         one.stop()
+
+
+def confirmed(bench: Bench) -> Any:
+    return bench.lane.confirmed
 
 
 def test_a_fault_that_passes_at_a_start_costs_nothing(
@@ -51,3 +56,55 @@ def test_a_fault_that_passes_at_a_start_costs_nothing(
     monkeypatch.undo()
     bench.lane.restore(states)
     assert bench.lane.index.figures().rows == 500
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_counts_that_failed_halfway_are_made_anew(
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """After ``times`` parts of an addition: a correction is out and not in, or half of the rows are counted."""
+    whole, bench = make("whole", labels={"hours": 24}), make(labels={"hours": 24})
+    rows = scored(600, 1)
+    wrong = labels(rows).set_column(1, "truth", pa.array([0] * 600))
+    for one in (whole, bench):
+        one.send(silent(rows))
+        one.send(wrong)
+    real, calls = Realised._add, 0
+
+    def halfway(*given: Any) -> None:
+        nonlocal calls
+        calls += 1
+        real(*given)
+        if calls == times:
+            raise MemoryError
+
+    monkeypatch.setattr(Realised, "_add", halfway)
+    bench.send(labels(rows))
+    monkeypatch.undo()
+    whole.send(labels(rows))
+    for one in (whole, bench):
+        one.send(labels(scored(1, 9)), NOW + 2 * DAY)
+    assert bench.lane.failures == 1
+    assert confirmed(bench) is None  # nothing is told of counts that may be wrong
+    bench.agent.checkpoint()
+    assert confirmed(bench) == confirmed(whole)
+    assert confirmed(bench).figures["accuracy"].n == 600
+
+
+def test_counts_in_doubt_are_in_no_checkpoint(make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, rows = make(labels={"hours": 24}), scored(600, 1)
+    bench.send(silent(rows))
+
+    def broken(*_: object) -> None:
+        raise StoreError("store.path: cannot be read")
+
+    monkeypatch.setattr(Realised, "add", broken)
+    monkeypatch.setattr(Realised, "rebuild", broken)
+    bench.send(labels(rows))
+    bench.agent.checkpoint()
+    assert (bench.lane.failures, bench.agent.saving.progress.failures) == (2, 0)
+    monkeypatch.undo()
+    bench.stop()
+    again = make(labels={"hours": 24})
+    again.send(labels(scored(1, 9)), NOW + 2 * DAY)
+    assert confirmed(again).figures["accuracy"].n == 600
