@@ -77,6 +77,7 @@ class Lane:
         if self.realised is not None and held is not None and known and said["layout"] == self.realised.identity:
             mine = {key.removeprefix(_COHORT): blob for key, blob in states.items() if key.startswith(_COHORT)}
             self.realised.restore(mine)
+            self.realised.partial = frozenset(said["partial"])
         elif self.realised is not None:
             self._recount()
 
@@ -108,11 +109,18 @@ class Lane:
         if self._doubtful:
             self._recount()
         index = self.index.settle()
-        meaning: dict[str, Any] = {**self.answers.meaning, "hours": self.model.labels.hours, "layout": None}
+        meaning: dict[str, Any] = {
+            **self.answers.meaning,
+            "hours": self.model.labels.hours,
+            "layout": None,
+            "partial": [],
+        }
         found = {}
         if self.realised is not None and not self._doubtful:
             meaning["layout"] = self.realised.identity
-            self.realised.keep(self.index.cohorts().number)
+            numbers = self.index.cohorts().number
+            self.realised.keep(numbers)
+            meaning["partial"] = sorted(self.realised.partial.intersection(numbers.tolist()))
             found = {f"{_COHORT}{number}": blob for number, blob in self.realised.states()}
         told = np.frombuffer(json.dumps(meaning).encode(), np.uint8)
         return {STATE: pack({"meaning": told, "index": np.frombuffer(index, np.uint8)}), **found}
@@ -179,7 +187,7 @@ class Lane:
         if self.index is None or self.realised is None:
             return
         try:
-            self.realised.rebuild(self.index.rows(), self.index.width)
+            self.realised.rebuild(self.index.rows(), self.index.cohorts(), self.index.width)
             self._doubtful = False
         except Exception as fault:  # noqa: BLE001 - rows and labels are joined whatever becomes of their figures
             self._failed("labels cannot be counted anew", fault)

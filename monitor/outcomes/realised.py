@@ -53,6 +53,8 @@ class Realised:
         self._packed: dict[int, bytes] = {}
         self._last: tuple[tuple[int, ...], int, Confirmed] | None = None
         self._changes = self._newest = 0
+        self.partial: frozenset[int] = frozenset()
+        """Cohorts of which predictions had left before they were counted: nothing is told of them."""
 
     @property
     def identity(self) -> int:
@@ -67,13 +69,16 @@ class Realised:
             old = some[np.isfinite(joined.before[some])]
             self._add(joined.cohort[old], _of(joined.values, old), joined.before[old], -1)
 
-    def rebuild(self, rows: Iterable[Row], width: float) -> None:
-        """Count all that the index holds, in cohorts of so many seconds."""
-        self._held, self._packed = {}, {}
+    def rebuild(self, rows: Iterable[Row], cohorts: Completeness, width: float) -> None:
+        """Count all that the index holds, in cohorts of so many seconds; those that rows have left are `partial`."""
+        self._held, self._packed, self._newest = {}, {}, 0
+        there = np.zeros(len(cohorts.number), np.int64)
         for one in rows:
+            cohort = np.floor(np.maximum(one.time, -1.0) / width).astype(np.int64)
+            there += (cohort[:, None] == cohorts.number).sum(axis=0)
             labelled = np.flatnonzero(np.isfinite(one.truth))
-            cohort = np.floor(np.maximum(one.time[labelled], -1.0) / width).astype(np.int64)
-            self._add(cohort, _of(one.values, labelled), one.truth[labelled], 1)
+            self._add(cohort[labelled], _of(one.values, labelled), one.truth[labelled], 1)
+        self.partial = frozenset(cohorts.number[there < cohorts.predicted].tolist())
 
     def keep(self, numbers: IntArray) -> None:
         """Forget cohorts that are not followed any more."""
@@ -98,7 +103,8 @@ class Realised:
 
     def confirmed(self, cohorts: Completeness, width: float) -> Confirmed | None:
         """What the newest complete cohorts show; None while none is complete."""
-        done = np.flatnonzero(cohorts.complete & (cohorts.predicted > 0))
+        known = ~np.isin(cohorts.number, list(self.partial))
+        done = np.flatnonzero(cohorts.complete & (cohorts.predicted > 0) & known)
         if not len(done):
             return None
         newest = float(cohorts.start[done[-1]]) + width

@@ -108,3 +108,18 @@ def test_counts_in_doubt_are_in_no_checkpoint(make: Callable[..., Bench], monkey
     again = make(labels={"hours": 24})
     again.send(labels(scored(1, 9)), NOW + 2 * DAY)
     assert confirmed(again).figures["accuracy"].n == 600
+
+
+def test_of_a_cohort_that_predictions_have_left_nothing_is_told_after_counting_anew(make: Callable[..., Bench]) -> None:
+    """An index of 600 rows: of the first 600 only the newest 200 are there when another layout counts them."""
+    bench = make(labels={"hours": 24, "rows": 600})
+    first, then = scored(600, 1), scored(400, 2, start=NOW + DAY / 2)
+    bench.send(first)
+    bench.send(then, NOW + DAY / 2 + 60)
+    assert confirmed(bench).figures["accuracy"].n == 1_000
+    lane = bench.lane
+    lane._recount()
+    assert confirmed(bench).figures["accuracy"].n == 400
+    bench.agent.checkpoint()
+    bench.stop()
+    assert confirmed(make(labels={"hours": 24, "rows": 600})).figures["accuracy"].n == 400

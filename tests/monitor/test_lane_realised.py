@@ -92,7 +92,7 @@ def test_a_crash_and_a_reload_change_no_figure(make: Callable[..., Bench]) -> No
     again.send(labels(rows.slice(2_000)), NOW + 200)
     lane = again.lane
     told = lane.states()
-    lane.realised.rebuild(lane.index.rows(), lane.index.width)  # as with another reference
+    lane.realised.rebuild(lane.index.rows(), lane.index.cohorts(), lane.index.width)  # as with another reference
     assert lane.states() == told
     again.send(labels(scored(1, 9)), NOW + 2 * DAY)
     assert confirmed(again).figures == clean(again, rows)
