@@ -200,12 +200,11 @@ class References:
         if not learner.complete:
             return (None if watched.act is None else batch), False
         try:
-            begun = self._take_over(watched, learner, config)
+            watched.follow(self._take_over(watched, learner, config))
         except Exception as fault:  # noqa: BLE001 - the reference in force, if there is one, goes on
             self._give_up(watched, learner, fault)
             return (None if watched.streams is None else batch), False
         learner.forget()
-        watched.follow(begun)
         return rest, True
 
     def _take_over(self, watched: Watched, learner: Learner, config: Config) -> Watched:

@@ -143,6 +143,19 @@ class Index:
             raise StoreError(message) from error
         return mine
 
+    @property
+    def bound(self) -> int:
+        """Predictions that it keeps at most."""
+        return self._matching.predictions.rows
+
+    def resize(self, rows: int) -> None:
+        """Keep so many predictions from now on; `StoreError` if what is there cannot be read."""
+        self._matching.resize(rows)
+
+    def after(self, old: Index) -> None:
+        """Be empty in the place of another index of the folder, which ends: its files go with the next checkpoint."""
+        self._matching.after(old._matching)
+
     def cohorts(self, wanted: float = COMPLETE) -> Completeness:
         """How many predictions of each stretch of time have their label, and whether it may be judged yet."""
         return completeness(self._matching.cohorts.triangle(), self._matching.now, wanted)

@@ -95,12 +95,51 @@ class Lane:
             raise
 
     def succeed(self, old: Lane | None) -> None:
-        """Go on in the place of another lane of the same model, which ends."""
-        states = {}
-        if old is not None and old.index is not None:
-            states = old.states()
-            old.close()
-        self.restore(states)
+        """Go on in the place of another lane of the same model, which ends: its open index is handed over.
+
+        What the last checkpoint needs stays on disk until the next one, so a crash in between changes nothing; and
+        nothing can fail here: what cannot be kept is told and counted.
+        """
+        index = None if old is None else old.index
+        if old is None or index is None:
+            self._begin()
+            return
+        self.failures += old.failures
+        old.index = None
+        if not self._knows(old.meaning):
+            self._log.warning("classes or hours have changed: labels are joined anew", model=self.model.name)
+            self.index = self._opened()
+            self.index.after(index)
+            return
+        self.index = index
+        self._resize(index)
+        if self.realised is not None:
+            self._count_on(self.realised, old)
+
+    def _begin(self) -> None:
+        """With an empty index, even where the disk cannot be written: rows are then counted as not kept."""
+        try:
+            self.restore({})
+        except StoreError as fault:
+            self._failed("the index of labels cannot be made", fault)
+            self.index = self._opened()
+
+    def _resize(self, index: Index) -> None:
+        """Have the index keep what the configuration says."""
+        try:
+            if index.bound != self.model.labels.rows:
+                index.resize(self.model.labels.rows)
+        except StoreError as fault:
+            self._failed("the index of labels keeps its size until a restart", fault)
+
+    def _count_on(self, realised: Realised, old: Lane) -> None:
+        """Take the counts over, if they mean the same."""
+        before = old.realised
+        if before is None or old._doubtful or before.identity != realised.identity:
+            self._recount()
+            return
+        realised.restore(dict(before.states()))
+        realised.partial = before.partial
 
     def states(self) -> dict[str, bytes]:
         """Everything, for a checkpoint, under keys that begin with `STATE`; `StoreError` if it cannot be written."""
@@ -109,12 +148,7 @@ class Lane:
         if self._doubtful:
             self._recount()
         index = self.index.settle()
-        meaning: dict[str, Any] = {
-            **self.answers.meaning,
-            "hours": self.model.labels.hours,
-            "layout": None,
-            "partial": [],
-        }
+        meaning: dict[str, Any] = {**self.meaning, "layout": None, "partial": []}
         found = {}
         if self.realised is not None and not self._doubtful:
             meaning["layout"] = self.realised.identity
@@ -124,6 +158,11 @@ class Lane:
             found = {f"{_COHORT}{number}": blob for number, blob in self.realised.states()}
         told = np.frombuffer(json.dumps(meaning).encode(), np.uint8)
         return {STATE: pack({"meaning": told, "index": np.frombuffer(index, np.uint8)}), **found}
+
+    @property
+    def meaning(self) -> dict[str, Any]:
+        """What kept rows mean, and how long they are kept, as JSON-able values."""
+        return {**self.answers.meaning, "hours": self.model.labels.hours}
 
     @property
     def confirmed(self) -> Confirmed | None:

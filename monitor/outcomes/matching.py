@@ -37,7 +37,7 @@ class Matching:
         self.fields, self.folder = fields, folder
         self._seconds = seconds
         self.predictions = Room(folder / "predictions", [("time", "<f8"), *fields.items()], rows, seconds)
-        self.waiting = Room(folder / "waiting", [*_LABEL], max(rows // _WAITING_SHARE, 1), seconds)
+        self.waiting = Room(folder / "waiting", [*_LABEL], _waiting(rows), seconds)
         self.book = LabelBook(folder / "labels", self.predictions, self.waiting)
         self.chunk = min(CHUNK, self.waiting.rows)
         self._log = log.get("outcomes")
@@ -53,6 +53,22 @@ class Matching:
     def logs(self) -> tuple[RowLog, RowLog, RowLog]:
         """All that is on disk."""
         return self.predictions.log, self.waiting.log, self.book.log
+
+    def resize(self, rows: int) -> None:
+        """Keep so many predictions from now on; `StoreError` if that cannot be done."""
+        self.waiting.resize(_waiting(rows))
+        self.chunk = min(CHUNK, self.waiting.rows)
+        self.predictions.resize(rows)
+
+    def after(self, old: Matching) -> None:
+        """Be empty in the place of other rows, which leave; counts go on."""
+        for mine, its in zip(self.logs, old.logs, strict=True):
+            mine.after(its)
+        self.now, self.counts = old.now, old.counts
+        live, labelled = old.predictions.live.rows, old.predictions.marked
+        self.count(2, "labelled", labelled)
+        self.count(2, "unlabelled", live - labelled)
+        self.count(1, "unknown_id", old.waiting.live.rows - old.waiting.marked)
 
     def count(self, kind: int, reason: str, rows: int) -> None:
         """Count what became of predictions (0), labels (1) or rows that left (2)."""
@@ -210,3 +226,8 @@ class Matching:
             self.book.tidy(most)
         except (OSError, StoreError) as error:  # what has been joined must still be told
             self._log.error("labels' index cannot be tidied", error=str(error))
+
+
+def _waiting(rows: int) -> int:
+    """Place for labels beside so many predictions."""
+    return max(rows // _WAITING_SHARE, 1)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.types import IntArray
-from monitor.outcomes.rowlog import LogState, Records, RowLog
+from monitor.outcomes.rowlog import READ_ROWS, LogState, Records, RowLog
 from monitor.outcomes.table import Keys, Live, Table
 
 KEY: Final = ("key", "<u8", (2,))
@@ -130,7 +130,23 @@ class Room:
         self.log.restore(None if state is None else state["log"])
         self._steps = [] if state is None else [(int(row), float(time)) for row, time in state["steps"]]
         size = max(self.rows, self.live.rows)
-        self._table, self._marks, self.marked = Table(size), np.zeros(size, np.uint32), 0
+        self._table, self._marks, self.marked = self._filled(size), np.zeros(size, np.uint32), 0
+
+    def resize(self, rows: int) -> None:
+        """Have place for so many rows from now on; `StoreError`, and nothing is changed, if it cannot be read.
+
+        Those that are too many leave with the next.
+        """
+        size = max(rows, self.live.rows)
+        table, marks = self._filled(size), np.zeros(size, np.uint32)
+        for start in range(self.log.first, self.log.end, READ_ROWS):
+            numbers = np.arange(start, min(start + READ_ROWS, self.log.end))
+            marks[numbers % size] = self.marks(numbers)
+        self.rows, self._table, self._marks = rows, table, marks
+
+    def _filled(self, size: int) -> Table:
+        table = Table(size)
         for first, records in self.log.blocks(self.log.first, self.log.end):
             numbers = np.arange(first, first + len(records))
-            self._table.insert(records["key"], numbers, Live(self.log.first, int(numbers[-1]) + 1))
+            table.insert(records["key"], numbers, Live(self.log.first, int(numbers[-1]) + 1))
+        return table

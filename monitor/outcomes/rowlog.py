@@ -10,6 +10,7 @@ work while a disk is slow, and turns what goes wrong into an error where a mappi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zlib
 from collections.abc import Iterator
@@ -55,6 +56,7 @@ class RowLog:
         self._sums: dict[int, int] = {}
         self._dirty: set[int] = set()
         self._made, self._spared = False, 0
+        self._over: set[int] = set()
 
     @property
     def nbytes(self) -> int:
@@ -104,6 +106,15 @@ class RowLog:
         """Let rows go; their files stay until `settled`."""
         self.first = max(self.first, first)
 
+    def after(self, old: RowLog) -> None:
+        """Be empty in the place of another log of this folder, which ends; its files go with the next checkpoint.
+
+        Nothing is read or written: rows go to files behind its last.
+        """
+        self._over = {*old._files, *old._over}
+        self.first = self.end = (max(self._over, default=-1) + 1) * FILE_ROWS
+        old.close()
+
     def settle(self) -> LogState:
         """All rows on disk: what a checkpoint has to hold of it; `OSError` if they cannot be written."""
         for number in sorted(self._dirty & self._files.keys()):
@@ -121,16 +132,20 @@ class RowLog:
         """The checkpoint of the last `settle` is on disk: files that hold nothing younger than its first row may go."""
         for number in [number for number in self._files if number < self._spared]:
             self._close(number)
-            self._path(number).unlink(missing_ok=True)
+            self._over.add(number)
             self._sums.pop(number, None)
             self._dirty.discard(number)
+        for number in self._over:
+            with contextlib.suppress(OSError):  # the next start deletes what is left
+                self._path(number).unlink(missing_ok=True)
+        self._over = set()
 
     def restore(self, state: LogState | None) -> None:
         """Be what a checkpoint says, nothing without one; `Damaged` if the files are not what was written."""
         self.close()
         self.first, self.end = (state["first"], state["end"]) if state is not None else (0, 0)
         self._sums = {int(number): one for number, one in state["sums"].items()} if state is not None else {}
-        self._dirty, self._made, self._spared = set(), False, 0
+        self._dirty, self._made, self._spared, self._over = set(), False, 0, set()
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in self.folder.iterdir():
             if path.suffix != ".rows" or not path.stem.isdecimal() or int(path.stem) not in self._needed():
@@ -181,6 +196,7 @@ class RowLog:
         """Open or make a file."""
         path = self._path(number)
         self._made = self._made or not path.exists()
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._files[number] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def _close(self, number: int) -> None:

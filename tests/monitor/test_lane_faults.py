@@ -12,7 +12,11 @@ import pyarrow as pa
 import pytest
 
 from monitor.errors import StoreError
+from monitor.interventions import Wanted
+from monitor.loading import measure_batches
+from monitor.outcomes import rowlog
 from monitor.outcomes.realised import Realised
+from monitor.watched import Act
 from tests.monitor.lane_bench import DAY, NOW, Bench, labels, scored, silent
 
 REFERENCE = scored(4_000, 0)
@@ -123,3 +127,148 @@ def test_of_a_cohort_that_predictions_have_left_nothing_is_told_after_counting_a
     bench.agent.checkpoint()
     bench.stop()
     assert confirmed(make(labels={"hours": 24, "rows": 600})).figures["accuracy"].n == 400
+
+
+def adopt(bench: Bench, reference: pa.Table) -> None:
+    """Another reference is in force, and no checkpoint knows of it yet."""
+    watched = bench.agent.models["m"]
+    fitted = measure_batches(reference.combine_chunks().to_batches(), watched.model)
+    act = Act("an-act", "m", "a test", "ana", 0, NOW)
+    bench.agent.references.adopt(watched, act, fitted, bench.agent.config)
+
+
+def replace(bench: Bench, **section: Any) -> None:
+    """Reload with other labels, whatever becomes of the checkpoint."""
+    (model,) = bench.config.models
+    given = model.model_dump(mode="json") | {"labels": model.labels.model_dump() | section, "top_features": 3}
+    config = bench.config.model_copy(update={"models": (type(model).model_validate(given),)})
+    bench.agent.replace(config, [bench.agent.watch(config.models[0], config)])
+
+
+def broken(*_: object) -> None:
+    raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_crash_between_a_re_baseline_and_its_checkpoint_loses_nothing(
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rowlog, "FILE_ROWS", 256)
+    bench = make(labels={"rows": 300})
+    bench.send(silent(scored(400, 1)))
+    bench.agent.checkpoint()
+    bench.send(silent(scored(300, 2)))  # the first files are not needed any more but by the checkpoint
+    adopt(bench, scored(4_000, 3))
+    bench.stop()
+    again = make(labels={"rows": 300})
+    assert again.lane.index.figures().rows == 300
+    again.send(labels(scored(400, 1)))
+    assert again.lane.index.figures().labels["joined"] == 300
+
+
+@pytest.mark.parametrize("name", ["fsync", "pread", "unlink", "mkdir"])
+def test_a_disk_that_fails_while_a_reference_changes_costs_nothing(
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """By rows: the reference is in force, and the predictions that wait get their labels; over a restart too."""
+    bench, rows = make(labels={"hours": 24}), scored(600, 1)
+    bench.send(rows)
+    bench.agent.checkpoint()
+    real = getattr(os, name)
+
+    def failing(target: Any, *rest: Any, **named: Any) -> Any:
+        inside = str(Path(f"/proc/self/fd/{target}").readlink() if isinstance(target, int) else target)
+        return broken() if "/outcomes/" in inside else real(target, *rest, **named)
+
+    monkeypatch.setattr(os, name, failing)
+    adopt(bench, numbered_as_scored())
+    monkeypatch.undo()
+    assert bench.lane.index.figures().rows == 600
+    bench.send(labels(rows.slice(0, 600)))
+    bench.agent.checkpoint()
+    assert confirmed(bench).figures["accuracy"].n == 600
+    bench.stop()
+    assert confirmed(make(labels={"hours": 24})).figures["accuracy"].n == 600
+
+
+def numbered_as_scored() -> pa.Table:
+    """A reference of another layout: scores of another spread."""
+    rows = scored(4_000, 3)
+    flat = pa.array(0.5 + 0.2 * (rows["score"].to_numpy() - 0.5))
+    return rows.set_column(rows.column_names.index("score"), "score", flat)
+
+
+def test_a_re_baseline_by_rows_takes_over_on_a_full_disk(
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make()
+    bench.agent.intervene(Wanted("rebaseline", "m", "a test", "ana", {"rows": 1_000}))
+    real = os.fsync
+
+    def full(target: int) -> None:
+        if "/outcomes/" in str(Path(f"/proc/self/fd/{target}").readlink()):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(target)
+
+    monkeypatch.setattr(os, "fsync", full)
+    for seed in range(1, 4):
+        bench.send(silent(scored(500, seed)))
+    monkeypatch.undo()
+    assert bench.agent.models["m"].tally.rebaselined == 1
+    books = bench.intake.ledger.snapshot().accounts["http", "m"]
+    assert (books.processed_rows, sum(books.discarded_rows.values())) == (1_500, 0)
+    assert bench.lane.index.figures().rows >= 1_000
+
+
+def test_an_index_that_means_something_else_begins_behind_the_other(
+    make: Callable[..., Bench], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files of the old one go with the checkpoint that does without them, and what was counted goes on."""
+    bench = make()
+    bench.send(silent(scored(300, 1)))
+    bench.send(labels(scored(100, 1)))
+    bench.agent.checkpoint()
+    folder = tmp_path / "one" / "state" / "outcomes" / "m"
+    before = sorted(folder.rglob("*.rows"))
+    monkeypatch.setattr(bench.agent.saving, "write", lambda _: None)
+    replace(bench, hours=5.0)
+    monkeypatch.undo()
+    assert set(before) <= set(folder.rglob("*.rows"))
+    bench.send(silent(scored(200, 2)))
+    bench.agent.checkpoint()
+    assert not set(before) & set(folder.rglob("*.rows"))
+    figures = bench.lane.index.figures()
+    assert (figures.rows, figures.predictions["kept"], figures.left) == (200, 500, {"labelled": 100, "unlabelled": 200})
+    bench.stop()
+    assert make(labels={"hours": 5.0}).lane.index.figures().rows == 200
+
+
+def test_a_reload_changes_the_number_of_rows_in_place(
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make(labels={"rows": 400})
+    bench.send(silent(scored(300, 1)))
+    bench.send(labels(scored(300, 1).slice(0, 200)))
+    replace(bench, rows=5_000)
+    bench.send(silent(scored(600, 2)))
+    assert (bench.lane.index.figures().rows, bench.lane.index.figures().labelled) == (900, 200)
+    monkeypatch.setattr(os, "pread", broken)
+    replace(bench, rows=350)
+    monkeypatch.undo()
+    assert (bench.lane.failures, bench.lane.index.figures().rows) == (1, 900)  # as large as it was
+    replace(bench, rows=300)
+    bench.send(silent(scored(100, 3)))
+    assert bench.lane.index.figures().rows == 300
+    bench.send(labels(scored(600, 2)))
+    assert bench.lane.index.figures().labelled == 200
+
+
+def test_a_new_lane_on_a_disk_that_cannot_be_written_begins_without_it(
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make(labels={"rows": 0})
+    monkeypatch.setattr(rowlog.RowLog, "restore", broken)
+    replace(bench, rows=1_000)
+    monkeypatch.undo()
+    assert bench.lane.failures == 1
+    bench.send(silent(scored(300, 1)))
+    assert bench.lane.index.figures().rows == 300
