@@ -175,7 +175,7 @@ class Agent:
         watched.last_rows = self.clock.monotonic()
         try:
             if watched.learner is not None:
-                rest = self._learn(watched, batch)
+                rest = self._learn(watched, batch, delivery.arrived)
                 ledger.processed(*key, batch.num_rows - (0 if rest is None else rest.num_rows))
                 if rest is None or watched.streams is None or not rest.num_rows:
                     return
@@ -200,11 +200,13 @@ class Agent:
     def _label(self, watched: Watched, batch: pa.RecordBatch, delivery: Delivery) -> None:
         """Join labels that came alone; without an index there is nothing to join them to."""
         ledger, key = self.intake.ledger, (delivery.source, delivery.model)
-        if watched.side is not None and watched.side.labelled(batch, delivery.arrived):
+        if watched.side is None or not watched.side.joins:
+            ledger.discarded(*key, "schema", batch.num_rows)
+            self._log.warning("labels came for a model that keeps no predictions", model=watched.model.name)
+        elif watched.side.labelled(batch, delivery.arrived):
             ledger.processed(*key, batch.num_rows)
-            return
-        ledger.discarded(*key, "schema", batch.num_rows)
-        self._log.warning("labels came for a model that keeps no predictions", model=watched.model.name)
+        else:
+            ledger.discarded(*key, "decode_error", batch.num_rows)
 
     def _account(self, watched: Watched, fed: Fed, key: tuple[str, str]) -> None:
         ledger = self.intake.ledger
@@ -220,7 +222,7 @@ class Agent:
                     "schema differs from the reference", model=watched.model.name, kind=kind, columns=shown
                 )
 
-    def _learn(self, watched: Watched, batch: pa.RecordBatch) -> pa.RecordBatch | None:
+    def _learn(self, watched: Watched, batch: pa.RecordBatch, arrived: float) -> pa.RecordBatch | None:
         """The rows that are still to be judged."""
         act = watched.act
         rest, learnt = self.references.learn(watched, batch, self.config)
@@ -228,6 +230,7 @@ class Agent:
             self._log.info("reference learnt", model=watched.model.name, rows=watched.streams.fitted.rows)
         if learnt and act is not None:
             self._rebaselined(watched, act)
+            watched.waits(batch.slice(0, batch.num_rows - (0 if rest is None else rest.num_rows)), arrived)
         elif act is not None and watched.act is None:  # they made none
             self._called_off(act)
         return rest

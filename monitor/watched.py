@@ -123,6 +123,14 @@ class Watched:
         if self.side is not None and self.streams is not None:
             self.side.judged([self.streams.streams[name] for name in names], self.streams.threshold)
 
+    def waits(self, learnt: pa.RecordBatch, arrived: float) -> None:
+        """Rows that completed a new reference, and that no stream judges, wait for their labels like the others."""
+        if self.side is None or self.streams is None:
+            return
+        guard = self.streams.guard
+        rows = learnt if guard is None else guard.without_own(learnt)
+        self.side.fed(decoder_of(self.streams.fitted).decode(rows), arrived)
+
     def check_itself(self, panes: int) -> None:
         """Judge some resampled panes, if the configuration wants that."""
         if self.streams is None or not self.model.selfcheck or not (rows := self.streams.pane_rows):

@@ -190,10 +190,10 @@ class Lane:
         except Exception as fault:  # noqa: BLE001 - rows are judged whatever becomes of their labels
             self._failed("labels of a batch cannot be joined", fault)
 
-    def labelled(self, batch: pa.RecordBatch, arrived: float) -> None:
-        """Join the labels of a batch that carries nothing else."""
+    def labelled(self, batch: pa.RecordBatch, arrived: float) -> bool:
+        """Join the labels of a batch that carries nothing else; whether that could be done."""
         if self.index is None:
-            return
+            return False
         try:
             sound, time = columns.sound(batch)[0], None
             if self.model.columns.time in sound.schema.names:
@@ -202,6 +202,8 @@ class Lane:
             self._labelled(self.index, sound, self._now(known, arrived), time, alone=True)
         except Exception as fault:  # noqa: BLE001 - one batch must not end the agent
             self._failed("labels of a batch cannot be joined", fault)
+            return False
+        return True
 
     def close(self) -> None:
         """Let go of the files."""

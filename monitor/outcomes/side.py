@@ -44,17 +44,19 @@ class Side:
         """What panes keep of their answers."""
         return None if self.estimates is None else self.estimates.counter
 
+    @property
+    def joins(self) -> bool:
+        """Whether there is anything to join labels to."""
+        return self.lane is not None
+
     def fed(self, decoded: Decoded, arrived: float) -> None:
         """Rows that have been judged, at a time in seconds since 1970."""
         if self.lane is not None:
             self.lane.fed(decoded, arrived)
 
     def labelled(self, batch: pa.RecordBatch, arrived: float) -> bool:
-        """Ids and labels that came alone; whether there is anything to join them to."""
-        if self.lane is None:
-            return False
-        self.lane.labelled(batch, arrived)
-        return True
+        """Ids and labels that came alone; whether they could be joined."""
+        return self.lane is not None and self.lane.labelled(batch, arrived)
 
     def judged(self, streams: Iterable[Stream], length: float) -> None:
         """Windows that are new; ``length`` is panes for each false alarm that is allowed."""
