@@ -38,6 +38,13 @@ class Side:
     def __init__(self, model: Model, estimates: Estimates | None, lane: Lane | None) -> None:
         """``estimates`` need a reference with labels and answers, the ``lane`` rows with ids."""
         self.model, self.estimates, self.lane = model, estimates, lane
+        self._failed_before = 0
+
+    @property
+    def failures(self) -> int:
+        """Windows and batches that make no estimate, since the agent began."""
+        one = self.estimates
+        return self._failed_before + (0 if one is None else one.failures + one.counter.failures)
 
     @property
     def counter(self) -> Counter | None:
@@ -82,6 +89,7 @@ class Side:
 
     def succeed(self, old: Side | None) -> None:
         """Take the place of another one, after a reload or with a new reference: predictions go on to wait."""
+        self._failed_before += 0 if old is None else old.failures
         if self.lane is not None:
             self.lane.succeed(None if old is None else old.lane)
 

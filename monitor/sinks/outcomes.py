@@ -41,10 +41,9 @@ def of_performance(side: Side, length: float) -> Snapshot:
     made: Snapshot = {}
     put = _putting(made, name)
     reference: dict[str, float] = {}
+    if estimates is not None or side.failures:
+        made["driftwarden_performance_estimate_failures_total"] = [((name,), side.failures)]
     if estimates is not None:
-        made["driftwarden_performance_estimate_failures_total"] = [
-            ((name,), estimates.failures + estimates.counter.failures)
-        ]
         for stream, one in estimates.told.items():
             _estimated(put, stream, one)
             reference |= one.estimate.reference
