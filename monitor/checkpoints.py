@@ -19,6 +19,7 @@ from monitor.errors import StoreError
 from monitor.intake import Intake
 from monitor.logbook import Logbook
 from monitor.metrics import histogram
+from monitor.outcomes.leftovers import forget_others
 from monitor.records import Checkpoint, Judged, News, PaneRow
 from monitor.report import Report, number
 from monitor.states import pack_pane
@@ -58,6 +59,7 @@ class Checkpoints:
         self._clock, self._folder = clock, folder
         self._history: list[Judged] = []
         self._retry = 0.0
+        self._joining: set[str] | None = None
         self._log = log.get("agent")
 
     @property
@@ -134,11 +136,16 @@ class Checkpoints:
         self._history = []
         self._findings.pending, self._findings.events = {}, []
         self._findings.interventions.pending = {}
+        joining: set[str] = set()
         for watched in models:
             if watched.side is not None:
                 watched.side.settled()
+                joining |= {watched.model.name} if watched.side.joins else set()
             for one in watched.streams.streams.values() if watched.streams is not None else ():
                 one.closed = []
+        if joining != self._joining:
+            forget_others(self._folder, joining)
+            self._joining = joining
 
     def _tell(self) -> None:
         """Append findings that are safe on disk to the file that other programs follow."""

@@ -27,12 +27,12 @@ from monitor.outcomes.answers import Answers
 from monitor.outcomes.door import STATE
 from monitor.outcomes.index import Index
 from monitor.outcomes.joined import Joined
+from monitor.outcomes.leftovers import FOLDER
 from monitor.outcomes.measured import Expected
 from monitor.outcomes.realised import Confirmed, Realised
 from monitor.outcomes.rowlog import Damaged
 from monitor.security.pseudonyms import key_of
 
-FOLDER: Final = "outcomes"
 _HOUR: Final = 3600.0
 _COHORT: Final = f"{STATE}/"
 

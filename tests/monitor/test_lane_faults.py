@@ -293,3 +293,31 @@ def test_labels_that_cannot_be_joined_are_not_called_processed(
     bench.send(labels(scored(300, 1)))
     books = bench.intake.ledger.snapshot().accounts["http", "m"]
     assert (books.processed_rows, books.discarded_rows["decode_error"]) == (300, 300)
+
+
+def test_failures_go_on_over_a_re_baseline(make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = make()
+    estimates = bench.side.estimates
+    assert estimates is not None
+    estimates.failures, estimates.counter.failures = 2, 3
+    monkeypatch.setattr(bench.lane.index, "predicted", broken)
+    bench.send(silent(scored(200, 1)))
+    monkeypatch.undo()
+    for reference in (scored(4_000, 3), silent(scored(4_000, 4))):  # the second leaves nothing to estimate by
+        adopt(bench, reference)
+        assert bench.lane.failures == 1
+        assert bench.performance["driftwarden_performance_estimate_failures_total"] == [(("m",), 5)]
+
+
+def test_the_folder_of_a_model_without_labels_goes_with_the_checkpoint(
+    make: Callable[..., Bench], tmp_path: Path
+) -> None:
+    folder = tmp_path / "one" / "state" / "outcomes"
+    (folder / "gone").mkdir(parents=True)  # of a model that the configuration does not name any more
+    bench = make()
+    bench.send(silent(scored(200, 1)))
+    assert (folder / "gone").is_dir()
+    bench.agent.checkpoint()
+    assert [one.name for one in folder.iterdir()] == ["m"]
+    replace(bench, rows=0)
+    assert list(folder.iterdir()) == []
