@@ -71,6 +71,11 @@ class Cohorts:
         np.add.at(self.total, which, 1)
         self.milliseconds += int(np.rint(delay * 1000).astype(np.int64).sum())
 
+    def forget_after(self, time: float) -> None:
+        """Forget cohorts of times that are not there yet: they would close those of the present."""
+        ahead = self._number > np.floor(time / self.width)
+        self._number[ahead], self._predicted[ahead], self._arrived[ahead] = -1, 0, 0
+
     def triangle(self) -> Triangle:
         """The cohorts in order of time."""
         open_ = np.flatnonzero((self._number >= 0) & (self._number > self._number.max() - MOST))

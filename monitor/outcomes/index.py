@@ -24,15 +24,13 @@ from monitor.errors import StoreError
 from monitor.outcomes.delays import Completeness, Delays, completeness, delays
 from monitor.outcomes.ids import Hasher
 from monitor.outcomes.joined import Figures, Joined, Kept, Row, Values, concatenated
-from monitor.outcomes.matching import Matching
+from monitor.outcomes.matching import AHEAD, Matching
 from monitor.outcomes.rowlog import Records
 from monitor.outcomes.table import MOST_ROWS, Keys
 from monitor.outcomes.truths import Truths
 
 VERSION: Final = 1
 _HOUR: Final = 3600.0
-_AHEAD: Final = _HOUR
-"""A prediction that says it was made later than so many seconds from now was made now."""
 COMPLETE: Final = 0.95
 """Share of a cohort's labels that has to be there before it is judged."""
 
@@ -52,6 +50,10 @@ class Index:
         self._matching = Matching(folder, kinds, rows, hours * _HOUR)
         told = repr((VERSION, [(name, str(kind)) for name, kind in kinds.items()])).encode()
         self._identity = hashlib.blake2b(told, digest_size=16, key=key).hexdigest()
+
+    def present(self, arrived: float) -> None:
+        """The time of the delivery at hand, of which rows may be history; whatever is later than that never was."""
+        self._matching.present(arrived)
 
     def predicted(self, ids: pa.Array, time: FloatArray | None, values: Values, now: float) -> Kept:
         """Keep predictions ``(n,)`` made at ``time`` (NaN or None: now); their labels may have come before them.
@@ -83,7 +85,7 @@ class Index:
         it.count(1, "no_id", int((~known).sum()))
         it.count(1, "wrong_type", int((known & none & truths.wrong).sum()))
         it.count(1, "missing", int((known & none & ~truths.wrong).sum()))
-        when = np.full(len(keys), now) if time is None else np.where(time <= now, time, now)
+        when = np.full(len(keys), now) if time is None else np.where(time <= max(now, it.latest), time, now)
         which, parts = np.flatnonzero(known & ~none), [it.joined()]
         for start in range(0, len(which), it.chunk):
             some = which[start : start + it.chunk]
@@ -213,7 +215,8 @@ class Index:
         records = np.empty(len(keys), self._matching.predictions.log.dtype)
         records["key"] = keys
         when = np.full(len(keys), now) if time is None else time
-        records["time"] = np.where((when >= EARLIEST) & (when <= now + _AHEAD), when, now)
+        latest = max(now, self._matching.latest) + AHEAD
+        records["time"] = np.where((when >= EARLIEST) & (when <= latest), when, now)
         for name in self._matching.fields:
             records[name] = values[name]
         return records

@@ -9,6 +9,7 @@ all the same.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -28,12 +29,15 @@ from monitor.outcomes.door import STATE
 from monitor.outcomes.index import Index
 from monitor.outcomes.joined import Joined
 from monitor.outcomes.leftovers import FOLDER
+from monitor.outcomes.matching import AHEAD
 from monitor.outcomes.measured import Expected
 from monitor.outcomes.realised import Confirmed, Realised
 from monitor.outcomes.rowlog import Damaged
 from monitor.security.pseudonyms import key_of
 
 _HOUR: Final = 3600.0
+_LAST_QUANTILE: Final = 0.95
+"""Of the times of a batch the last is taken beyond which there are no more than one in twenty: some may be garbage."""
 _COHORT: Final = f"{STATE}/"
 
 
@@ -58,6 +62,7 @@ class Lane:
         self.model, self.answers, self.realised = model, answers, realised
         self.failures = 0
         self._doubtful = False
+        self._history = True
         self._folder, self._key = folder, key
         self._log = log.get("outcomes")
         self.index: Index | None = None
@@ -74,6 +79,8 @@ class Lane:
         if arrays and held is None:
             self._log.warning("classes or hours have changed: labels are joined anew", model=self.model.name)
         self.index, known = self._restored(held)
+        self.index.present(time.time())
+        self._history = bool(said["history"]) if known and held is not None else True
         if self.realised is not None and held is not None and known and said["layout"] == self.realised.identity:
             mine = {key.removeprefix(_COHORT): blob for key, blob in states.items() if key.startswith(_COHORT)}
             self.realised.restore(mine)
@@ -103,8 +110,13 @@ class Lane:
         index = None if old is None else old.index
         if old is None or index is None:
             self._begin()
-            return
+        else:
+            self._take(old, index)
+
+    def _take(self, old: Lane, index: Index) -> None:
+        """Go on with the open index of another lane."""
         self.failures += old.failures
+        self._history = old._history
         old.index = None
         if not self._knows(old.meaning):
             self._log.warning("classes or hours have changed: labels are joined anew", model=self.model.name)
@@ -148,7 +160,7 @@ class Lane:
         if self._doubtful:
             self._recount()
         index = self.index.settle()
-        meaning: dict[str, Any] = {**self.meaning, "layout": None, "partial": []}
+        meaning: dict[str, Any] = {**self.meaning, "history": self._history, "layout": None, "partial": []}
         found = {}
         if self.realised is not None and not self._doubtful:
             meaning["layout"] = self.realised.identity
@@ -182,7 +194,8 @@ class Lane:
         if self.index is None or self.model.columns.id not in names:
             return
         try:
-            now = self._now(decoded.block.time, arrived)
+            self.index.present(arrived)
+            now = self._made(decoded.block.time, arrived)
             if self.answers.answered(names):
                 self._predicted(self.index, decoded, now)
             if self.model.columns.label in names:
@@ -195,11 +208,11 @@ class Lane:
         if self.index is None:
             return False
         try:
-            sound, time = columns.sound(batch)[0], None
+            sound, times = columns.sound(batch)[0], None
             if self.model.columns.time in sound.schema.names:
-                time = columns.seconds(self._column(sound, self.model.columns.time))
-            known = np.array([self.index.now]) if time is None else np.append(time, self.index.now)
-            self._labelled(self.index, sound, self._now(known, arrived), time, alone=True)
+                times = columns.seconds(self._column(sound, self.model.columns.time))
+            self.index.present(arrived)
+            self._labelled(self.index, sound, self._known(self.index, times, arrived), times, alone=True)
         except Exception as fault:  # noqa: BLE001 - one batch must not end the agent
             self._failed("labels of a batch cannot be joined", fault)
             return False
@@ -233,11 +246,16 @@ class Lane:
         except Exception as fault:  # noqa: BLE001 - rows and labels are joined whatever becomes of their figures
             self._failed("labels cannot be counted anew", fault)
 
-    def _now(self, times: FloatArray | None, arrived: float) -> float:
-        """The present of rows of these times: when they arrived, or the last of their times if that is history."""
-        last = -np.inf if times is None else np.max(times, where=np.isfinite(times), initial=-np.inf)
-        history = np.isfinite(last) and arrived - last > self.model.labels.hours * _HOUR
-        return float(last) if history else arrived
+    def _made(self, times: FloatArray | None, arrived: float) -> float:
+        """The present of predictions of these times: when they arrived, or the last times if they are history."""
+        last = _last(times, arrived)
+        self._history = np.isfinite(last) and arrived - last > self.model.labels.hours * _HOUR
+        return last if self._history else arrived
+
+    def _known(self, index: Index, times: FloatArray | None, arrived: float) -> float:
+        """The present of labels that are known since these times: that of history only while predictions are."""
+        last = max(_last(times, arrived), index.now)
+        return last if self._history and np.isfinite(last) else arrived
 
     def _predicted(self, index: Index, decoded: Decoded, now: float) -> None:
         block = decoded.block
@@ -280,3 +298,9 @@ class Lane:
     def _failed(self, what: str, fault: Exception) -> None:
         self.failures += 1
         self._log.error(what, model=self.model.name, error=repr(fault))
+
+
+def _last(times: FloatArray | None, arrived: float) -> float:
+    """The last of some times, but for the few that no other agrees with; minus infinity if none can be true."""
+    some = np.zeros(0) if times is None else times[np.isfinite(times) & (times <= arrived + AHEAD)]
+    return float(np.quantile(some, _LAST_QUANTILE, method="lower")) if len(some) else -np.inf

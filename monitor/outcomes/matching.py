@@ -23,6 +23,8 @@ CHUNK: Final = 1 << 12
 """Rows worked on at a time: memory stays small however large a batch is."""
 TIDY: Final = 4
 """Entries of the labels' log that are looked through for each that is added, while too many are out of date."""
+AHEAD: Final = 3600.0
+"""A prediction that says it was made later than so many seconds from now was made now."""
 _WAITING_SHARE: Final = 20
 """One waiting label to so many predictions at most: labels of another model must not push predictions out."""
 _LABEL: Final = (("time", "<f8"), ("truth", "<f8"))
@@ -45,7 +47,7 @@ class Matching:
 
     def begin(self) -> None:
         """Forget all counts."""
-        self.now = -np.inf
+        self.now = self.latest = -np.inf
         self.cohorts = Cohorts(self._seconds)
         self.counts = [dict.fromkeys(names, 0) for names in (PREDICTIONS, LABELS, LEFT)]
 
@@ -78,6 +80,15 @@ class Matching:
         """Let what is too old leave."""
         self.now = max(self.now, now)
         self._leave(0, 0)
+
+    def present(self, arrived: float) -> None:
+        """Nothing is later than the delivery at hand: what a clock that was ahead has said is put right."""
+        self.latest = arrived
+        if self.now > arrived:
+            self.now = arrived
+            self.cohorts.forget_after(arrived + AHEAD)
+            for one in (self.predictions, self.waiting):
+                one.correct(arrived)
 
     def keep(self, records: Records) -> tuple[NDArray[np.bool_], Joined]:
         """At most ``chunk`` predictions: which are new, and those whose labels have come before them."""

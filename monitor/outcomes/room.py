@@ -112,6 +112,10 @@ class Room:
         self.marked -= marked
         return first - old - marked
 
+    def correct(self, now: float) -> None:
+        """Rows that came later than now, by a clock that was ahead, have come now."""
+        self._steps = [(row, min(time, now)) for row, time in self._steps]
+
     def _marked(self, first: int, end: int) -> int:
         """How many of these rows have a mark; they are no more than there is room for."""
         low, size = first % len(self._marks), len(self._marks)

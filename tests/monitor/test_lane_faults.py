@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -321,3 +322,67 @@ def test_the_folder_of_a_model_without_labels_goes_with_the_checkpoint(
     assert [one.name for one in folder.iterdir()] == ["m"]
     replace(bench, rows=0)
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_labels_after_a_quiet_night_are_late_whatever_came_before_them(make: Callable[..., Bench], before: int) -> None:
+    """Predictions are kept for two hours: labels of twelve hours later have nothing to join."""
+    bench = make(labels={"hours": 2})
+    bench.send(silent(scored(500, 1)))
+    night = NOW + DAY / 2
+    if before:
+        bench.send(silent(scored(before, 99, start=night - 60)), night - 1)
+    bench.send(labels(scored(500, 1)), night)
+    figures = bench.lane.index.figures()
+    assert (figures.rows, figures.labels["joined"], figures.left["unlabelled"]) == (before, 0, 500)
+
+
+def test_one_time_that_cannot_be_true_does_not_end_history(make: Callable[..., Bench]) -> None:
+    bench, years = make(labels={"hours": 240}), NOW + 5 * 365 * DAY
+    for day in range(4):
+        rows = silent(scored(500, day + 1, start=NOW + day * DAY))
+        moments = rows["ts"].to_numpy().copy()
+        moments[0] = years + (70 * 365 * DAY if day == 3 else -DAY)  # a year of the next century, and one that may be
+        bench.send(rows.set_column(0, "ts", pa.array(moments)), years)
+    bench.send(labels(scored(500, 1)), years)
+    figures = bench.lane.index.figures()
+    assert (figures.rows, figures.labels["joined"]) == (2_000, 500)
+    assert figures.delay_seconds / 500 < 5 * DAY
+
+
+def test_history_goes_on_after_a_restart(make: Callable[..., Bench]) -> None:
+    bench, years = make(labels={"hours": 24}), NOW + 2 * 365 * DAY
+    bench.send(silent(scored(500, 1)), years)
+    bench.agent.checkpoint()
+    bench.stop()
+    again = make(labels={"hours": 24})
+    again.send(labels(scored(500, 1)), years + 60)
+    assert again.lane.index.figures().labels["joined"] == 500
+
+
+def test_a_clock_that_was_ahead_is_put_right(make: Callable[..., Bench]) -> None:
+    """Afterwards rows leave when they should, and nothing counts as complete because its time seems over."""
+    bench = make(labels={"hours": 48})
+    bench.send(silent(scored(10, 2)), NOW + 365 * DAY)
+    bench.agent.checkpoint()
+    bench.stop()
+    bench = make(labels={"hours": 48})
+    rows = scored(1_000, 3)
+    for part in (silent(rows), labels(rows.slice(0, 30))):
+        bench.send(part)
+    index = bench.lane.index
+    assert (index.now, confirmed(bench), index.cohorts().predicted.sum()) == (NOW + 60, None, 1_010)
+    bench.send(silent(scored(5, 4, start=NOW + 3 * DAY)), NOW + 3 * DAY)
+    assert index.figures().rows == 5
+
+
+def test_a_time_that_is_to_come_is_forgotten_at_a_start(make: Callable[..., Bench]) -> None:
+    soon = time.time() + 365 * DAY
+    bench = make(labels={"hours": 48})
+    bench.send(silent(scored(10, 2, start=soon)), soon + 60)
+    assert bench.lane.index.now == soon + 60
+    bench.agent.checkpoint()
+    bench.stop()
+    bench = make(labels={"hours": 48})
+    assert bench.lane.index.now <= time.time()
+    assert len(bench.lane.index.cohorts().number) == 0
