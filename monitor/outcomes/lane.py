@@ -141,7 +141,7 @@ class Lane:
         try:
             if index.bound != self.model.labels.rows:
                 index.resize(self.model.labels.rows)
-        except StoreError as fault:
+        except Exception as fault:  # noqa: BLE001 - a reload must not lose the index for its size
             self._failed("the index of labels keeps its size until a restart", fault)
 
     def _count_on(self, realised: Realised, old: Lane) -> None:
