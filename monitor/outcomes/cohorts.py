@@ -71,10 +71,11 @@ class Cohorts:
         np.add.at(self.total, which, 1)
         self.milliseconds += int(np.rint(delay * 1000).astype(np.int64).sum())
 
-    def forget_after(self, time: float) -> None:
-        """Forget cohorts of times that are not there yet: they would close those of the present."""
+    def forget_after(self, time: float) -> bool:
+        """Forget cohorts of times that are not there yet, and would close those of the present; whether any was."""
         ahead = self._number > np.floor(time / self.width)
         self._number[ahead], self._predicted[ahead], self._arrived[ahead] = -1, 0, 0
+        return bool(ahead.any())
 
     def triangle(self) -> Triangle:
         """The cohorts in order of time."""

@@ -51,9 +51,12 @@ class Index:
         told = repr((VERSION, [(name, str(kind)) for name, kind in kinds.items()])).encode()
         self._identity = hashlib.blake2b(told, digest_size=16, key=key).hexdigest()
 
-    def present(self, arrived: float) -> None:
-        """The time of the delivery at hand, of which rows may be history; whatever is later than that never was."""
-        self._matching.present(arrived)
+    def present(self, arrived: float) -> bool:
+        """The time of the delivery at hand, of which rows may be history; whatever is later than that never was.
+
+        Whether cohorts were forgotten for that, so that all has to be counted anew.
+        """
+        return self._matching.present(arrived)
 
     def predicted(self, ids: pa.Array, time: FloatArray | None, values: Values, now: float) -> Kept:
         """Keep predictions ``(n,)`` made at ``time`` (NaN or None: now); their labels may have come before them.
@@ -186,7 +189,7 @@ class Index:
             truth = np.full(len(inside), np.nan)
             truth[which] = labels["truth"]
             if len(inside):
-                yield Row(records["time"][inside], it.values(records[inside]), truth)
+                yield Row(it.times(records[inside]), it.values(records[inside]), truth)
 
     def figures(self) -> Figures:
         """How things stand."""

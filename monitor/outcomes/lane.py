@@ -79,9 +79,10 @@ class Lane:
         if arrays and held is None:
             self._log.warning("classes or hours have changed: labels are joined anew", model=self.model.name)
         self.index, known = self._restored(held)
-        self.index.present(time.time())
+        ahead = self.index.present(time.time())
         self._history = bool(said["history"]) if known and held is not None else True
-        if self.realised is not None and held is not None and known and said["layout"] == self.realised.identity:
+        goes_on = known and held is not None and not ahead
+        if self.realised is not None and goes_on and said["layout"] == self.realised.identity:
             mine = {key.removeprefix(_COHORT): blob for key, blob in states.items() if key.startswith(_COHORT)}
             self.realised.restore(mine)
             self.realised.partial = frozenset(said["partial"])
@@ -194,7 +195,7 @@ class Lane:
         if self.index is None or self.model.columns.id not in names:
             return
         try:
-            self.index.present(arrived)
+            self._doubtful |= self.index.present(arrived)
             now = self._made(decoded.block.time, arrived)
             if self.answers.answered(names):
                 self._predicted(self.index, decoded, now)
@@ -211,7 +212,7 @@ class Lane:
             sound, times = columns.sound(batch)[0], None
             if self.model.columns.time in sound.schema.names:
                 times = columns.seconds(self._column(sound, self.model.columns.time))
-            self.index.present(arrived)
+            self._doubtful |= self.index.present(arrived)
             self._labelled(self.index, sound, self._known(self.index, times, arrived), times, alone=True)
         except Exception as fault:  # noqa: BLE001 - one batch must not end the agent
             self._failed("labels of a batch cannot be joined", fault)

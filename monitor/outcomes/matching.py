@@ -81,14 +81,24 @@ class Matching:
         self.now = max(self.now, now)
         self._leave(0, 0)
 
-    def present(self, arrived: float) -> None:
-        """Nothing is later than the delivery at hand: what a clock that was ahead has said is put right."""
+    def present(self, arrived: float) -> bool:
+        """Nothing is later than the delivery at hand: what a clock that was ahead has said is put right.
+
+        Whether cohorts were forgotten.
+        """
         self.latest = arrived
-        if self.now > arrived:
-            self.now = arrived
-            self.cohorts.forget_after(arrived + AHEAD)
-            for one in (self.predictions, self.waiting):
-                one.correct(arrived)
+        if self.now <= arrived:
+            return False
+        self.now = arrived
+        for one in (self.predictions, self.waiting):
+            one.correct(arrived)
+        return self.cohorts.forget_after(arrived + AHEAD)
+
+    def times(self, records: Records) -> FloatArray:
+        """When predictions were made; -1 for a time that is to come, by a clock that was ahead."""
+        time: FloatArray = records["time"].copy()
+        time[time > max(self.now, self.latest) + AHEAD] = -1.0
+        return time
 
     def keep(self, records: Records) -> tuple[NDArray[np.bool_], Joined]:
         """At most ``chunk`` predictions: which are new, and those whose labels have come before them."""
@@ -202,8 +212,8 @@ class Matching:
         """Predictions that got a label just now; none without arguments."""
         if records is None or truth is None or before is None:
             records, truth, before = np.empty(0, self.predictions.log.dtype), np.empty(0), np.empty(0)
-        time: FloatArray = records["time"].copy()
-        delay = np.maximum(self.now - time, 0.0) if len(time) else np.empty(0)
+        time = self.times(records)
+        delay = np.maximum(self.now - records["time"], 0.0) if len(time) else np.empty(0)
         return Joined(time, self.cohorts.of(time), self.values(records), truth, before, delay)
 
     def values(self, records: Records) -> Values:

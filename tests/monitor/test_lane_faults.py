@@ -88,7 +88,7 @@ def test_counts_that_failed_halfway_are_made_anew(
     monkeypatch.undo()
     whole.send(labels(rows))
     for one in (whole, bench):
-        one.send(labels(scored(1, 9)), NOW + 2 * DAY)
+        one.send(labels(scored(1, 9)), NOW + DAY / 2)
     assert bench.lane.failures == 1
     assert confirmed(bench) is None  # nothing is told of counts that may be wrong
     bench.agent.checkpoint()
@@ -111,7 +111,7 @@ def test_counts_in_doubt_are_in_no_checkpoint(make: Callable[..., Bench], monkey
     monkeypatch.undo()
     bench.stop()
     again = make(labels={"hours": 24})
-    again.send(labels(scored(1, 9)), NOW + 2 * DAY)
+    again.send(labels(scored(1, 9)), NOW + DAY / 2)
     assert confirmed(again).figures["accuracy"].n == 600
 
 
@@ -121,6 +121,7 @@ def test_of_a_cohort_that_predictions_have_left_nothing_is_told_after_counting_a
     first, then = scored(600, 1), scored(400, 2, start=NOW + DAY / 2)
     bench.send(first)
     bench.send(then, NOW + DAY / 2 + 60)
+    bench.send(labels(scored(1, 9)), NOW + DAY / 2 + 3_600)
     assert confirmed(bench).figures["accuracy"].n == 1_000
     lane = bench.lane
     lane._recount()
@@ -363,7 +364,9 @@ def test_history_goes_on_after_a_restart(make: Callable[..., Bench]) -> None:
 def test_a_clock_that_was_ahead_is_put_right(make: Callable[..., Bench]) -> None:
     """Afterwards rows leave when they should, and nothing counts as complete because its time seems over."""
     bench = make(labels={"hours": 48})
-    bench.send(silent(scored(10, 2)), NOW + 365 * DAY)
+    ahead = scored(10, 2, start=NOW + 365 * DAY)
+    for part in (silent(ahead), labels(ahead)):
+        bench.send(part, NOW + 365 * DAY)
     bench.agent.checkpoint()
     bench.stop()
     bench = make(labels={"hours": 48})
@@ -371,7 +374,11 @@ def test_a_clock_that_was_ahead_is_put_right(make: Callable[..., Bench]) -> None
     for part in (silent(rows), labels(rows.slice(0, 30))):
         bench.send(part)
     index = bench.lane.index
-    assert (index.now, confirmed(bench), index.cohorts().predicted.sum()) == (NOW + 60, None, 1_010)
+    assert (index.now, confirmed(bench), index.cohorts().predicted.sum()) == (NOW + 60, None, 1_000)
+    bench.send(labels(rows))
+    bench.send(labels(scored(1, 9)), NOW + DAY)
+    bench.agent.checkpoint()
+    assert confirmed(bench).figures["accuracy"].n == 1_000
     bench.send(silent(scored(5, 4, start=NOW + 3 * DAY)), NOW + 3 * DAY)
     assert index.figures().rows == 5
 
