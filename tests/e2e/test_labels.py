@@ -53,7 +53,7 @@ def test_labels_by_every_source_count_once_over_kills(make_agent: Callable[..., 
     port, folder = free_port(), tmp_path / "watched"
     agent = configured(make_agent, folder, port)
     agent.start()
-    rows = scored(ROWS, 1, start=time.time() - 3_600)
+    rows = scored(ROWS, 1, start=time.time() - 7 * 3_600)  # of a cohort of six hours that is over
     assert agent.post(ipc(silent(rows))).status_code == 202
     agent.settled(ROWS)
     agent.wait(lambda: agent.value("driftwarden_performance_estimate", 'metric="accuracy"') > 0)

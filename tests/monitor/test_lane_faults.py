@@ -184,7 +184,7 @@ def test_a_disk_that_fails_while_a_reference_changes_costs_nothing(
     adopt(bench, numbered_as_scored())
     monkeypatch.undo()
     assert bench.lane.index.figures().rows == 600
-    bench.send(labels(rows.slice(0, 600)))
+    bench.send(labels(rows), NOW + 3_600)
     bench.agent.checkpoint()
     assert confirmed(bench).figures["accuracy"].n == 600
     bench.stop()
