@@ -26,6 +26,7 @@ def build() -> models.Dashboard:
     rows = [
         ("Is the model still right?", _now()),
         ("Estimate and truth", _figures()),
+        ("Why it changed", _changes()),
         ("Can the estimate be believed?", _doubts()),
         ("Labels", _labels()),
     ]
@@ -146,6 +147,37 @@ def _estimates() -> panels.Panel:
         width=12,
         height=10,
     )
+
+
+def _changes() -> list[panels.Panel]:
+    columns = [
+        Column(heading, series.largest(model(f"performance_{name}"), "part", "by"), in_unit("short", 4))
+        for heading, name in (
+            ("Change", "part"),
+            ("At least", "part_low"),
+            ("At most", "part_high"),
+        )
+    ]
+    return [
+        tables.table(
+            "Parts of the change",
+            "Change of the accuracy, or of a regression's mean absolute error, from the reference. Mix: other inputs "
+            "come. Prior: classes are more or less frequent. Rate: labels follow from inputs otherwise, which only "
+            "labels tell. " + _KEEPS,
+            {"part": "Part", "by": "Known by"},
+            columns,
+            width=12,
+            height=8,
+        ),
+        panels.timeline(
+            "Harmful or virtual drift",
+            "Virtual: the performance is as good as before, whatever has moved. What an estimate says supposes that "
+            "labels follow from inputs as they did.",
+            Query(series.largest(model("performance_drift"), "by", "verdict"), "by {{by}}: {{verdict}}"),
+            panels.words(("no", "yes"), (panels.GREEN, panels.ORANGE)),
+            width=12,
+        ),
+    ]
 
 
 def _doubts() -> list[panels.Panel]:

@@ -263,6 +263,8 @@ class Agent:
                 self.findings.opened(finding, tables)
             for back in report.recovered:
                 self.findings.recovered(back, watched.model.name, report.stream)
+        if watched.side is not None:
+            self.findings.explain(watched.model.name, watched.side.explained)
 
     def _hear(self, watched: Watched, told: Told) -> None:
         """Count, log and keep what the guard says."""

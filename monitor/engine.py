@@ -29,9 +29,10 @@ from detectors.types import Detector, EDetector, Evidence, FloatArray, IntArray,
 from detectors.univariate.mix import MixChange, mix_change
 from monitor import verdicts
 from monitor.classical import Classical, ClassicalState
-from monitor.findings import Context, Writer, largest
+from monitor.findings import Context, Writer, begun
 from monitor.joint import JointLayer, Told
 from monitor.report import Culprit, Finding, Recovered, Report, culprit_of, sized
+from monitor.severity import Severity
 
 _ONSETS = 4096  # pane start times kept to say since when
 
@@ -72,8 +73,8 @@ class Engine:
     """The fixed part: a reference measured by every detector, and the rules.
 
     ``window_panes`` is the window's length; after a page, further alarms within ``hold`` panes join it as tickets.
-    ``tests`` are the window tests of the joint layer, which is there if the reference has views; ``streaming`` names
-    classical detectors to hear as well; small panes are shown to the witness ``stride`` at a time.
+    ``tests`` are the window tests of the joint layer, there if the reference has views; ``streaming`` names classical
+    detectors to hear as well; small panes are shown to the witness ``stride`` at a time; ``severity`` weighs findings.
     """
 
     model: str
@@ -86,6 +87,7 @@ class Engine:
     tests: tuple[str, ...] = ("joint_min_p",)
     streaming: tuple[str, ...] = ()
     stride: int = 1
+    severity: Severity | None = None
     windowed: Mapping[str, Detector] = field(init=False)
     sequential: Mapping[str, EDetector] = field(init=False)
 
@@ -150,7 +152,8 @@ class Engine:
         """Makes findings."""
         strata, grid = self.reference.strata, self.reference.grid
         mixing = np.zeros(len(self.names), bool) if strata is None else strata.free
-        return Writer(self.model, self.config_id, grid.id, self.hold, self.rows, mixing, grid.strata, self._mix)
+        told = (self.model, self.config_id, grid.id, self.hold, self.rows, mixing, grid.strata)
+        return Writer(*told, self._mix, self.severity)
 
     def start(self) -> StreamState:
         """Begin a stream."""
@@ -186,8 +189,7 @@ class Engine:
         context = self._context(state, stream, pane, evidence, told, threshold)
         mean = pages.mean_log_e(state.pages, context.log_e, self.weight)
         state, found = self._page(state, context, mean)
-        if found:  # the culprits count no more
-            mean = pages.mean_log_e(state.pages, context.log_e, self.weight)
+        mean = pages.mean_log_e(state.pages, context.log_e, self.weight) if found else mean  # less the culprits
         state, back = self._recover(state, context)
         state, noted, quiet, tested = verdicts.of_window(self, state, context, ticket_level)
         heard = [verdicts.note(self, state, context, name, units) for name, units in notes.alarms.items()]
@@ -294,10 +296,7 @@ class Engine:
         named = np.zeros_like(latches.latched)
         for row, column in owners:
             named[row, column] = 1.0
-        incident = state.incident
-        if found[0].severity == "page":
-            first = found[0]
-            incident = Incident(context.pane.number, first.since_pane, largest(first.units), first.id)
+        incident = begun(found[0]) if found[0].severity == "page" else state.incident
         state = dataclasses.replace(
             state,
             detectors=moved,

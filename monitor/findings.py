@@ -5,18 +5,20 @@ Pure, like the engine that calls it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.decide.incidents import joins
+from detectors.decide.incidents import Incident, joins
 from detectors.decide.pages import Alarm
 from detectors.types import Evidence, FloatArray, IntArray
 from detectors.univariate.mix import MixChange
 from monitor.report import Culprit, Finding, triage_of
+from monitor.severity import SEVERITY, Severity
 
 if TYPE_CHECKING:
     from monitor.engine import Pane, StreamState
@@ -57,7 +59,8 @@ class Writer:
     """What every finding of an engine has in common.
 
     ``rows`` are the e-detectors by name; ``mixing`` marks the units whose change is one of the traffic's mix;
-    ``mix_of`` compares rows by stratum with the reference's.
+    ``mix_of`` compares rows by stratum with the reference's; ``severity`` weighs what columns have to do with the
+    performance.
     """
 
     model: str
@@ -68,6 +71,7 @@ class Writer:
     mixing: NDArray[np.bool_]
     strata: tuple[str, ...]
     mix_of: Callable[[IntArray], MixChange | None]
+    severity: Severity | None = None
 
     def alarm(
         self, state: StreamState, context: Context, alarm: Alarm, weight: FloatArray, measure: Measure
@@ -89,11 +93,29 @@ class Writer:
             if not found:
                 head = self._head(state, context, units, age)
             mode = "common_corruption" if triage == "data_fault" else "distributional_shift"
-            severity = "ticket" if head else "page"
-            found.append(self.finding(state, context, units, (mode, triage, subject), severity, alarm.log_e, age, head))
+            severity, told = "ticket" if head else "page", dict[str, Any]()
+            if not head and len(groups) == 1 and (triage, subject) == ("shift", "data") and len(members) <= NAMED:
+                severity, told = self._of_page(context, state.panes[-age:], units)
+            one = self.finding(state, context, units, (mode, triage, subject), severity, alarm.log_e, age, head)
+            found.append(dataclasses.replace(one, evidence=told))
             head = head or found[0].id
             owners.update(dict.fromkeys(members, found[-1].id))
         return found, owners
+
+    def _of_page(self, context: Context, panes: Sequence[Pane], units: Sequence[Culprit]) -> tuple[str, dict[str, Any]]:
+        return self.weighed(context, lambda rule: rule.page(panes, units), "page")
+
+    def weighed(
+        self, context: Context, rule: Callable[[Severity], tuple[str, dict[str, Any]]], usual: str
+    ) -> tuple[str, dict[str, Any]]:
+        """A severity by the rule, with its evidence; the usual one where there is no rule, or where it fails."""
+        if self.severity is None:
+            return usual, {}
+        try:
+            return rule(self.severity)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the finding calls as loudly as usual
+            context.failures[SEVERITY] = f"{type(fault).__name__}: {fault}"
+            return usual, {}
 
     def _kind(self, context: Context, row: int, unit: int) -> tuple[str, str]:
         """Triage, and whether the finding is about the data or about the mix of the traffic."""
@@ -106,8 +128,9 @@ class Writer:
         Views show what a column shows as well, a little later: while its page is open that is no news.
         """
         open_ = {unit: owner for (_, unit), owner in state.owners.items()}
-        if all(unit.index in open_ for unit in units):
-            return open_[units[0].index]
+        known = all(unit.index in open_ for unit in units)
+        if known and (self.severity is None or open_[units[0].index] == state.incident.id):
+            return open_[units[0].index]  # with a rule of severity it may be a ticket, which nobody was woken by
         still_open = state.incident.id in state.owners.values()
         if still_open and all(unit.index >= len(self.mixing) for unit in units):
             return state.incident.id
@@ -165,6 +188,11 @@ class Writer:
         moved = np.abs(np.nan_to_num(mix.z))
         order = np.argsort(-moved, kind="stable")[:STRATA_NAMED]
         return tuple((self.strata[c], float(mix.expected[c]), float(mix.share[c])) for c in order if moved[c] > 0)
+
+
+def begun(page: Finding) -> Incident:
+    """The incident that a page begins."""
+    return Incident(page.pane, page.since_pane, largest(page.units), page.id)
 
 
 def largest(units: Sequence[Culprit]) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,12 @@ import pyarrow as pa
 
 from monitor import artefact
 from monitor.config import Model
-from monitor.errors import ReferenceError_
+from monitor.errors import ConfigError, ReferenceError_
 from monitor.fitted import Fitted
 from monitor.measuring import in_child
 from monitor.schema import Roles
+from monitor.severity import Measure, Severity
+from monitor.strict import unknown
 
 if TYPE_CHECKING:
     from monitor.reader import Tables
@@ -154,3 +156,11 @@ def _fingerprint(tables: Tables, model: Model) -> str:
         stat = file.stat() if file.exists() else None
         digest.update(repr((name, stat and (stat.st_size, stat.st_mtime_ns))).encode())
     return digest.hexdigest()[:12]
+
+
+def severity_of(model: Model, names: Sequence[str], measure: Measure | None = None) -> Severity | None:
+    """The rule of a model, None where nothing is declared nor measured; `ConfigError` for columns that it lacks."""
+    declared = model.columns.importance
+    if strange := [name for name in declared if name not in names]:
+        raise ConfigError([f"columns.importance: {unknown('column', name, names)}" for name in strange])
+    return Severity(declared, model.labels.smallest_loss, measure) if declared or measure else None

@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from monitor import log
 from monitor.interventions import Interventions
@@ -18,6 +18,11 @@ from monitor.naming import SENDER
 from monitor.records import Event, EventKind, FindingRow, FindingState, Intervention
 from monitor.report import Finding, Recovered
 
+if TYPE_CHECKING:
+    from monitor.outcomes.changed import Divided
+
+CHANGE = "change"
+"""Key of a finding's evidence: why the performance changed, by what that is known."""
 _CALLING = {"ticket": 1, "page": 2}
 """Severities that call somebody, and how loudly."""
 _ENDS: dict[str, EventKind] = {"recovered": "finding.recovered"}
@@ -34,6 +39,7 @@ class Logbook:
         self.events: list[Event] = []
         self.lines: list[dict[str, Any]] = []
         self._told: set[str] = set()
+        self._explained: dict[str, set[str]] = {}
         self._log = log.get("findings")
 
     @property
@@ -102,6 +108,23 @@ class Logbook:
         same = [row for row in self.open.values() if row.stream != finding.stream and _one_event(row, finding)]
         return min(same, key=lambda row: row.opened).id if same else ""
 
+    def explain(self, model: str, explained: Callable[[str], Sequence[Divided]]) -> None:
+        """Add to open findings of a model why its performance changed, once that is known of a time after they began.
+
+        ``explained`` tells it of a stream; each way to know it is told once, with labels and without.
+        """
+        for row in [row for row in self.open.values() if row.model == model and row.severity in _CALLING]:
+            had = self._explained.setdefault(row.id, set())
+            news = [one for one in explained(row.stream) if one.by not in had and one.end >= row.opened]
+            if not news or row.subject == SENDER:
+                continue
+            had |= {one.by for one in news}
+            document = json.loads(row.document)
+            known = document["evidence"].get(CHANGE, {})
+            known |= {one.by: one.document() for one in news if one.by not in known}
+            document["evidence"][CHANGE] = known
+            self._keep(dataclasses.replace(row, document=json.dumps(document)))
+
     def recovered(self, back: Recovered, model: str, stream: str) -> None:
         """End the findings that a recovery ends."""
         self.lines.append(back.as_dict(model, stream))
@@ -112,6 +135,7 @@ class Logbook:
         """End one finding, if it is open."""
         row = self.open.pop(row_id, None)
         self._told.discard(row_id)
+        self._explained.pop(row_id, None)
         if row is not None:
             row = self.pending[row_id] = dataclasses.replace(row, closed=time, state=state)
             self._event(row, _ENDS.get(state, "finding.ended"), time)

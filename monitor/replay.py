@@ -15,7 +15,7 @@ from monitor import log
 from monitor.absent import Absent
 from monitor.config import Config, Model, fingerprint
 from monitor.errors import ConfigError, DriftwardenError
-from monitor.loading import Progress, fitted_of, measure_batches
+from monitor.loading import Progress, fitted_of, measure_batches, severity_of
 from monitor.outcomes.door import judged
 from monitor.reader import Tables
 from monitor.report import Report
@@ -107,7 +107,8 @@ def _one(
     config_id, key = names
     timer = time.perf_counter
     guard = guard_of(model, fitted, key, config_id, timer)
-    streams = ModelStreams(model, fitted, config_id=config_id, timer=timer, timed=timed, guard=guard)
+    severity = severity_of(model, fitted.reference.grid.names)
+    streams = ModelStreams(model, fitted, config_id=config_id, timer=timer, timed=timed, guard=guard, severity=severity)
     streams.prepare()
     absent = Absent(fitted.plan.roles, fitted.sample.schema.names)
     total = tables.row_count

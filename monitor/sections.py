@@ -12,7 +12,7 @@ from monitor.budget import parse
 from monitor.probes.section import Probes
 from monitor.strict import BudgetText, Duration, Fault, Names, Strict, unknown
 
-NO_COLUMNS = ("classes", "image_shape")
+NO_COLUMNS = ("classes", "image_shape", "importance")
 """Keys under `columns` that say more about a column and name none."""
 TIMES = Literal["none", "hour_of_day", "weekday_hour", "hour_of_week"]
 """How a season is cut: into 1, 24, 48 or 168 references."""
@@ -74,6 +74,11 @@ class Columns(Strict):
     categorical: Names = Field(default=(), description="columns to take for categories")
     numeric: Names = Field(default=(), description="columns to take for numbers")
     ignore: Names = Field(default=(), description="columns to leave out")
+    importance: Mapping[str, Annotated[float, Field(ge=0, le=1)]] = Field(
+        default={},
+        description="performance that a column's shift costs, per probability mass that has moved; 0: none, it never "
+        "pages. Other columns are measured, where labels are known",
+    )
 
     @classmethod
     def cross(cls, raw: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator[Fault]:

@@ -99,7 +99,9 @@ class Standing:
 
 def identity(model: Model) -> str:
     """Changes when the configuration asks for another reference."""
-    told = json.dumps([model.reference.document(), model.columns.model_dump(), model.season.model_dump()])
+    told = json.dumps(
+        [model.reference.document(), model.columns.model_dump(exclude={"importance"}), model.season.model_dump()]
+    )
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 

@@ -29,6 +29,7 @@ from monitor.moving import Moving
 from monitor.report import Report
 from monitor.samples import RowSample
 from monitor.security.guard import SHARE, Guard
+from monitor.severity import Severity
 from monitor.told import Told
 from monitor.windows import PaneRule, Panes, rows_of
 
@@ -97,6 +98,7 @@ class ModelStreams:
         timed: bool = True,
         guard: Guard | None = None,
         counter: Counter | None = None,
+        severity: Severity | None = None,
     ) -> None:
         """Measure nothing yet: streams begin with their first row; ``timed``: times of rows mean seconds."""
         self.model, self.fitted, self.guard, self._counter = model, fitted, guard, counter
@@ -114,6 +116,7 @@ class ModelStreams:
             tests=model.joint.tests,
             streaming=model.streaming,
             stride=max(1, round(WITNESS_ROWS / model.pane.rows)) if model.pane.rows else 1,
+            severity=severity,
         )
         self._arbiter = Arbiter(guard)
         self._sample_rows = -(-model.joint.rows // model.window.panes)

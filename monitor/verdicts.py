@@ -7,15 +7,17 @@ views are not heard while a column has something open.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from detectors.decide import tickets
 from detectors.types import FloatArray, IntArray
-from monitor.findings import NAMED, Context
+from monitor.findings import NAMED, Context, begun
 from monitor.joint import Told
 from monitor.report import Finding, Recovered, window_culprit
+from monitor.severity import SHARE
 
 if TYPE_CHECKING:
     from monitor.engine import Engine, StreamState
@@ -51,7 +53,8 @@ def of_window(
         tickets.TicketState(open_[u:]), told.evidence, tolerance=tolerance, level=level * share, busy=known
     )
     state = dataclasses.replace(state, tickets=tickets.TicketState(np.concatenate([columns.level, views.level])))
-    state, found, quiet = _tell(engine, state, context, tickets.together(verdict, joint))
+    sure = np.log(SHARE * engine.window_panes / u) - context.threshold
+    state, found, quiet = _tell(engine, state, context, tickets.together(verdict, joint), float(sure))
     return state, found, quiet, told
 
 
@@ -66,16 +69,20 @@ def note(engine: Engine, state: StreamState, context: Context, name: str, units:
 
 
 def _tell(
-    engine: Engine, state: StreamState, context: Context, verdict: tickets.Tickets
+    engine: Engine, state: StreamState, context: Context, verdict: tickets.Tickets, sure: float
 ) -> tuple[StreamState, list[Finding], list[Recovered]]:
-    """Findings of a verdict, and what it closes."""
+    """Findings of a verdict, and what it closes; a shift of a smaller log p than ``sure`` may page."""
     found: list[Finding] = []
     owners = dict(state.ticket_owners)
     for severity, marked in (("ticket", verdict.tickets), ("info", verdict.notes)):
         for unit in np.flatnonzero(marked):
-            one = _finding(engine, state, context, int(unit), severity, verdict.log_p)
+            paged = owners.get(int(unit)) == state.incident.id  # a note that was raised is no news as a ticket
+            least = -math.inf if paged else sure
+            one = _finding(engine, state, context, int(unit), severity, verdict.log_p, least)
             owners[int(unit)] = one.id
             found.append(one)
+            if one.severity == "page":
+                state = dataclasses.replace(state, incident=begun(one))
     ended = [int(unit) for unit in np.flatnonzero(verdict.recovered)]
     closed = tuple(sorted(owners.pop(unit) for unit in ended if unit in owners))
     state = dataclasses.replace(state, ticket_owners=owners)
@@ -86,12 +93,18 @@ def _tell(
 
 
 def _finding(
-    engine: Engine, state: StreamState, context: Context, unit: int, severity: str, log_p: FloatArray
+    engine: Engine, state: StreamState, context: Context, unit: int, severity: str, log_p: FloatArray, sure: float
 ) -> Finding:
-    view = unit - len(engine.names)
+    view, told = unit - len(engine.names), dict[str, Any]()
     if view >= 0:
         samples = [engine.sample(state.panes, view)]
         culprit = engine.joint.culprit(view, samples, float("nan"), unit, context.pane.number, context.failures)
     else:
         culprit = window_culprit(engine.names[unit], unit, context.evidence.get("total_variation"))
-    return engine.writer.finding(state, context, (culprit,), _SHIFT, severity, -float(log_p[unit]), len(state.panes))
+        rare = bool(log_p[unit] < sure)
+        severity, told = engine.writer.weighed(
+            context, lambda rule: rule.ticket(state.panes, culprit, severity, sure=rare), severity
+        )
+    age, strength = len(state.panes), -float(log_p[unit])
+    one = engine.writer.finding(state, context, (culprit,), _SHIFT, severity, strength, age)
+    return dataclasses.replace(one, evidence=told)

@@ -29,7 +29,7 @@ from monitor.exemplars import explained
 from monitor.fitted import Fitted
 from monitor.interventions import Wanted
 from monitor.learning import Learner
-from monitor.loading import fitted_of
+from monitor.loading import fitted_of, severity_of
 from monitor.outcomes.door import only_labels
 from monitor.prepared import prepared
 from monitor.records import Brief, Intervention
@@ -306,8 +306,11 @@ class References:
         config_id, timer = fingerprint(config), self._clock.monotonic
         guard = guard_of(model, fitted, key_of(self._folder), config_id, timer, self._clock) if model.guarded else None
         side = self._side(model, fitted)
-        counter = None if side is None else side.counter
-        streams = ModelStreams(model, fitted, config_id=config_id, timer=timer, guard=guard, counter=counter)
+        counter, weigh = (None, None) if side is None else (side.counter, side.weighing)
+        severity = severity_of(model, fitted.reference.grid.names, weigh)
+        streams = ModelStreams(
+            model, fitted, config_id=config_id, timer=timer, guard=guard, counter=counter, severity=severity
+        )
         streams.prepare()
         absent = Absent(fitted.plan.roles, fitted.sample.schema.names)
         types, now = fitted.sample.schema, self._clock.monotonic()

@@ -145,7 +145,7 @@ def test_detectors_touch_neither_the_world_nor_global_randomness() -> None:
     assert wrong == []
 
 
-ENGINE = ("engine", "verdicts", "findings", "joint", "classical", "report", "naming")
+ENGINE = ("engine", "verdicts", "findings", "joint", "classical", "report", "naming", "severity")
 """The modules that judge: what they give depends on nothing but what they are given."""
 
 

@@ -46,12 +46,13 @@ class DleFixed(NamedTuple):
     """What was learnt: ``forests``, the reference's mean sizes ``scale (4,)``, what left-out rows miss ``off (4,)``.
 
     ``spread (4,)`` is the mean square of what is left over, relative to that of what was said; ``rows (4,)`` were
-    learnt from. ``codes (m, f)`` are reference rows, ``reference (4,)`` their real errors, and their predictions lie
-    between ``low ()`` and ``high ()``.
+    learnt from. ``codes (m, f)`` are reference rows, ``sizes (m,)`` of their errors, ``reference (4,)`` their real
+    errors, and their predictions lie between ``low ()`` and ``high ()``.
     """
 
     how: trees.Binner
     codes: trees.Codes
+    sizes: FloatArray
     reference: FloatArray
     forests: Forests
     scale: FloatArray
@@ -84,7 +85,7 @@ def fit(outcomes: Outcomes, rows: SingleArray, unit: IntArray, rng: np.random.Ge
     forests = Forests(*(pair for pair, _ in learnt))
     scale, off, spread, count = np.array([numbers for _, numbers in learnt]).T
     low, high = (np.array(one) for one in _ends(prediction[some]))
-    return DleFixed(how, binned, _real(targets), forests, scale, off, spread, count, low, high)
+    return DleFixed(how, binned, targets[1], _real(targets), forests, scale, off, spread, count, low, high)
 
 
 def codes(fixed: DleFixed, outcomes: Outcomes, rows: SingleArray) -> trees.Codes:

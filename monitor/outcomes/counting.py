@@ -60,6 +60,16 @@ class Counter:
         told = [np.ascontiguousarray(part).tobytes() for part in (how.begin, how.cuts, *_scale(measured.fixed))]
         self._id = zlib.crc32(b"".join(told))
 
+    @property
+    def identity(self) -> int:
+        """What counts and inputs mean."""
+        return self._id
+
+    @property
+    def unit(self) -> IntArray:
+        """The column of each encoded input ``(d,)``."""
+        return self._encoder.unit
+
     def add(self, counted: Counted | None, blocks: Sequence[Block], whole: Block, numbers: IntArray) -> Counted:
         """Count a pane's next rows: blocks, the same as one block without vectors, and their numbers in the stream.
 
@@ -83,7 +93,7 @@ class Counter:
         tally = estimate.merge(kept.tally, estimate.count(self.fixed, outcomes, rows))
         usable = np.flatnonzero(self._usable(said, outcomes))
         hashes = mixed(numbers[usable].view(np.uint64) ^ _SALT)
-        limit = _limit(np.concatenate([kept.hashes, hashes]), self._most)
+        limit = limit_of(np.concatenate([kept.hashes, hashes]), self._most)
         old, new = kept.hashes <= limit, hashes <= limit
         inputs, mine = self._inputs(whole, said, usable[new]), hashes[new]
         return Counted(
@@ -149,7 +159,7 @@ class Counter:
         return estimate.inputs(self.fixed, self._answers.outcomes(said.rows(rows)), self._encoder.encode(few))
 
 
-def _limit(hashes: NDArray[np.uint64], most: int) -> np.uint64:
+def limit_of(hashes: NDArray[np.uint64], most: int) -> np.uint64:
     """The greatest hash that is still kept."""
     if len(hashes) <= most:
         return np.uint64(2**64 - 1)

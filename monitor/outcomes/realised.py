@@ -33,13 +33,14 @@ _ROWS: Final = 1 << 16
 
 
 class Confirmed(NamedTuple):
-    """Figures of the complete cohorts from ``start`` to ``end``, with predictions and the labels that have come."""
+    """Figures of the complete cohorts from ``start`` to ``end``, their predictions, labels that came, and numbers."""
 
     figures: Mapping[str, Figure]
     start: float
     end: float
     predicted: int
     labelled: int
+    numbers: tuple[int, ...]
 
 
 class Realised:
@@ -113,16 +114,25 @@ class Realised:
         numbers = tuple(cohorts.number[done].tolist())
         if self._last is None or self._last[:2] != (numbers, self._changes):
             counts = int(cohorts.predicted[done].sum()), int(cohorts.labelled[done].sum())
-            made = Confirmed(self.figures(numbers), float(cohorts.start[done[0]]), newest, *counts)
+            made = Confirmed(self.figures(numbers), float(cohorts.start[done[0]]), newest, *counts, numbers)
             self._last = (numbers, self._changes, made)
         return self._last[2]
 
     def figures(self, numbers: Iterable[int]) -> dict[str, Figure]:
         """Figures of some cohorts together."""
+        return realised.figures(self._made, self._total(numbers), tau=self._tau)
+
+    def labels(self, numbers: Iterable[int]) -> FloatArray:
+        """How many labels of each class there are in some cohorts ``(k,)``."""
+        confusion = self._total(numbers).confusion[0, 0]
+        labels: FloatArray = confusion.sum(axis=0)[: len(confusion)] / counts.UNIT
+        return labels
+
+    def _total(self, numbers: Iterable[int]) -> Tally:
         whole = counts.empty(self._made)
         for number in numbers:
             whole = counts.merge(whole, self._held[number]) if number in self._held else whole
-        return realised.figures(self._made, whole, tau=self._tau)
+        return whole
 
     def _add(self, cohort: IntArray, values: Values, truth: FloatArray, sign: int) -> None:
         """Of cohorts that are too old to be followed nothing is counted."""

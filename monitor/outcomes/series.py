@@ -33,8 +33,11 @@ DOUBTS: Final = (
 )
 """Those of `detectors.performance.answer`, which costs half a second to import."""
 ROWS: Final = ("predicted", "labelled", "counted")
+VERDICTS: Final = ("harmful", "virtual", "unknown")
+"""Those of `detectors.performance.decompose`, for the same reason."""
 _MODEL: Final = ("model",)
 _METRIC: Final = ("model", "stream", "metric")
+_PART: Final = ("model", "by", "part")
 
 SERIES: Final[tuple[Row, ...]] = (
     Row(
@@ -152,6 +155,21 @@ SERIES: Final[tuple[Row, ...]] = (
         ("model", "metric"),
         "1 while realised performance, or a version's estimate without a doubt, is worse than the reference's figure "
         "by more than labels.smallest_loss and its own error.",
+    ),
+    Row(
+        "driftwarden_performance_part",
+        "gauge",
+        _PART,
+        "Change of the accuracy, or of the mean absolute error, from the reference: in all, and what of it comes of "
+        "other inputs (mix), other shares of the classes (prior), other labels for the same inputs (rate).",
+    ),
+    Row("driftwarden_performance_part_low", "gauge", _PART, "Lower end of its 95 % interval."),
+    Row("driftwarden_performance_part_high", "gauge", _PART, "Upper end of its 95 % interval."),
+    Row(
+        "driftwarden_performance_drift",
+        "gauge",
+        ("model", "by", "verdict"),
+        "1 for what the change is: harmful, virtual (as good as before, whatever has moved), or unknown.",
     ),
 )
 """Series of what is joined, and of what is estimated."""

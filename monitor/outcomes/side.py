@@ -14,12 +14,15 @@ import pyarrow as pa
 from monitor.config import Model
 from monitor.decode import Decoded
 from monitor.fitted import Fitted
+from monitor.outcomes.beside import Beside
+from monitor.outcomes.changed import Changes, Divided
 from monitor.outcomes.counting import Counter
 from monitor.outcomes.estimates import Estimates, estimates_of
 from monitor.outcomes.expectation import below_confirmed
 from monitor.outcomes.lane import Lane, lane_of
 from monitor.outcomes.measured import known_of, tau_of
 from monitor.outcomes.realised import Confirmed
+from monitor.outcomes.weighing import Weighing
 
 if TYPE_CHECKING:
     from monitor.streams import Stream
@@ -28,23 +31,31 @@ if TYPE_CHECKING:
 def side_of(model: Model, fitted: Fitted, folder: Path) -> Side:
     """The outcome side of a model with this reference, to be restored."""
     known, tau = known_of(fitted), tau_of(fitted)
-    estimates = estimates_of(model, fitted, known, tau)
-    return Side(model, estimates, lane_of(model, fitted, folder, known.expected, tau))
+    beside = Beside(model.name)
+    estimates = estimates_of(model, fitted, known, tau, beside)
+    side = Side(model, estimates, lane_of(model, fitted, folder, known.expected, tau), beside)
+    if estimates is not None:
+        side.weighing = Weighing(estimates.counter, len(fitted.reference.grid.names), tau)
+        side.changes = Changes(model, estimates.counter, tau, beside)
+    return side
 
 
 class Side:
     """Estimates, and predictions that wait for their labels; either may be missing."""
 
-    def __init__(self, model: Model, estimates: Estimates | None, lane: Lane | None) -> None:
+    def __init__(self, model: Model, estimates: Estimates | None, lane: Lane | None, beside: Beside) -> None:
         """``estimates`` need a reference with labels and answers, the ``lane`` rows with ids."""
-        self.model, self.estimates, self.lane = model, estimates, lane
+        self.model, self.estimates, self.lane, self.beside = model, estimates, lane, beside
         self._failed_before = 0
+        self.weighing: Weighing | None = None
+        """What the shift of a column costs."""
+        self.changes: Changes | None = None
+        """Why the performance changed."""
 
     @property
     def failures(self) -> int:
         """Windows and batches that make no estimate, since the agent began."""
-        one = self.estimates
-        return self._failed_before + (0 if one is None else one.failures + one.counter.failures)
+        return self._failed_before + (0 if self.estimates is None else self.estimates.failures)
 
     @property
     def counter(self) -> Counter | None:
@@ -67,9 +78,19 @@ class Side:
 
     def judged(self, streams: Iterable[Stream], length: float) -> None:
         """Windows that are new; ``length`` is panes for each false alarm that is allowed."""
-        if self.estimates is not None:
-            for one in streams:
-                self.estimates.judged(one.name, one.state.panes, length)
+        if self.estimates is None:
+            return
+        streams = list(streams)
+        for one in streams:
+            self.estimates.judged(one.name, one.state.panes, length)
+        if self.changes is not None and self.lane is not None and self.lane.index is not None:
+            self.changes.judged(streams, self.estimates.told, self.lane.index.width)
+
+    def explained(self, stream: str) -> list[Divided]:
+        """Why the performance of a version changed, as far as that is known: without labels, and with them."""
+        if self.estimates is None or self.changes is None:
+            return []
+        return self.changes.of(self.estimates.told, stream.partition("/")[0])
 
     def behind(self, confirmed: Confirmed | None, length: float) -> dict[str, bool]:
         """Of each metric whether it is below what the reference makes one expect."""
@@ -86,16 +107,27 @@ class Side:
         """Go on from what `states` gave; panes that it brought back are told by `judged`."""
         if self.lane is not None:
             self.lane.restore(states)
+        if self.changes is not None:
+            self.changes.mixes.restore(states)
 
     def succeed(self, old: Side | None) -> None:
         """Take the place of another one, after a reload or with a new reference: predictions go on to wait."""
         self._failed_before += 0 if old is None else old.failures
         if self.lane is not None:
             self.lane.succeed(None if old is None else old.lane)
+        if self.changes is not None and old is not None and old.changes is not None:
+            self.changes.mixes.succeed(old.changes.mixes)
 
     def states(self) -> dict[str, bytes]:
         """Everything, for a checkpoint, under keys that begin with `monitor.outcomes.door.STATE`."""
-        return {} if self.lane is None else self.lane.states()
+        if self.lane is None:
+            return {}
+        if self.changes is None or self.lane.index is None:
+            return self.lane.states()
+        confirmed, realised = self.lane.confirmed, self.lane.realised
+        if confirmed is not None and realised is not None:
+            self.changes.confirmed(confirmed, realised)
+        return self.lane.states() | self.changes.mixes.states()
 
     def settled(self) -> None:
         """The checkpoint with the last `states` is on disk."""
@@ -104,6 +136,6 @@ class Side:
 
     def close(self) -> None:
         """End what runs beside the engine's thread, and let go of files."""
-        for one in (self.lane, self.estimates):
-            if one is not None:
-                one.close()
+        self.beside.close()
+        if self.lane is not None:
+            self.lane.close()

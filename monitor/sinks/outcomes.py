@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from monitor.metrics import Distribution, Snapshot, Value
-from monitor.outcomes.series import DELAYS, DOUBTS, ROWS, STATES
+from monitor.outcomes.series import DELAYS, DOUBTS, ROWS, STATES, VERDICTS
 
 if TYPE_CHECKING:
     from detectors.performance.types import Figure
@@ -56,6 +56,7 @@ def of_performance(side: Side, length: float) -> Snapshot:
         for what, rows in zip(ROWS, (confirmed.predicted, confirmed.labelled, counted), strict=True):
             put("realised_rows", rows, what)
         _figures(put, "realised", confirmed.figures)
+    _changed(put, side)
     for metric, value in reference.items():
         put("reference", value, metric)
     for metric, worse in side.behind(confirmed, length).items():
@@ -68,6 +69,18 @@ def _estimated(put: Put, stream: str, told: Told) -> None:
     for doubt in DOUBTS:
         put("doubt", float(doubt in told.estimate.reliability.doubts), stream, doubt)
     _figures(put, "estimate", told.estimate.figures, stream)
+
+
+def _changed(put: Put, side: Side) -> None:
+    """What changed in the busiest version's newest window, and by labels."""
+    told = {} if side.estimates is None else side.estimates.told
+    rows = {stream: max((one.n for one in made.estimate.figures.values()), default=0) for stream, made in told.items()}
+    for one in side.explained(max(rows, key=lambda stream: rows[stream], default="")):
+        for name, figure in (*one.change.parts.items(), ("total", one.change.total)):
+            for suffix, value in (("", figure.value), ("_low", figure.low), ("_high", figure.high)):
+                put(f"part{suffix}", value, one.by, name)
+        for verdict in VERDICTS:
+            put("drift", float(verdict == one.verdict), one.by, verdict)
 
 
 def _figures(put: Put, kind: str, figures: Mapping[str, Figure], *labels: str) -> None:

@@ -16,6 +16,7 @@ from monitor.records import Brief, FindingRow, Judged
 from monitor.web import plots, rowviews, wording
 from monitor.web.desk import Act, Desk, Incident, document_of
 from monitor.web.live import StreamState, names_of
+from monitor.web.losses import Losses, losses
 from monitor.web.people import Person
 
 BEFORE: Final = 60
@@ -80,6 +81,11 @@ class FindingView:
         """The fault tree's verdict, empty without one."""
         found: Document = self.document["evidence"].get(FAULT_TREE) or {}
         return found
+
+    @property
+    def losses(self) -> Losses:
+        """What it has to do with the performance."""
+        return losses(self.document)
 
     @property
     def suspicions(self) -> list[Document]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from detectors.performance import estimate
+from detectors.performance import changes, estimate
 from tests.monitor.lane_bench import COLUMNS, NOW, Bench, numbered, scored, silent
 
 SIZES = (100, 1_000, 10_000, 100_000)
@@ -24,6 +24,7 @@ def run() -> None:
     for kind, make in (("classes", scored), ("regression", numbered)):
         _fed(kind, make)
     _beside()
+    _severity()
 
 
 def _bench(folder: str, make: Any, rows: int, **changes: Any) -> Bench:
@@ -54,8 +55,7 @@ def _timed(make: Any, rows: int, tables: list[pa.Table], **changes: Any) -> tupl
     with tempfile.TemporaryDirectory() as folder:
         bench = _bench(folder, make, rows, **changes)
         estimates, streams = bench.side.estimates, bench.agent.models["m"].streams
-        if estimates is not None:
-            estimates.close()  # its thread never begins
+        bench.side.beside.close()  # its thread never begins
         took = []
         for pane, one in enumerate(tables):
             began = time.perf_counter()
@@ -77,9 +77,8 @@ def _beside() -> None:
     for wanted in (False, True):
         with tempfile.TemporaryDirectory() as folder:
             bench = _bench(folder, scored, 1_000, labels={"rows": 0})
-            estimates = bench.side.estimates
-            if estimates is not None and not wanted:
-                estimates.close()
+            if not wanted:
+                bench.side.beside.close()
             done, longest, began = 0, 0.0, time.perf_counter()
             while time.perf_counter() - began < 10:
                 start = time.perf_counter()
@@ -88,3 +87,32 @@ def _beside() -> None:
                 done += 1
             print(f"estimates {wanted!s:5}: {done * 100:9d} rows/s, longest pane {1e3 * longest:6.1f} ms")
             bench.stop()
+
+
+def _severity() -> None:
+    """What a finding waits for, and what is done beside the engine: a reference and a window of 16,384 rows or more."""
+    print("\nms of CPU    severity of a page   estimate   change")
+    for kind, make in (("classes", scored), ("regression", numbered)):
+        with tempfile.TemporaryDirectory() as folder:
+            bench = _bench(folder, make, 20_000)
+            bench.send(silent(make(20_000, 1)))
+            print(f"{kind:<10}   {'   '.join(f'{1_000 * took:8.0f}' for took in _costs(bench))}")
+            bench.stop()
+
+
+def _costs(bench: Bench) -> tuple[float, ...]:
+    """CPU seconds."""
+    counter, weighing, streams = bench.side.counter, bench.side.weighing, bench.agent.models["m"].streams
+    if counter is None or weighing is None or streams is None:
+        return ()
+    panes = streams.streams["all"].state.panes
+    counted, inputs = counter.window([pane.answers for pane in panes])
+    times = [time.process_time()]
+    weighing(panes)
+    times.append(time.process_time())
+    estimate.estimate(counter.fixed, counted, inputs)
+    times.append(time.process_time())
+    if inputs is not None:
+        changes.change(counter.fixed, inputs, np.random.default_rng(0))
+    times.append(time.process_time())
+    return tuple(np.diff(times).tolist())

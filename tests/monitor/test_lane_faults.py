@@ -301,7 +301,7 @@ def test_failures_go_on_over_a_re_baseline(make: Callable[..., Bench], monkeypat
     bench = make()
     estimates = bench.side.estimates
     assert estimates is not None
-    estimates.failures, estimates.counter.failures = 2, 3
+    bench.side.beside.failures, estimates.counter.failures = 2, 3
     monkeypatch.setattr(bench.lane.index, "predicted", broken)
     bench.send(silent(scored(200, 1)))
     monkeypatch.undo()

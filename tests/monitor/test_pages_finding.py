@@ -91,3 +91,22 @@ def test_the_headline_and_the_card_agree(bench: Bench) -> None:
     (missing,) = (one for one in card.column.faults if one.label == "missing")
     assert wording.percent(missing.now) in view.told.detail
     assert view.told.detail == f"amount: {card.says[0]}"
+
+
+def test_what_it_has_to_do_with_the_performance_is_told_in_words(tmp_path: Path) -> None:
+    column = {"column": "age<b>", "by": "measured", "loss": -0.001, "most": 0.004}
+    severity = {"usual": "page", "severity": "ticket", "smallest_loss": 0.02, "columns": [column], "because": "..."}
+    known = {"value": -0.0624, "low": -0.07, "high": 0.05, "reason": ""}
+    rate = {"part": "rate", "value": None, "low": None, "high": None, "reason": "only labels can tell"}
+    parts = [{"part": "mix", **known}, {"part": "prior", **known}, rate]
+    change = {"by": "estimate", "metric": "accuracy", "verdict": "virtual", "parts": parts}
+    evidence = {"severity": severity, "change": {"estimate": change | {"total": {"part": "total", **known}}}}
+    text = page(tmp_path, row(1, severity="ticket", evidence=evidence))
+    assert "This would have been a page." in text
+    assert "age&lt;b&gt;: as measured by itself, its shift costs 0 %, at most 0.4 %." in text
+    assert "Accuracy against the reference" in text
+    assert "as good as before" in text
+    assert "-6.2 %" in text
+    assert "-7 % to" in text or "-7.0 % to" in text
+    assert "only labels can tell" in text
+    assert "What it has to do with the performance" not in page(tmp_path / "other", row(2))
