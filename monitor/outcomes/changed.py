@@ -66,7 +66,7 @@ class Changes:
         self.mixes = Mixes(counter)
         self.labelled: Divided | None = None
         self._model, self._counter, self._tau, self._beside = model, counter, tau, beside
-        self._asked: tuple[float, float, int] = (math.nan, math.nan, -1)
+        self._asked: tuple[tuple[int, ...], Figure] | None = None
 
     def judged(self, streams: Iterable[Stream], told: Mapping[str, Told], width: float) -> None:
         """Keep what came in new panes; cohorts are so many seconds long."""
@@ -85,12 +85,11 @@ class Changes:
         metric = changes.metric_of(self._counter.fixed)
         figure, before = confirmed.figures.get(metric), realised.reference.get(metric)
         cohorts = confirmed.numbers
-        key = (confirmed.start, confirmed.end, 0 if figure is None else figure.n)
         inputs = self.mixes.inputs(cohorts)
         self.mixes.keep(min(cohorts))
-        if key == self._asked or figure is None or inputs is None:
+        if figure is None or inputs is None or self._asked == (cohorts, figure):
             return
-        self._asked = key
+        self._asked = cohorts, figure
         shares = self.mixes.shares(cohorts) or _by_labels(realised, confirmed, self._tau)
         work = partial(self._divide, inputs, shares, figure, before, confirmed)
         self._beside.ask("/labels", work)

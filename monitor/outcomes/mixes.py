@@ -69,10 +69,10 @@ class Mixes:
             if not np.array_equal(told, kept.shares, equal_nan=True):
                 self._put(cohort, kept._replace(shares=told))
 
-    def inputs(self, cohorts: Iterable[int]) -> Codes | None:
-        """A sample of the rows of some cohorts; None where nothing is known of any."""
+    def inputs(self, cohorts: Sequence[int]) -> Codes | None:
+        """A sample of the rows of some cohorts; None where nothing is known of most of them."""
         some = [self._held[one] for one in cohorts if one in self._held]
-        if not some:
+        if 2 * len(some) <= len(cohorts):
             return None
         hashes = np.concatenate([one.hashes for one in some])
         limit = min(*(one.limit[()] for one in some), limit_of(hashes, pape.MOST_ROWS))
