@@ -18,6 +18,7 @@ _LOOK = frame.Look(
 )
 _KEEPS = "It stays empty without labels in the reference."
 _JOINS = "It stays empty where the configuration names no column with ids, or none with labels."
+_LINE = "alarm"
 _STATES = panels.words(("no", "yes"), (panels.GREEN, panels.RED))
 
 
@@ -27,6 +28,7 @@ def build() -> models.Dashboard:
         ("Is the model still right?", _now()),
         ("Estimate and truth", _figures()),
         ("Why it changed", _changes()),
+        ("Do errors rise?", _errors()),
         ("Can the estimate be believed?", _doubts()),
         ("Labels", _labels()),
     ]
@@ -176,6 +178,51 @@ def _changes() -> list[panels.Panel]:
             Query(series.largest(model("performance_drift"), "by", "verdict"), "by {{by}}: {{verdict}}"),
             panels.words(("no", "yes"), (panels.GREEN, panels.ORANGE)),
             width=12,
+        ),
+    ]
+
+
+def _errors() -> list[panels.Panel]:
+    evidence = series.largest(f"clamp_min({stream('error_evidence_log_e')}, 0)", "stream")
+    return [
+        panels.limit(
+            panels.lines(
+                "Evidence of more errors",
+                "Natural logarithm of the evidence that answers are wrong more often than in the reference, by more "
+                "than labels.smallest_loss: of all answers, and by version where there are several. At the red line a "
+                "page opens. It follows predictions in their order, once as good as all of their labels are there.",
+                [Query(evidence, "{{stream}}"), Query(series.largest(model("error_threshold_log_e")), _LINE)],
+            ),
+            _LINE,
+        ),
+        panels.limit(
+            panels.lines(
+                "Errors by labels",
+                "Share of the newest judged answers that are wrong; of a regression, that err by more than half of the "
+                "reference's do.",
+                [
+                    Query(series.largest(stream("error_ratio"), "stream"), "{{stream}}"),
+                    Query(series.largest(model("error_reference_ratio")), "reference"),
+                ],
+                "percentunit",
+            ),
+            "reference",
+        ),
+        panels.timeline(
+            "Errors have risen",
+            "While a rise of errors is open.",
+            Query(series.largest(stream("error_alarm_active"), "stream"), "{{stream}}"),
+            _STATES,
+            width=12,
+        ),
+        panels.counts(
+            "Judged by labels",
+            "Panes of predictions judged, those that wait for labels, and labels that came when theirs was judged.",
+            [
+                Query(series.news(model("error_panes_total")), "judged"),
+                Query(series.largest(model("error_waiting_panes")), "waiting"),
+                Query(series.news(model("error_late_labels_total")), "labels too late"),
+            ],
         ),
     ]
 

@@ -26,10 +26,10 @@ from monitor.intake import Intake
 from monitor.interventions import Interventions, Wanted
 from monitor.logbook import Logbook
 from monitor.metrics import Histogram, histogram
-from monitor.outcomes.door import STATE, states_of
+from monitor.outcomes.door import OUTCOMES, STATE, states_of
 from monitor.records import Checkpoint, Intervention
 from monitor.report import Report
-from monitor.security.cases import STREAM
+from monitor.security.cases import STREAM as SENDERS
 from monitor.store import Store
 from monitor.streams import Fed
 from monitor.told import Told
@@ -77,7 +77,7 @@ class Agent:
             if watched.side is not None:
                 watched.side.restore({} if saved is None else states_of(watched.model.name, saved.streams))
         if saved is None:
-            self._forget_senders()
+            self._forget()
             self.intake.recover(0)
             return
         self.saving.progress.sequence = self.saving.progress.settled = saved.sequence
@@ -85,7 +85,7 @@ class Agent:
         self.intake.ledger.restore(saved.ledger)
         for watched in self.models.values():
             self._restore_model(watched, saved)
-        self._forget_senders()
+        self._forget()
         rows = self.intake.recover(saved.sequence)
         self._log.info("restored", sequence=saved.sequence, recovered_rows=rows, open_findings=len(self.findings.open))
 
@@ -100,13 +100,11 @@ class Agent:
         watched.streams.restore(own, lambda name: [row.blob for row in self.store.panes(name)])
         watched.judged(*watched.streams.streams)
 
-    def _forget_senders(self) -> None:
-        """End findings about senders of which no guard knows any more: its settings, or its reference, are others."""
-        guards = (one.streams.guard for one in self.models.values() if one.streams is not None)
-        known = {
-            of for guard in guards if guard is not None for case in guard.cases.cases.values() for of in case.findings
-        }
-        for row in [row for row in self.findings.open.values() if row.stream == STREAM and row.id not in known]:
+    def _forget(self) -> None:
+        """End findings about senders or answers of which nobody knows any more: settings or reference are others."""
+        known = {of for watched in self.models.values() for of in watched.findings}
+        beside = (SENDERS, OUTCOMES)
+        for row in [row for row in self.findings.open.values() if row.stream in beside and row.id not in known]:
             self.findings.closed(row.id, self.clock.now(), "reloaded")
 
     def halt(self) -> None:
@@ -192,9 +190,9 @@ class Agent:
         watched.last_rows = self.clock.monotonic()  # the time that judging took is no silence of the senders
         self._account(watched, fed, key)
         if watched.side is not None and fed.decoded is not None:
-            watched.side.fed(fed.decoded, delivery.arrived)
-        if fed.told is not None:
-            self._hear(watched, fed.told)
+            watched.side.fed(fed.decoded, delivery.arrived, delivery.version)
+        for told in (fed.told, watched.told()):
+            self._hear(watched, told)
         self.publish(watched, fed.reports)
 
     def _label(self, watched: Watched, batch: pa.RecordBatch, delivery: Delivery) -> None:
@@ -205,6 +203,7 @@ class Agent:
             self._log.warning("labels came for a model that keeps no predictions", model=watched.model.name)
         elif watched.side.labelled(batch, delivery.arrived):
             ledger.processed(*key, batch.num_rows)
+            self._hear(watched, watched.told())
         else:
             ledger.discarded(*key, "decode_error", batch.num_rows)
 
@@ -266,8 +265,10 @@ class Agent:
         if watched.side is not None:
             self.findings.explain(watched.model.name, watched.side.explained)
 
-    def _hear(self, watched: Watched, told: Told) -> None:
-        """Count, log and keep what the guard says."""
+    def _hear(self, watched: Watched, told: Told | None) -> None:
+        """Count, log and keep what the guard says, or labels say of answers."""
+        if told is None:
+            return
         watched.tally.heard(told)
         for name, why in told.failures.items():
             self._log.error("heuristic failed", model=watched.model.name, heuristic=name, error=why)

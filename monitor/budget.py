@@ -6,6 +6,7 @@ average run length of at least A panes without a shift. So a budget needs only o
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -13,6 +14,10 @@ from monitor.quantities import duration, duration_text
 
 NOMINAL_PANE_SECONDS = 60.0
 """How long a pane counted in rows is taken to last when a budget speaks of time and no length was measured."""
+GUARD = 0.1
+"""Share of a model's budget of false alarms that goes to the guard, which looks at senders."""
+ERRORS = 0.2
+"""Share that goes to the error stream, where labels come: nothing else sees that what is right has changed."""
 SHORTEST_RUN = 2.0
 """A budget that allows more than one alarm in two panes is not a budget."""
 
@@ -79,6 +84,23 @@ def run_length(budget: Budget, pane_seconds: float | None) -> float:
         message = f'"{budget}" allows an alarm every {length:.3g} panes; ask for fewer alarms or a longer period'
         raise ValueError(message)
     return length
+
+
+def left(*, guard: bool, errors: bool) -> float:
+    """Share of the budget that the streams of panes have among them.
+
+    >>> left(guard=True, errors=True)
+    0.7
+    """
+    return round(1 - GUARD * guard - ERRORS * errors, 9)
+
+
+def level(length: float, share: float, born: float, panes: float) -> float:
+    """Log of the threshold of one of ``born`` bets, while ``panes`` have been closed, with a share of the budget.
+
+    ``length`` is A of the whole model in panes.
+    """
+    return math.log(length / share) + math.log(max(born / max(panes, 1.0), 1.0))
 
 
 def _number(text: str) -> float:

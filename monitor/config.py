@@ -33,6 +33,7 @@ from monitor.sections import (
     Season,
     Security,
     Window,
+    of_errors,
     streaming_detectors,
 )
 from monitor.strict import Duration, Fault, Names, RelativePath, Size, Strict, faults_of, unknown
@@ -152,6 +153,11 @@ class Model(Strict):
         """Panes per allowed false ticket."""
         return run_length(self.false_tickets, self.pane.every)
 
+    @property
+    def streaming_values(self) -> tuple[str, ...]:
+        """Classical detectors of what is logged; the others look at errors."""
+        return tuple(name for name in self.streaming if name not in of_errors(self.streaming))
+
     @classmethod
     def cross(cls, raw: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator[Fault]:
         """A budget leaves more than two panes between alarms, a reference moves or has seasons, probes can be sent."""
@@ -162,6 +168,7 @@ class Model(Strict):
                 yield ("moving", "panes"), "a reference that moves has no seasons; remove it or season.by"
             if isinstance(columns, Mapping) and not columns.get("time"):
                 yield ("season", "by"), "needs the time of each row; name it under columns.time, or remove it"
+        yield from _without_labels(raw.get("streaming"), columns)
         if isinstance(security := raw.get("security"), Mapping) and security.get("probes") is not None:
             known = columns if isinstance(columns, Mapping) else {}
             for where, text in probe_faults(security["probes"], known, context):
@@ -178,6 +185,14 @@ class Model(Strict):
                 run_length(wanted, seconds)
             except ValueError as error:
                 yield ("alarms", key), str(error)
+
+
+def _without_labels(streaming: object, columns: object) -> Iterator[Fault]:
+    """Detectors of errors where no label is joined."""
+    named = [one for one in streaming if isinstance(one, str)] if isinstance(streaming, (list, tuple)) else []
+    given = columns if isinstance(columns, Mapping) else {}
+    if (names := of_errors(named)) and not (given.get("id") and given.get("label")):
+        yield ("streaming",), f"{names[0]} looks at errors: name columns.id and columns.label, or remove it"
 
 
 class StoreSection(Strict):

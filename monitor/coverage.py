@@ -22,6 +22,7 @@ from monitor.config import Model
 from monitor.fitted import Fitted
 from monitor.loading import at_hand, roles_of
 from monitor.schema import Roles
+from monitor.sections import of_errors
 from monitor.standing import Standing
 
 _DRIFT: Final[dict[str, frozenset[str]]] = {
@@ -183,8 +184,19 @@ def watchers(model: Model, fitted: Fitted | None) -> Iterator[Watcher]:
         yield Watcher(witness.name, PAGES, witness.failure_modes, views=views)
         for name in model.joint.tests:
             yield Watcher(name, EXPLAINS, JOINT[name](tolerances).failure_modes, views=views)
-    for name in model.streaming:
+    for name in model.streaming_values:
         yield Watcher(name, NOTES, _SHIFT, None if fitted is None else len(fitted.reference.grid.names))
+    if model.columns.label and model.columns.id and model.labels.rows:
+        yield from _of_errors(model)
+
+
+def _of_errors(model: Model) -> Iterator[Watcher]:
+    """What looks at answers that have their labels."""
+    from detectors.performance.errors import Errors
+
+    yield Watcher("e_errors", PAGES, Errors().failure_modes)
+    for name in of_errors(model.streaming):
+        yield Watcher(name, NOTES, _SHIFT)
 
 
 def _columns(detector: Detector, reference: Reference) -> int:

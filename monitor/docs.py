@@ -22,8 +22,9 @@ from pydantic.fields import FieldInfo
 from detectors import parts, simulate
 from detectors.compare import Baseline, Comparison
 from detectors.heuristics import ALARMS, HEURISTICS
+from detectors.performance.errors import Errors
 from detectors.registry import CATALOG, JOINT, SEQUENTIAL, WITNESS, Tolerances
-from detectors.streaming.catalog import CLASSICAL, ONLINE
+from detectors.streaming.catalog import CLASSICAL, ERRORS, ONLINE
 from detectors.streaming.online_mmd import OnlineMMD
 from detectors.taxonomy import MODES, TELEMETRY
 from detectors.types import Detector, Window
@@ -156,8 +157,10 @@ def detectors() -> str:
     rows.append(("`e_witness` (ks distance)", "joint, sequential: pages", _words(WITNESS(Tolerances()))))
     for name, test in JOINT.items():
         rows.append((f"`{name}`", "joint, window: explains, opens tickets", _words(test(Tolerances()))))
+    rows.append(("`e_errors` (error change)", "answers and labels, sequential: pages", _words(Errors())))
     for name, classical in CLASSICAL.items():
-        rows.append((f"`{name}`", "columns, by name only: notes", _words(classical())))
+        over = "answers and labels" if name in ERRORS else "columns"
+        rows.append((f"`{name}`", f"{over}, by name only: notes", _words(classical())))
     rows.append((f"`{ONLINE}`", "joint, by name only: notes", _words(OnlineMMD())))
     head = ("Detector (its effect)", "Layer", "Question", "Null law", "Sees / blind to")
     return _table(head, [(shown, layer, *(words[key] for key in head[2:])) for shown, layer, words in rows])
@@ -195,6 +198,7 @@ def modes() -> str:
     speaks = {name: make(tolerances).failure_modes for name, make in CATALOG.items()}
     speaks |= {name: make(tolerances).failure_modes for name, make in JOINT.items()}
     pages = {name: speaks[name] for name in SEQUENTIAL} | {"e_witness": WITNESS(tolerances).failure_modes}
+    pages["e_errors"] = Errors().failure_modes
     rows = []
     for mode in MODES.values():
         named = [f"`{name}`" for name, told in pages.items() if mode.name in told]

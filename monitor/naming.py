@@ -21,6 +21,10 @@ UNSEEN: Final = {"e_new_category", "e_out_of_range"}
 """Detectors whose alarm says that values came which the reference never showed."""
 SENDER: Final = "sender"
 """Subject of a finding about queries, their senders, or labels, and not about columns."""
+OUTCOME: Final = "outcome"
+"""Subject of a finding about the model's answers, held against labels."""
+NOT_COLUMNS: Final = (SENDER, OUTCOME)
+"""Subjects of findings whose units are no columns."""
 FAULT_TREE: Final = "fault_tree"
 """Key of a finding's evidence: its verdict in JSON form."""
 
@@ -37,6 +41,15 @@ _ASK: Final = (
     "Look under `not_looked_at` for what nobody could check.",
 )
 """First steps where a sender's queries are unusual and no attack, fault or shift is established."""
+
+
+_WORSE: Final = (
+    "See below which answers, versions and segments make most of it.",
+    "Check some of the labels by hand: another way of labelling looks the same.",
+    "Ask what changed upstream, or in the world, when it began.",
+    "If the labels hold, fall back or retrain on rows since then; re-baseline only if more errors are acceptable.",
+)
+"""First steps where labels show more errors."""
 
 
 class Facts(NamedTuple):
@@ -146,6 +159,8 @@ def _lower(title: str) -> str:
 def _steps(facts: Facts, mode: Mode) -> tuple[str, ...]:
     if facts.subject == "mix":
         return _STRATA
+    if facts.subject == OUTCOME:
+        return _WORSE
     if facts.subject == SENDER and facts.triage in ("unknown", "shift"):
         return _ASK
     judged = facts.verdict.get("failure_mode") if facts.triage == "attack" else None
@@ -161,6 +176,7 @@ def _support(facts: Facts) -> tuple[str, str]:
         (facts.triage == "unknown", LOW, "values lie outside of the reference's range: a shift, or a fault"),
         (facts.triage == "attack", MEDIUM, "the queries have its pattern; what their sender wants is not known"),
         (math.isnan(facts.log_e), LOW, "a detector that promises nothing about false alarms says so"),
+        (facts.subject == OUTCOME, HIGH, "labels show more errors than the reference had, by more than smallest_loss"),
         (facts.subject == "mix", HIGH, "the shares of the strata moved, and only those"),
         (facts.severity == "info", MEDIUM, "rows differ from the reference, perhaps by less than smallest_shift"),
         (True, HIGH, "rows differ from the reference by more than smallest_shift, within the budget"),
@@ -170,11 +186,14 @@ def _support(facts: Facts) -> tuple[str, str]:
 
 
 def _kind(facts: Facts) -> Rule:
-    """No labels are read, so that errors are unknown. Detectors without a promise establish no shift."""
+    """Errors are known of findings about answers alone. Detectors without a promise establish no shift."""
     where = _INTEGRITY.get(facts.triage, "none")
     if facts.triage == "data_fault" and facts.verdict.get("cause") == "corruption":
         where = "everywhere"
     if facts.subject == SENDER:
         return kind_of(shift=facts.triage == "shift", integrity=where)
+    if facts.subject == OUTCOME:
+        error = "unknown" if math.isnan(facts.log_e) else "worse"
+        return kind_of(shift=bool(facts.evidence["errors"]["inputs_moved"]), error=error)
     promised = not (facts.severity == "info" and math.isnan(facts.log_e))
     return kind_of(shift=promised, integrity=where)

@@ -15,7 +15,7 @@ from detectors.compare import Comparison
 from detectors.heuristics import HEURISTICS
 from detectors.types import Evidence, FloatArray, Questions
 from detectors.univariate.mix import MixChange
-from monitor.naming import Facts, named
+from monitor.naming import NOT_COLUMNS, OUTCOME, Facts, named
 
 DATA_FAULTS = ("missing", "nonfinite", "new_category", "type_fault")
 """Rate detectors whose rise means that the data is at fault; `out_of_range` may be a shift as well."""
@@ -194,10 +194,11 @@ class Finding:
         """What a tired person reads first."""
         first = self.units[0]
         what = "change of the traffic's mix" if self.subject == "mix" else self.failure_mode.replace("_", " ")
+        what = "more errors" if self.subject == OUTCOME else what
         if self.subject == "sender" and self.triage == "unknown" and first.detector in HEURISTICS:
             what = HEURISTICS[first.detector].claim  # nobody knows what it is: say what was seen
         beside = len(self.units) - 1
-        more = f" and {beside} more columns" if beside and self.subject != "sender" else ""
+        more = f" and {beside} more columns" if beside and self.subject not in NOT_COLUMNS else ""
         size = f"{first.effect_name} {first.effect:.3g}"
         return (
             f"{self.severity}: {what} in {first.unit}{more} "

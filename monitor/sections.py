@@ -33,12 +33,21 @@ def _joint_tests(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def streaming_detectors(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Classical streaming detectors that work on values; the default is none."""
+    """Classical streaming detectors by name; the default is none."""
     if not names:
         return names
-    from detectors.streaming.catalog import ONLINE, VALUES
+    from detectors.streaming.catalog import CLASSICAL, ONLINE
 
-    return _known("streaming detector", names, (*VALUES, ONLINE))
+    return _known("streaming detector", names, (*CLASSICAL, ONLINE))
+
+
+def of_errors(names: Iterable[str]) -> tuple[str, ...]:
+    """Those among classical detectors that look at a model's errors, and so need labels."""
+    if not (names := tuple(names)):
+        return names
+    from detectors.streaming.catalog import ERRORS
+
+    return tuple(name for name in names if name in ERRORS)
 
 
 def _zone(name: str) -> str:

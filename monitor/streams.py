@@ -21,6 +21,7 @@ from detectors.registry import CATALOG, Tolerances
 from detectors.types import Block, Evidence
 from monitor import states
 from monitor.arbiter import Arbiter
+from monitor.budget import left
 from monitor.config import Model
 from monitor.decode import Decoded, Decoder, Labels
 from monitor.engine import Engine, Pane, StreamState
@@ -28,7 +29,7 @@ from monitor.fitted import Fitted
 from monitor.moving import Moving
 from monitor.report import Report
 from monitor.samples import RowSample
-from monitor.security.guard import SHARE, Guard
+from monitor.security.guard import Guard
 from monitor.severity import Severity
 from monitor.told import Told
 from monitor.windows import PaneRule, Panes, rows_of
@@ -99,9 +100,10 @@ class ModelStreams:
         guard: Guard | None = None,
         counter: Counter | None = None,
         severity: Severity | None = None,
+        errors: bool = False,
     ) -> None:
-        """Measure nothing yet: streams begin with their first row; ``timed``: times of rows mean seconds."""
-        self.model, self.fitted, self.guard, self._counter = model, fitted, guard, counter
+        """Measure nothing yet; ``timed``: times of rows mean seconds; ``errors``: answers share in the budget."""
+        self.model, self.fitted, self.guard, self._counter, self._errors = model, fitted, guard, counter, errors
         reference = fitted.reference
         if not model.joint.enabled:
             reference = dataclasses.replace(reference, views=())
@@ -114,7 +116,7 @@ class ModelStreams:
             config_id=config_id,
             timer=timer,
             tests=model.joint.tests,
-            streaming=model.streaming,
+            streaming=model.streaming_values,
             stride=max(1, round(WITNESS_ROWS / model.pane.rows)) if model.pane.rows else 1,
             severity=severity,
         )
@@ -143,9 +145,8 @@ class ModelStreams:
         batch = batch if self.guard is None else self.guard.without_own(batch)
         decoded = self._decoder.decode(batch)
         block = decoded.block
-        told = None
-        if self.guard is not None:
-            told = self.guard.feed(decoded, version, arrival, self.panes, self._length)
+        guard, panes = self.guard, self.panes
+        told = None if guard is None else guard.feed(decoded, version, arrival, panes, self._length)
         reports: list[Report] = []
         late = implausible = 0
         for name, rows in self._versions(decoded, version):
@@ -196,8 +197,8 @@ class ModelStreams:
 
     @property
     def threshold(self) -> float:
-        """A of one stream, in panes: after the streams, and the guard, have had their shares of the budget."""
-        return self._length * self._shares / (1.0 if self.guard is None else 1 - SHARE)
+        """A of one stream, in panes, of what guard and errors leave of the budget."""
+        return self._length * self._shares / left(guard=self.guard is not None, errors=self._errors)
 
     @property
     def panes(self) -> int:

@@ -105,7 +105,7 @@ def sentence(line: Row, *, timed: bool = False) -> str:
     units = ", ".join(_unit(unit) for unit in line["units"][:5])
     rest = len(line["units"]) - 5
     more = f" and {rest} more" if rest > 0 else ""
-    what = "mix" if line["subject"] == "mix" else line["triage"]
+    what = str({"mix": "mix", "outcome": "errors"}.get(line["subject"], line["triage"]))
     since = f"since pane {line['since_pane']}" + (f", {_minute(line['since_time'])}" if timed else "")
     return f"{when}{line['severity']:<6} {where}{what.replace('_', ' ')}: {units}{more}  {since}"
 

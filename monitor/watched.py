@@ -30,7 +30,7 @@ from monitor.fitted import Fitted
 from monitor.interventions import Wanted
 from monitor.learning import Learner
 from monitor.loading import fitted_of, severity_of
-from monitor.outcomes.door import only_labels
+from monitor.outcomes.door import only_labels, pace_of
 from monitor.prepared import prepared
 from monitor.records import Brief, Intervention
 from monitor.report import Finding, Report
@@ -44,6 +44,7 @@ from monitor.telling import decoder_of, telling
 
 if TYPE_CHECKING:
     from monitor.outcomes.side import Side
+    from monitor.told import Told
 
 _ACT = "act.json"
 _SEED = 0
@@ -118,6 +119,16 @@ class Watched:
         known = None if plan is None else [one.name for one in plan.columns if one.monitored]
         return only_labels(self.model.columns, names, known)
 
+    @property
+    def findings(self) -> set[str]:
+        """Ids of open findings about senders and answers."""
+        cases = () if (it := self.streams) is None or it.guard is None else it.guard.cases.cases.values()
+        return {of for case in cases for of in case.findings} | (set() if self.side is None else self.side.findings)
+
+    def told(self) -> Told | None:
+        """What is news about answers whose labels have come."""
+        return None if self.side is None or self.streams is None else self.side.told(pace_of(self.streams))
+
     def judged(self, *names: str) -> None:
         """Windows of these streams are new: what follows the performance takes them."""
         if self.side is not None and self.streams is not None:
@@ -129,7 +140,7 @@ class Watched:
             return
         guard = self.streams.guard
         rows = learnt if guard is None else guard.without_own(learnt)
-        self.side.fed(decoder_of(self.streams.fitted).decode(rows), arrived)
+        self.side.fed(decoder_of(self.streams.fitted).decode(rows), arrived, "")
 
     def check_itself(self, panes: int) -> None:
         """Judge some resampled panes, if the configuration wants that."""
@@ -305,11 +316,18 @@ class References:
     def _begin(self, model: Model, fitted: Fitted, config: Config) -> Watched:
         config_id, timer = fingerprint(config), self._clock.monotonic
         guard = guard_of(model, fitted, key_of(self._folder), config_id, timer, self._clock) if model.guarded else None
-        side = self._side(model, fitted)
+        side = self._side(model, fitted, config_id)
         counter, weigh = (None, None) if side is None else (side.counter, side.weighing)
         severity = severity_of(model, fitted.reference.grid.names, weigh)
         streams = ModelStreams(
-            model, fitted, config_id=config_id, timer=timer, guard=guard, counter=counter, severity=severity
+            model,
+            fitted,
+            config_id=config_id,
+            timer=timer,
+            guard=guard,
+            counter=counter,
+            severity=severity,
+            errors=side is not None and side.errors is not None,
         )
         streams.prepare()
         absent = Absent(fitted.plan.roles, fitted.sample.schema.names)
@@ -324,13 +342,13 @@ class References:
 
         return inherited(fitted, watched.streams.fitted)
 
-    def _side(self, model: Model, fitted: Fitted) -> Side | None:
+    def _side(self, model: Model, fitted: Fitted, config_id: str) -> Side | None:
         """What follows the performance: imported only where the log carries labels."""
         if not model.columns.label:
             return None
         from monitor.outcomes.side import side_of
 
-        return side_of(model, fitted, self._folder)
+        return side_of(model, fitted, self._folder, config_id)
 
     def _learning(self, model: Model, kind: str = "") -> Path:
         return self._folder / "learning" / (f"{model.name}-{kind}" if kind else model.name)
@@ -363,7 +381,7 @@ def seen(watched: Watched, report: Report, finding: Finding) -> Comparison:
 
 def trusted_beside(watched: Watched, finding: Finding | Brief, rows: pa.Table) -> dict[str, pa.Table]:
     """The nearest trusted rows to some that show a finding; the finding is told without them rather than not at all."""
-    if watched.streams is None:
+    if watched.streams is None or not rows.num_rows:
         return {}
     fitted = watched.streams.fitted
     try:

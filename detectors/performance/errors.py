@@ -72,6 +72,13 @@ class Answers(NamedTuple):
         return Answers(self.yes + sign * other.yes, self.asked + sign * other.asked)
 
 
+class Run(NamedTuple):
+    """Rows that follow each other, and their segments ``(n,)``."""
+
+    outcomes: Outcomes
+    segment: IntArray | None = None
+
+
 class ErrorsFixed(NamedTuple):
     """The questions, unit by unit, the bets on them, and what is asked of a row."""
 
@@ -93,14 +100,19 @@ class Errors:
         """Catalogue key."""
         return f"e_{self.asks}"
 
-    def fit(self, outcomes: Outcomes, segment: IntArray | None = None, segments: int = 0) -> ErrorsFixed:
-        """Measure a labelled reference, in the order of time; ``segment (n,)`` from 0, -1: in none."""
+    def fit(
+        self, outcomes: Outcomes, segment: IntArray | None = None, segments: int = 0, *, run: Run | None = None
+    ) -> ErrorsFixed:
+        """Measure a labelled reference, in the order of time; ``segment (n,)`` from 0, -1: in none.
+
+        Where that is a sample, ``run`` are some of its rows that follow each other: dependence shows in these alone.
+        """
         plan = _plan(outcomes, segments, calibration=self.asks == "calibration")
-        rows = _asked(plan, outcomes, segment)
-        counted = _counted(plan, rows)
+        counted = _counted(plan, _asked(plan, outcomes, segment))
         yes, asked = (one.astype(np.float64) for one in counted)
-        tau, unit = _tau(plan, rows), np.repeat(np.arange(segments + 1), _width(plan))
-        bound = binomial.upper(yes / tau, asked / tau, _LEVEL / _width(plan))
+        tau = _tau(plan, _asked(plan, *(Run(outcomes, segment) if run is None else run)))
+        unit = np.repeat(np.arange(segments + 1), width(plan))
+        bound = binomial.upper(yes / tau, asked / tau, _LEVEL / width(plan))
         share = np.divide(yes, asked, out=np.zeros_like(yes), where=asked > 0)
         p0 = np.minimum(bound + self.tolerance, 1.0)
         return ErrorsFixed(plan, Questions(unit, share, p0, tau), recursion.bets(p0, tau, STEPS))
@@ -113,6 +125,13 @@ class Errors:
         """Count the rows of a pane; those without prediction or label are not asked."""
         return _counted(fixed.plan, _asked(fixed.plan, outcomes, segment))
 
+    def answers_by(
+        self, fixed: ErrorsFixed, outcomes: Outcomes, pane: IntArray, panes: int, segment: IntArray | None = None
+    ) -> Answers:
+        """Count the rows of several panes, ``pane (n,)`` from 0: ``(panes, k)`` each."""
+        counted = _counted(fixed.plan, _asked(fixed.plan, outcomes, segment, pane), panes)
+        return Answers(*(part.reshape(panes, -1) for part in counted))
+
     def start(self, fixed: ErrorsFixed) -> recursion.Recursion:
         """Begin with no evidence."""
         return recursion.start(fixed.bets)
@@ -123,27 +142,27 @@ class Errors:
         """One step; ``extra["question"]`` is the number of the strongest (`question`), NaN without evidence."""
         yes, asked = (one.astype(np.float64) for one in pane)
         state = recursion.step(fixed.bets, state, yes, asked)
-        unit, width = fixed.questions.unit, _width(fixed.plan)
+        unit, wide = fixed.questions.unit, width(fixed.plan)
         units = int(fixed.plan.segments) + 1
         log_e, since = recursion.by_unit(state, unit, units)
         bets = fixed.bets.usable.reshape(units, -1)
         usable = bets.any(axis=1)
         log_e += np.log(bets.shape[1] / np.maximum(bets.sum(axis=1), 1))  # the mean over bets that can be made
         log_e[~usable] = np.nan
-        share = np.divide(yes, asked, out=np.full(len(yes), np.nan), where=asked > 0).reshape(units, width)[:, 0]
-        most = state.cusum.max(axis=1).reshape(units, width)
+        share = np.divide(yes, asked, out=np.full(len(yes), np.nan), where=asked > 0).reshape(units, wide)[:, 0]
+        most = state.cusum.max(axis=1).reshape(units, wide)
         nothing = np.full(units, np.nan)
         reason = np.where(usable, Reason.OK, Reason.NO_REFERENCE).astype(np.int8)
         return state, Evidence(
             detector=self.name,
             effect_name="error_change",
             statistic=share,
-            effect=share - fixed.questions.share.reshape(units, width)[:, 0],
+            effect=share - fixed.questions.share.reshape(units, wide)[:, 0],
             effect_low=nothing,
             effect_high=nothing,
             log_p=nothing,
             log_e=log_e,
-            n=asked.reshape(units, width)[:, 0],
+            n=asked.reshape(units, wide)[:, 0],
             reason=reason,
             extra={"since": since, "question": np.where(most.max(axis=1) > 0, most.argmax(axis=1), np.nan)},
         )
@@ -151,6 +170,12 @@ class Errors:
     def forget(self, fixed: ErrorsFixed, state: recursion.Recursion, units: NDArray[np.bool_]) -> recursion.Recursion:
         """Drop the evidence of the marked units."""
         return recursion.forget(state, units[fixed.questions.unit])
+
+
+def tolerant(fixed: ErrorsFixed, tolerance: float) -> ErrorsFixed:
+    """What was fitted without a tolerance, with one."""
+    asked = fixed.questions._replace(p0=np.minimum(fixed.questions.p0 + tolerance, 1.0))
+    return fixed._replace(questions=asked, bets=recursion.bets(asked.p0, asked.tau, STEPS))
 
 
 def tau_of(fixed: ErrorsFixed) -> float:
@@ -195,19 +220,23 @@ def _where(plan: Plan, part: int) -> str:
 
 
 class _Asked(NamedTuple):
-    """Rows that are asked: ``question (j, n)`` of each (-1: none), what they ``say (j, n)``, their segment ``(n,)``."""
+    """Rows that are asked: ``question (j, n)`` of each (-1: none), what they ``say (j, n)``; segment, batch ``(n,)``.
+
+    Without ``batch`` all are of one.
+    """
 
     question: IntArray
     say: NDArray[np.bool_]
     segment: IntArray
+    batch: IntArray | None = None
 
 
 def _groups(plan: Plan) -> int:
     return min(int(plan.classes), MOST_CLASSES)
 
 
-def _width(plan: Plan) -> int:
-    """Questions of a unit."""
+def width(plan: Plan) -> int:
+    """Questions of a unit; the first of a classifier is about all of its rows."""
     if bool(plan.calibration):
         return 2 * _parts(plan)
     return _parts(plan) + (1 + _groups(plan) if int(plan.classes) else len(plan.limits))
@@ -289,7 +318,7 @@ def _part(plan: Plan, outcomes: Outcomes) -> IntArray:
     return found
 
 
-def _asked(plan: Plan, outcomes: Outcomes, segment: IntArray | None) -> _Asked:
+def _asked(plan: Plan, outcomes: Outcomes, segment: IntArray | None, batch: IntArray | None = None) -> _Asked:
     """Put the questions to the rows."""
     if segment is not None and len(segment) and int(segment.max()) >= int(plan.segments):
         raise ValueError(f"`segment` goes up to {int(segment.max())}: the reference has {int(plan.segments)} segments")
@@ -298,7 +327,7 @@ def _asked(plan: Plan, outcomes: Outcomes, segment: IntArray | None) -> _Asked:
     part = _part(plan, outcomes)[rows]
     ask = _of_calibration if bool(plan.calibration) else _of_classes if k else _of_numbers
     question, say = ask(plan, outcomes, rows, part)
-    return _Asked(question, say, where[rows])
+    return _Asked(question, say, where[rows], None if batch is None else batch[rows])
 
 
 Put = tuple[IntArray, NDArray[np.bool_]]
@@ -326,14 +355,14 @@ def _of_numbers(plan: Plan, outcomes: Outcomes, rows: NDArray[np.bool_], part: I
     return np.vstack([question, len(say) + part]), np.stack([*say, size > plan.within[part]])
 
 
-def _counted(plan: Plan, rows: _Asked, batch: IntArray | None = None, batches: int = 1) -> Answers:
-    """Count by question of all rows and of each segment, ``(batches x k,)``; ``batch (n,)`` of each row."""
-    width, units = _width(plan), int(plan.segments) + 1
-    size = batches * units * width
-    begin = 0 if batch is None else batch * (units * width)
+def _counted(plan: Plan, rows: _Asked, batches: int = 1) -> Answers:
+    """Count by question of all rows and of each segment, ``(batches x k,)``."""
+    wide, units = width(plan), int(plan.segments) + 1
+    size = batches * units * wide
+    begin = 0 if rows.batch is None else rows.batch * (units * wide)
     yes, asked = np.zeros((2, size), np.int64)
     for question, say in zip(rows.question, rows.say, strict=True):
-        for base, some in ((0, question >= 0), ((rows.segment + 1) * width, (question >= 0) & (rows.segment >= 0))):
+        for base, some in ((0, question >= 0), ((rows.segment + 1) * wide, (question >= 0) & (rows.segment >= 0))):
             at = (question + base + begin)[some]
             asked += np.bincount(at, minlength=size)
             yes += np.bincount(at[say[some]], minlength=size)
@@ -342,9 +371,10 @@ def _counted(plan: Plan, rows: _Asked, batch: IntArray | None = None, batches: i
 
 def _tau(plan: Plan, rows: _Asked) -> FloatArray:
     """Autocorrelation times of the answers to all questions, from batches of consecutive rows."""
-    n, k = len(rows.segment), _width(plan) * (int(plan.segments) + 1)
+    n, k = len(rows.segment), width(plan) * (int(plan.segments) + 1)
     each = max(dependence.base_rows(n), n * k // _MOST_COUNTS + 1)
     batches = n // each
-    whole = _Asked(rows.question[:, : batches * each], rows.say[:, : batches * each], rows.segment[: batches * each])
-    counted = _counted(plan, whole, np.arange(batches * each) // each, max(batches, 1))
+    n = batches * each
+    whole = _Asked(rows.question[:, :n], rows.say[:, :n], rows.segment[:n], np.arange(n) // each)
+    counted = _counted(plan, whole, max(batches, 1))
     return dependence.of_counts(*(one.reshape(-1, k).astype(np.float64) for one in counted))

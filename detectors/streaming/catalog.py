@@ -31,5 +31,8 @@ CLASSICAL: dict[str, Callable[[], Streaming]] = {
 VALUES = tuple(name for name, make in CLASSICAL.items() if make().kind == "values")
 """Those that take real values; the others need the outcome stream of a model's errors."""
 
+ERRORS = tuple(name for name in CLASSICAL if name not in VALUES)
+"""Those that take the errors of a model, 0 or 1, row by row."""
+
 ONLINE = "online_mmd"
 """The one that looks at all columns together: `detectors.streaming.online_mmd`."""

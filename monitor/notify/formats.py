@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from monitor.naming import OUTCOME, SENDER
 from monitor.notify import shown
 from monitor.notify.section import Format
 from monitor.records import Event
@@ -30,6 +31,8 @@ _ACTION: Final = {
     "finding.ended": "resolve",
 }
 _COLOUR: Final = {"page": "#c62828", "ticket": "#ef6c00", "info": "#546e7a"}
+_UNITS: Final = {SENDER: "Who", OUTCOME: "What"}
+"""What a finding's units are, where they are no columns."""
 _OVER, _SEEN = "#2e7d32", "#1565c0"
 
 
@@ -158,7 +161,7 @@ def _told(event: Event, finding: Mapping[str, Any]) -> dict[str, Any]:
     if event.kind != "finding.opened":
         return {"text": text, "fields": []}
     fields = [
-        _field("Columns" if finding["subject"] != "sender" else "Who", shown.columns(finding, NAMED)),
+        _field(_UNITS.get(finding["subject"], "Columns"), shown.columns(finding, NAMED)),
         _field("Looks like", wording.mode_title(finding["failure_mode"])),
         _field("Since", wording.instant(event.document["finding"]["since_time"])),
         _field("First", " ".join(finding["first_steps"][:2])),

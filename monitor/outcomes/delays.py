@@ -107,21 +107,35 @@ def delays(triangle: Triangle, now: float) -> Delays:
 
 def completeness(triangle: Triangle, now: float, wanted: float) -> Completeness:
     """How complete each cohort is; ``wanted`` is the ratio from which on it may be judged."""
-    found, bins = delays(triangle, now), triangle.arrived.shape[1]
-    labelled = triangle.arrived.sum(axis=1)
-    missing = triangle.predicted - labelled
-    reached = triangle.passed(now).sum(axis=1)
+    labelled, reached = triangle.arrived.sum(axis=1), triangle.passed(now).sum(axis=1)
+    found = coming(delays(triangle, now), triangle.predicted, labelled, reached, wanted)
+    cohort = (triangle.number, triangle.start, triangle.predicted, labelled)
+    over = now >= triangle.start + triangle.width
+    return Completeness(*cohort, labelled + found.expected, found.ratio, found.low, found.complete & over)
+
+
+class Coming(NamedTuple):
+    """Of predictions ``(c,)`` each: labels still expected, share that is there, its lower bound, whether enough."""
+
+    expected: FloatArray
+    ratio: FloatArray
+    low: FloatArray
+    complete: NDArray[np.bool_]
+
+
+def coming(found: Delays, predicted: IntArray, labelled: IntArray, reached: IntArray, wanted: float) -> Coming:
+    """What is still to come, of predictions of which the youngest has passed the first ``reached`` bins."""
+    missing = predicted - labelled
     left = np.append(1.0, 1 - found.share)[reached]
     with np.errstate(invalid="ignore", divide="ignore"):
         spread = found.arrived / (found.risk * (found.risk - found.arrived))
         later = np.append(np.cumsum(spread[::-1])[::-1], 0.0)[reached]
         stays = (1 - found.ever) / left
         most = np.where(stays > 0, np.clip(1 - stays + Z * stays * np.sqrt(later), 0, 1), 1.0)
-    over = (reached == bins) | (missing == 0)
-    coming = np.where(over, 0.0, missing * (1 - stays))
+    over = (reached == len(found.share)) | (missing == 0)
+    expected = np.where(over, 0.0, missing * (1 - stays))
     at_most = np.where(over, 0.0, missing * most)
     with np.errstate(invalid="ignore", divide="ignore"):
-        ratio, low = labelled / (labelled + coming), labelled / (labelled + at_most)
-        complete = (over | (low >= wanted)) & (now >= triangle.start + triangle.width)
-    cohort = (triangle.number, triangle.start, triangle.predicted, labelled)
-    return Completeness(*cohort, labelled + coming, ratio, low, complete)
+        ratio, low = labelled / (labelled + expected), labelled / (labelled + at_most)
+        complete = over | (low >= wanted)
+    return Coming(expected, ratio, low, complete)

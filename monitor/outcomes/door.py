@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from monitor.sections import Columns
+    from monitor.streams import ModelStreams
 
 STATE: Final = "%outcomes"
 """The keys of the lane's states begin so; no stream can be called so."""
+OUTCOMES: Final = "outcomes"
+"""Stream of findings about answers held against labels."""
+ERRORS: Final = f"{STATE}.errors"
+"""Key of the error stream's state."""
+
+
+class Pace(NamedTuple):
+    """A of the whole model in panes, panes of its inputs that have been closed, and whether any input has moved."""
+
+    length: float
+    panes: int
+    moved: bool
+
+
+def pace_of(streams: ModelStreams) -> Pace:
+    """How things stand with what the inputs show."""
+    moved = any(one.state.owners or one.state.ticket_owners for one in streams.streams.values())
+    return Pace(streams.run_length, streams.panes, moved)
 
 
 def states_of(model: str, saved: Mapping[str, bytes]) -> dict[str, bytes]:

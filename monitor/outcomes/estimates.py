@@ -100,7 +100,7 @@ class Estimates:
 
 def estimates_of(model: Model, fitted: Fitted, known: Known, tau: float, beside: Beside) -> Estimates | None:
     """What estimates a model, None where its reference has no labels, or they do not tell what answers are worth."""
-    measured, expected = known
+    measured, expected = known.measured, known.expected
     if measured is None or expected is None:
         return None
     if measured.fixed.reason:

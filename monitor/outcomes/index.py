@@ -216,10 +216,13 @@ class Index:
 
     def _records(self, keys: Keys, time: FloatArray | None, values: Values, now: float) -> Records:
         records = np.empty(len(keys), self._matching.predictions.log.dtype)
-        records["key"] = keys
-        when = np.full(len(keys), now) if time is None else time
-        latest = max(now, self._matching.latest) + AHEAD
-        records["time"] = np.where((when >= EARLIEST) & (when <= latest), when, now)
+        records["key"], records["time"] = keys, self.times(time, len(keys), now)
         for name in self._matching.fields:
             records[name] = values[name]
         return records
+
+    def times(self, time: FloatArray | None, rows: int, now: float) -> FloatArray:
+        """When predictions were made, by what they say; where that cannot be, or nothing is said, it is now."""
+        when = np.full(rows, now) if time is None else time
+        latest = max(now, self._matching.latest) + AHEAD
+        return np.where((when >= EARLIEST) & (when <= latest), when, now)

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from detectors.types import FloatArray
+from detectors.types import FloatArray, IntArray
 from monitor import columns, log
 from monitor.arrays import pack, unpack
 from monitor.config import Model
@@ -25,11 +25,12 @@ from monitor.decode import Decoded
 from monitor.errors import StoreError
 from monitor.fitted import Fitted
 from monitor.outcomes.answers import Answers
-from monitor.outcomes.door import STATE
+from monitor.outcomes.door import ERRORS, STATE, Pace
+from monitor.outcomes.errors import ErrorStream, News
 from monitor.outcomes.index import Index
 from monitor.outcomes.joined import Joined
 from monitor.outcomes.leftovers import FOLDER
-from monitor.outcomes.matching import AHEAD
+from monitor.outcomes.matching import AHEAD, PANE
 from monitor.outcomes.measured import Expected
 from monitor.outcomes.realised import Confirmed, Realised
 from monitor.outcomes.rowlog import Damaged
@@ -42,24 +43,35 @@ _COHORT: Final = f"{STATE}/"
 
 
 def lane_of(
-    model: Model, fitted: Fitted, folder: Path, expected: Expected | None = None, tau: float = 1.0
+    model: Model,
+    fitted: Fitted,
+    folder: Path,
+    expected: Expected | None = None,
+    tau: float = 1.0,
+    errors: ErrorStream | None = None,
 ) -> Lane | None:
     """The model's lane, to be restored; None where rows have no ids or labels, or the reference shows no answers."""
     answers = Answers(fitted)
     if not (model.columns.id and model.columns.label and model.labels.rows) or answers.kind is None:
         return None
     counted = None if expected is None else Realised(expected, answers, tau)
-    return Lane(model, answers, folder / FOLDER / model.name, key_of(folder), counted)
+    return Lane(model, answers, folder / FOLDER / model.name, key_of(folder), counted, errors)
 
 
 class Lane:
     """Joins late labels to predictions."""
 
     def __init__(
-        self, model: Model, answers: Answers, folder: Path, key: bytes, realised: Realised | None = None
+        self,
+        model: Model,
+        answers: Answers,
+        folder: Path,
+        key: bytes,
+        realised: Realised | None = None,
+        errors: ErrorStream | None = None,
     ) -> None:
         """Open nothing yet: `restore` or `succeed` does. Without ``realised`` labels are joined and make no figures."""
-        self.model, self.answers, self.realised = model, answers, realised
+        self.model, self.answers, self.realised, self.errors = model, answers, realised, errors
         self.failures = 0
         self._doubtful = False
         self._history = True
@@ -88,6 +100,8 @@ class Lane:
             self.realised.partial = frozenset(said["partial"])
         elif self.realised is not None:
             self._recount()
+        if self.errors is not None and held is not None and known and ERRORS in states:
+            self.errors.restore(states[ERRORS])
 
     def _restored(self, held: bytes | None) -> tuple[Index, bool]:
         """The index, and whether it goes on from what was held."""
@@ -126,6 +140,8 @@ class Lane:
             return
         self.index = index
         self._resize(index)
+        if self.errors is not None and old.errors is not None:
+            self.errors.restore(old.errors.state(), evidence=False)
         if self.realised is not None:
             self._count_on(self.realised, old)
 
@@ -169,6 +185,8 @@ class Lane:
             self.realised.keep(numbers)
             meaning["partial"] = sorted(self.realised.partial.intersection(numbers.tolist()))
             found = {f"{_COHORT}{number}": blob for number, blob in self.realised.states()}
+        if self.errors is not None:
+            found[ERRORS] = self.errors.state()
         told = np.frombuffer(json.dumps(meaning).encode(), np.uint8)
         return {STATE: pack({"meaning": told, "index": np.frombuffer(index, np.uint8)}), **found}
 
@@ -189,8 +207,11 @@ class Lane:
         if self.index is not None:
             self.index.settled()
 
-    def fed(self, decoded: Decoded, arrived: float) -> None:
-        """Keep the predictions of a batch that has been judged, and join the labels that it brings."""
+    def fed(self, decoded: Decoded, arrived: float, version: str) -> None:
+        """Keep the predictions of a batch that has been judged, and join the labels that it brings.
+
+        ``version`` is the sender's word for rows without a version column.
+        """
         names = decoded.batch.schema.names
         if self.index is None or self.model.columns.id not in names:
             return
@@ -198,7 +219,7 @@ class Lane:
             self._doubtful |= self.index.present(arrived)
             now = self._made(decoded.block.time, arrived)
             if self.answers.answered(names):
-                self._predicted(self.index, decoded, now)
+                self._predicted(self.index, decoded, now, version)
             if self.model.columns.label in names:
                 self._labelled(self.index, decoded.batch, now, alone=False)
         except Exception as fault:  # noqa: BLE001 - rows are judged whatever becomes of their labels
@@ -235,6 +256,18 @@ class Lane:
         if self.realised is not None and joined.rows:
             self.realised.add(joined)
         self._doubtful = doubtful
+        if self.errors is not None and joined.rows:
+            self.errors.joined(joined)
+
+    def judged(self, pace: Pace) -> News:
+        """What the answers tell whose labels have come."""
+        if self.index is None or self.errors is None:
+            return News()
+        try:
+            return self.errors.judge(self.index.delays(), self.index.now, pace)
+        except Exception as fault:  # noqa: BLE001 - rows are judged whatever becomes of their labels
+            self._failed("answers cannot be judged", fault)
+            return News()
 
     def _recount(self) -> None:
         """Count all that the index holds; if it cannot be read, the next checkpoint tries again."""
@@ -258,19 +291,38 @@ class Lane:
         last = max(_last(times, arrived), index.now)
         return last if self._history and np.isfinite(last) else arrived
 
-    def _predicted(self, index: Index, decoded: Decoded, now: float) -> None:
+    def _predicted(self, index: Index, decoded: Decoded, now: float, version: str) -> None:
         block = decoded.block
         said = self.answers.said(block)
         values, ids = self.answers.values(block, said), self._column(decoded.batch, self.model.columns.id)
         known = np.isfinite(said.prediction)
         for given in (said.score, said.chances):
             known |= False if given is None else np.isfinite(given.reshape(block.rows, -1)).all(axis=1)
-        time = block.time
+        time, versions = index.times(block.time, block.rows, now), self._versions(decoded, version)
         if not known.all():
             values = {name: part[known] for name, part in values.items()}
             ids = ids.filter(pa.array(known))
-            time = None if time is None else time[known]
-        self._join(lambda: index.predicted(ids, time, values, now).joined)
+            time, versions = time[known], versions[known]
+        pane = np.zeros(len(time), np.int64) if self.errors is None else self.errors.ripening.number(versions, time)
+
+        def keep() -> Joined:
+            kept = index.predicted(ids, time, {**values, PANE: pane}, now)
+            if self.errors is not None:
+                self.errors.ripening.predicted(pane[kept.fresh], time[kept.fresh])
+            return kept.joined
+
+        self._join(keep)
+
+    def _versions(self, decoded: Decoded, version: str) -> IntArray:
+        """The number of each row's version."""
+        rows, labels = decoded.block.rows, decoded.version
+        if self.errors is None:
+            return np.zeros(rows, np.int64)
+        if labels is None:
+            return np.full(rows, self.errors.version(version), np.int64)
+        codes, where = np.unique(labels.codes, return_inverse=True)
+        names = (labels.values[code] if code >= 0 else version for code in codes.tolist())
+        return np.array([self.errors.version(name) for name in names], np.int64)[where]
 
     def _labelled(
         self, index: Index, batch: pa.RecordBatch, now: float, time: FloatArray | None = None, *, alone: bool
@@ -294,7 +346,8 @@ class Lane:
 
     def _opened(self) -> Index:
         labels = self.model.labels
-        return Index(self._folder, self.answers.fields, key=self._key, rows=labels.rows, hours=labels.hours)
+        fields = {**self.answers.fields, PANE: "u4"}
+        return Index(self._folder, fields, key=self._key, rows=labels.rows, hours=labels.hours)
 
     def _failed(self, what: str, fault: Exception) -> None:
         self.failures += 1

@@ -25,6 +25,8 @@ TIDY: Final = 4
 """Entries of the labels' log that are looked through for each that is added, while too many are out of date."""
 AHEAD: Final = 3600.0
 """A prediction that says it was made later than so many seconds from now was made now."""
+PANE: Final = "pane"
+"""Field with the pane that a prediction belongs to: the agent's own, and nothing that the model said."""
 _WAITING_SHARE: Final = 20
 """One waiting label to so many predictions at most: labels of another model must not push predictions out."""
 _LABEL: Final = (("time", "<f8"), ("truth", "<f8"))
@@ -122,9 +124,9 @@ class Matching:
         return fresh, label
 
     def _same(self, records: Records, others: Records) -> NDArray[np.bool_]:
-        """Whether rows hold the same values, bit for bit, whenever they were made."""
+        """Whether rows say the same, bit for bit, whenever they were made."""
         same = np.ones(len(records), bool)
-        for name in self.fields:
+        for name in self.fields.keys() - {PANE}:
             mine, other = (np.ascontiguousarray(one[name]).view(np.uint8) for one in (records, others))
             same &= (mine.reshape(len(records), -1) == other.reshape(len(records), -1)).all(axis=1)
         return same

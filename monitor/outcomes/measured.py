@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from functools import reduce
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -16,14 +17,16 @@ from detectors.multivariate.encode import ColumnsEncoder, columns_encoder
 from detectors.performance import estimate
 from detectors.performance.classifiers import ClassesFixed
 from detectors.performance.counts import DECIDED, Tally
+from detectors.performance.errors import Errors, ErrorsFixed, Run
 from detectors.performance.layout import Layout, layout
 from detectors.performance.regressions import NumbersFixed
 from detectors.performance.tallies import tally
-from detectors.types import FloatArray, SingleArray
+from detectors.types import CodeArray, FloatArray, SingleArray
 from monitor import log
 from monitor.decode import Decoded, Decoder
 from monitor.fitted import Fitted
 from monitor.outcomes.answers import Answers, Said
+from monitor.outcomes.segments import Segments, segments_of
 from monitor.passes import Batches, decoded, taken
 from monitor.prepared import flat, rebuilt, under
 
@@ -33,6 +36,8 @@ LEAST_ROWS: Final = 200
 """A new reference with fewer labelled rows takes over those of the one before."""
 MOST_VALUES: Final = 1 << 23
 """Encoded values of these rows (32 MB)."""
+RUN_ROWS: Final = 50_000
+"""Labelled rows that follow each other, from the first: what is known of the dependence of errors."""
 
 
 class OfClasses(NamedTuple):
@@ -57,16 +62,19 @@ class Expected(NamedTuple):
 
 
 Measured = OfClasses | OfNumbers
-_EXPECTED: Final = "expected"
+_EXPECTED, _ERRORS = "expected", "errors"
+_LABELS: Final = (_EXPECTED, _ERRORS)
+"""What only labels are held against: it outlives a new reference that has none."""
 _KINDS: Final[dict[str, type[Any]]] = {"classes": OfClasses, "numbers": OfNumbers}
 
 
 class _Rows(NamedTuple):
-    """Labelled rows: random ``key (n,)``, answers, labels and encoded inputs ``(n, d)``."""
+    """Labelled rows: random ``key (n,)``, answers, labels, strata (-1: none) and encoded inputs ``(n, d)``."""
 
     key: FloatArray
     said: Said
     truth: FloatArray
+    stratum: CodeArray
     inputs: SingleArray
 
 
@@ -91,30 +99,37 @@ def measure(fitted: Fitted, batches: Batches, seed: int = 0) -> Mapping[str, Any
     most = min(MOST_ROWS, MOST_VALUES // max(len(encoder.unit), 1))
     width = len(grid.names) + sum(length for _, length in grid.vectors)
     rows: _Rows | None = None
+    first: list[_Rows] = []
     for piece in decoded(batches, decoder, width):
         some = _labelled(answers, encoder, piece, label, rng)
-        if some is not None:
-            rows = some if rows is None else _least(_joined(rows, some), most)
+        if some is None:
+            continue
+        if sum(len(one.key) for one in first) < RUN_ROWS:
+            first.append(some._replace(inputs=some.inputs[:, :0]))
+        rows = some if rows is None else _least(_joined(rows, some), most)
     if rows is None:
         return {}
     outcomes = answers.outcomes(rows.said, rows.truth)
     fixed = estimate.fit(outcomes, rng, rows.inputs, encoder.unit)
     made = layout(outcomes, answers.k)
     counted = tally(made, outcomes)
-    expected = {_EXPECTED: Expected(made, counted)}
+    known: dict[str, Any] = {_EXPECTED: Expected(made, counted)}
+    if outcomes.kind != "ranking":
+        known[_ERRORS] = _errors(answers, rows, first, segments_of(fitted.plan))
     if isinstance(fixed, ClassesFixed):
-        return flat({"classes": OfClasses(encoder, fixed), **expected})
-    return flat({"numbers": OfNumbers(encoder, fixed), **expected})
+        return flat({"classes": OfClasses(encoder, fixed), **known})
+    return flat({"numbers": OfNumbers(encoder, fixed), **known})
 
 
 class Known(NamedTuple):
-    """What is known of a reference: for estimates, and for figures that labels give; None: nothing."""
+    """What is known of a reference: for estimates, and for figures and errors that labels give; None: nothing."""
 
     measured: Measured | None
     expected: Expected | None
+    errors: ErrorsFixed | None
 
 
-_NOTHING: Final = Known(None, None)
+_NOTHING: Final = Known(None, None, None)
 
 
 def known_of(fitted: Fitted) -> Known:
@@ -131,7 +146,7 @@ def known_of(fitted: Fitted) -> Known:
 
 def inherited(fitted: Fitted, before: Fitted) -> Fitted:
     """A new reference with too few labels: what labels are held against stays what it was, if classes mean the same."""
-    kept = {path: one for path, one in before.outcomes.items() if path.startswith(f"{_EXPECTED}/")}
+    kept = {path: one for path, one in before.outcomes.items() if path.partition("/")[0] in _LABELS}
     mine = known_of(fitted).expected
     if not kept or (mine is not None and mine.reference.mass[0, DECIDED, 0] >= LEAST_ROWS):
         return fitted
@@ -142,8 +157,19 @@ def inherited(fitted: Fitted, before: Fitted) -> Fitted:
 
 def _known(arrays: Mapping[str, Any]) -> Known:
     found = [rebuilt(kind, mine) for name, kind in _KINDS.items() if (mine := under(name, arrays))]
-    expected = under(_EXPECTED, arrays)
-    return Known(found[0] if found else None, rebuilt(Expected, expected) if expected else None)
+    expected, errors = (under(name, arrays) for name in _LABELS)
+    return Known(
+        found[0] if found else None,
+        rebuilt(Expected, expected) if expected else None,
+        rebuilt(ErrorsFixed, errors) if errors else None,
+    )
+
+
+def _errors(answers: Answers, rows: _Rows, first: list[_Rows], segments: Segments) -> ErrorsFixed:
+    """The reference's errors, without any tolerance: that is the configuration's."""
+    known = [(answers.outcomes(one.said, one.truth), segments.of(one.stratum)) for one in (rows, _all(first))]
+    (outcomes, segment), run = known[0], Run(*known[1])
+    return Errors(tolerance=0.0).fit(outcomes, segment, len(segments.names), run=run)
 
 
 def tau_of(fitted: Fitted) -> float:
@@ -170,7 +196,8 @@ def _labelled(
     truth = answers.truths(_column(piece.batch, label)).values
     index = np.flatnonzero(np.isfinite(truth))
     block = taken(piece.block, index)
-    return _Rows(rng.random(len(index)), answers.said(block), truth[index], encoder.encode(block))
+    stratum = np.full(len(index), -1, np.int32) if block.strata is None else block.strata
+    return _Rows(rng.random(len(index)), answers.said(block), truth[index], stratum, encoder.encode(block))
 
 
 def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
@@ -179,7 +206,12 @@ def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
 
 def _joined(one: _Rows, other: _Rows) -> _Rows:
     key, truth = np.concatenate([one.key, other.key]), np.concatenate([one.truth, other.truth])
-    return _Rows(key, one.said.beside(other.said), truth, np.concatenate([one.inputs, other.inputs]))
+    stratum, inputs = np.concatenate([one.stratum, other.stratum]), np.concatenate([one.inputs, other.inputs])
+    return _Rows(key, one.said.beside(other.said), truth, stratum, inputs)
+
+
+def _all(parts: list[_Rows]) -> _Rows:
+    return reduce(_joined, parts)
 
 
 def _least(rows: _Rows, most: int) -> _Rows:
@@ -187,4 +219,4 @@ def _least(rows: _Rows, most: int) -> _Rows:
     if len(rows.key) <= most:
         return rows
     index = np.sort(np.argpartition(rows.key, most - 1)[:most])
-    return _Rows(rows.key[index], rows.said.rows(index), rows.truth[index], rows.inputs[index])
+    return _Rows(rows.key[index], rows.said.rows(index), rows.truth[index], rows.stratum[index], rows.inputs[index])

@@ -17,23 +17,27 @@ from monitor.fitted import Fitted
 from monitor.outcomes.beside import Beside
 from monitor.outcomes.changed import Changes, Divided
 from monitor.outcomes.counting import Counter
+from monitor.outcomes.door import Pace
+from monitor.outcomes.errors import ErrorStream, errors_of, told_of
 from monitor.outcomes.estimates import Estimates, estimates_of
 from monitor.outcomes.expectation import below_confirmed
 from monitor.outcomes.lane import Lane, lane_of
 from monitor.outcomes.measured import known_of, tau_of
 from monitor.outcomes.realised import Confirmed
 from monitor.outcomes.weighing import Weighing
+from monitor.told import Told
 
 if TYPE_CHECKING:
     from monitor.streams import Stream
 
 
-def side_of(model: Model, fitted: Fitted, folder: Path) -> Side:
+def side_of(model: Model, fitted: Fitted, folder: Path, config_id: str) -> Side:
     """The outcome side of a model with this reference, to be restored."""
     known, tau = known_of(fitted), tau_of(fitted)
     beside = Beside(model.name)
     estimates = estimates_of(model, fitted, known, tau, beside)
-    side = Side(model, estimates, lane_of(model, fitted, folder, known.expected, tau), beside)
+    errors = None if known.errors is None else errors_of(model, fitted, known.errors, config_id)
+    side = Side(model, estimates, lane_of(model, fitted, folder, known.expected, tau, errors), beside)
     if estimates is not None:
         side.weighing = Weighing(estimates.counter, len(fitted.reference.grid.names), tau)
         side.changes = Changes(model, estimates.counter, tau, beside)
@@ -67,10 +71,24 @@ class Side:
         """Whether there is anything to join labels to."""
         return self.lane is not None
 
-    def fed(self, decoded: Decoded, arrived: float) -> None:
-        """Rows that have been judged, at a time in seconds since 1970."""
+    @property
+    def errors(self) -> ErrorStream | None:
+        """What pages when answers are wrong more often."""
+        return None if self.lane is None else self.lane.errors
+
+    @property
+    def findings(self) -> set[str]:
+        """Ids of findings about answers that are open."""
+        return set() if self.errors is None else self.errors.known
+
+    def fed(self, decoded: Decoded, arrived: float, version: str) -> None:
+        """Rows that have been judged, at a time in seconds since 1970; ``version`` is their sender's word."""
         if self.lane is not None:
-            self.lane.fed(decoded, arrived)
+            self.lane.fed(decoded, arrived, version)
+
+    def told(self, pace: Pace) -> Told | None:
+        """What is news about answers whose labels have come, None if nothing is."""
+        return None if self.lane is None else told_of(self.lane.judged(pace))
 
     def labelled(self, batch: pa.RecordBatch, arrived: float) -> bool:
         """Ids and labels that came alone; whether they could be joined."""

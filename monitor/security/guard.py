@@ -24,7 +24,7 @@ from detectors.rows import spaces
 from detectors.rows.layout import Rows
 from detectors.versions import Batch, cells_of
 from monitor import arrays as npz
-from monitor import log
+from monitor import budget, log
 from monitor.config import Model
 from monitor.decode import Decoded
 from monitor.security import located
@@ -38,8 +38,6 @@ from monitor.security.shown import Shown
 from monitor.security.watching import watching
 from monitor.told import Told
 
-SHARE = 0.1
-"""Share of the model's budget of false alarms that goes to the guard."""
 CHUNK = 256
 """Rows at a time."""
 LOOK_ROWS = 512
@@ -252,7 +250,7 @@ class Guard:
 
     def _look(self, now: float, panes: int, length: float) -> Told | None:
         """Weigh the evidence."""
-        level = float(np.log(length / SHARE) + np.log(max(self.parts.born / max(panes, 1), 1.0)))
+        level = budget.level(length, budget.GUARD, self.parts.born, panes)
         at = Now(panes, now, self._number, level)
         nobody: list[Suspicion] = []
         told = self._tried("clients", lambda: self.parts.clients.suspicions(level), nobody)

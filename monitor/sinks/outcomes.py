@@ -13,6 +13,7 @@ from monitor.outcomes.series import DELAYS, DOUBTS, ROWS, STATES, VERDICTS
 
 if TYPE_CHECKING:
     from detectors.performance.types import Figure
+    from monitor.outcomes.errors import ErrorStream
     from monitor.outcomes.estimates import Told
     from monitor.outcomes.index import Index
     from monitor.outcomes.joined import Figures
@@ -25,7 +26,26 @@ Put = Callable[..., None]
 
 def of_side(side: Side, length: float) -> list[Snapshot]:
     """All series of a model; ``length`` is panes for each false alarm that is allowed."""
-    return [*([] if side.lane is None else [of_labels(side.lane)]), of_performance(side, length)]
+    made = [*([] if side.lane is None else [of_labels(side.lane)]), of_performance(side, length)]
+    return made if side.errors is None else [*made, of_errors(side.model.name, side.errors)]
+
+
+def of_errors(model: str, errors: ErrorStream) -> Snapshot:
+    """Evidence that answers have become worse, of all and of each version where there are several."""
+    made: Snapshot = {
+        "driftwarden_error_panes_total": [((model,), errors.counts["panes"])],
+        "driftwarden_error_late_labels_total": [((model,), errors.counts["late"])],
+        "driftwarden_error_waiting_panes": [((model,), len(errors.ripening.waiting.number))],
+        "driftwarden_error_reference_ratio": [((model,), float(errors.fixed.questions.share[0]))],
+    }
+    for name, one in errors.standing().items():
+        told = {"evidence_log_e": one.log_e, "ratio": one.ratio, "alarm_active": float(one.open)}
+        for metric, value in told.items():
+            if np.isfinite(value):
+                made.setdefault(f"driftwarden_error_{metric}", []).append(((model, name), value))
+    if np.isfinite(errors.threshold):
+        made["driftwarden_error_threshold_log_e"] = [((model,), errors.threshold)]
+    return made
 
 
 def of_labels(lane: Lane) -> Snapshot:

@@ -23,6 +23,7 @@ from monitor.errors import ConfigError, DriftwardenError, NothingThere
 from monitor.exports.asked import Asked
 from monitor.exports.child import Child
 from monitor.moments import moment
+from monitor.naming import OUTCOME
 from monitor.records import Brief
 from monitor.web import wording
 from monitor.web.people import Person
@@ -145,6 +146,7 @@ def links(row: Brief) -> list[tuple[str, str]]:
     faulty = row.subject == "data" and wording.is_rate(row.detector)
     kinds = ("telling", "labelling", "weights", *(("rows",) if faulty else ()))
     kinds = ("telling", "clients", "rows") if row.subject == "sender" else kinds
+    kinds = () if row.subject == OUTCOME else kinds
     query = urlencode({"finding": row.id})
     labels = _LABELS | ({"rows": _FAULTY} if faulty else {})
     return [(labels[kind], f"/api/v1/exports/{kind}?{query}") for kind in kinds]

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from monitor.evidence import unpack_evidence
 from monitor.exemplars import ROWS
-from monitor.naming import FAULT_TREE
+from monitor.naming import FAULT_TREE, NOT_COLUMNS
 from monitor.records import Brief, FindingRow, Judged
 from monitor.web import plots, rowviews, wording
 from monitor.web.desk import Act, Desk, Incident, document_of
@@ -93,6 +93,12 @@ class FindingView:
         return list(self.document["evidence"].get("suspicions", ()))
 
     @property
+    def errors(self) -> Document:
+        """What labels show of the answers, empty where the finding is about something else."""
+        found: Document = self.document["evidence"].get("errors") or {}
+        return found
+
+    @property
     def strata(self) -> list[plots.Bar]:
         """Parts of the traffic whose shares moved."""
         return [plots.Bar(one["stratum"], one["reference"], one["window"]) for one in self.document["strata"]]
@@ -108,7 +114,7 @@ class FindingView:
     @property
     def columns(self) -> list[str]:
         """Columns that it names: what a mute takes."""
-        return [] if self.row.subject == "sender" else names_of(self.document["units"])
+        return [] if self.row.subject in NOT_COLUMNS else names_of(self.document["units"])
 
     @property
     def segment(self) -> str:
@@ -132,7 +138,7 @@ def view_of(desk: Desk, person: Person, row: FindingRow) -> FindingView:
     head, family = desk.family(row)
     tables = unpack_evidence(row.evidence)
     history = _history(desk, row, document)
-    names = names_of(document["units"]) if row.subject != "sender" else []
+    names = names_of(document["units"]) if row.subject not in NOT_COLUMNS else []
     counts, window = _counts(desk, row, document, tables, names)
     drawn = plots.columns(counts.to_pylist(), values=person.values, labels=("reference", window))
     document = _recounted(document, drawn)
@@ -170,7 +176,7 @@ def _history(desk: Desk, row: FindingRow, document: Document) -> list[Judged]:
 
 
 def _drawn(row: FindingRow, document: Document, history: Sequence[Judged], names: Sequence[str]) -> dict[str, Any]:
-    if not history or row.subject == "sender":
+    if not history or row.subject in NOT_COLUMNS:
         return {}
     marks = {"began": document["since_time"], "found": row.opened, "over": row.closed}
     strongest = sorted(document["units"], key=lambda unit: -(unit["log_e"] or 0.0))
@@ -218,7 +224,7 @@ def _changed(document: Document, drawn: Sequence[plots.Column]) -> list[Changed]
     columns = {column.name: column for column in drawn}
     said: dict[str, list[Document]] = {}
     largest = sorted(document["units"], key=lambda unit: -(unit["effect"] or 0.0))
-    for unit in largest if document["subject"] != "sender" else ():
+    for unit in largest if document["subject"] not in NOT_COLUMNS else ():
         for name in wording.parts_of(unit["unit"], unit["detector"]):
             said.setdefault(name, []).append(unit)
     return [_change(name, units, columns.get(name)) for name, units in said.items()]
@@ -236,7 +242,7 @@ def _telling(
 ) -> rowviews.Telling | None:
     """The rows that show it, beside trusted ones: as they were kept, or of now where more of these show it."""
     rows, beside = tables.get("window", pa.table({})), {name: tables[name] for name in _BESIDE if name in tables}
-    if row.subject == "sender":
+    if row.subject in NOT_COLUMNS:
         kept = tables.get("rows", pa.table({}))
         rows = kept.slice(0, min(ROWS, kept.num_rows))
     elif row.closed is None and not any(unit["view"] for unit in document["units"]):
@@ -247,13 +253,13 @@ def _telling(
     if not beside:
         bare = rows.drop_columns(["witness"]) if "witness" in rows.column_names else rows
         beside = desk.live.trusted(row, bare)
-    names = names_of(document["units"]) if row.subject != "sender" else []
+    names = names_of(document["units"]) if row.subject not in NOT_COLUMNS else []
     return rowviews.telling(rows, beside, names, desk.live.looks(row.model), _score(row, document))
 
 
 def _score(row: FindingRow, document: Document) -> str:
     """What the rows' score is."""
-    if row.subject == "sender":
+    if row.subject in NOT_COLUMNS:
         return ""
     what = "rows" if any(unit["view"] for unit in document["units"]) else "values"
     return f"how many times as many such {what} come now as in the reference, as a logarithm"
@@ -271,7 +277,7 @@ def _scatter(desk: Desk, row: FindingRow, document: Document) -> dict[str, Any]:
 def _segments(desk: Desk, row: FindingRow) -> list[StreamState]:
     """The segments of the finding's version, the strongest evidence first; none where it is about one itself."""
     version, _, segment = row.stream.partition("/")
-    going = row.closed is None and not segment and row.subject != "sender"
+    going = row.closed is None and not segment and row.subject not in NOT_COLUMNS
     return [one for one in desk.live.states(row.model) if going and one.segment and one.version == version]
 
 

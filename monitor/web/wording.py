@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from detectors.heuristics import HEURISTICS
 from detectors.registry import JOINT, SEQUENTIAL
 from detectors.taxonomy import MODES
+from monitor.naming import OUTCOME
 
 SEVERITIES: Final = {"page": "Page", "ticket": "Ticket", "info": "Note"}
 TRIAGES: Final = {"shift": "Shift", "attack": "Attack", "data_fault": "Data fault", "unknown": "Unknown"}
@@ -98,10 +99,9 @@ def title(triage: str, subject: str, failure_mode: str, unit: str, detector: str
     if units > 1 and subject == "data":
         fault = "Data faults in " if detector in _RATES else ""
         return f"{fault}{name} and {units - 1} more{'' if fault else ' shifted'}"
-    if subject == "mix":
-        return f"Mix of the traffic changed: {name}"
-    if subject == "sender":
-        return f"{_claim(triage, failure_mode, detector)}: {name}"
+    if subject != "data":
+        what = {"mix": "Mix of the traffic changed", OUTCOME: "More errors"}
+        return f"{what.get(subject) or _claim(triage, failure_mode, detector)}: {name}"
     if detector in _RATES:
         return f"{name} {_RATES[detector][0]}"
     columns = parts_of(unit, detector)
@@ -127,6 +127,8 @@ def told(document: Mapping[str, Any]) -> Told:
         return Told(
             f"{_claim(triage, document['failure_mode'], first['detector'])}: {clean(first['unit'])}.", _share(first)
         )
+    if subject == OUTCOME:
+        return Told(f"Labels show more errors than the reference had, in {clean(first['unit'])}.", _errors(document))
     if subject == "mix":
         return Told(f"The mix of the traffic changed, seen in {listed(names)}.", _strata(document["strata"]))
     if document["severity"] == "info":
@@ -180,6 +182,16 @@ def _share(unit: Mapping[str, Any]) -> str:
         return ""
     usual = f"; usual are {percent(unit['reference'])}" if unit["reference"] is not None else ""
     return f"{percent(unit['window'])} of the rows looked at speak for it{usual}."
+
+
+def _errors(document: Mapping[str, Any]) -> str:
+    """How much worse answers are."""
+    first, told = document["units"][0], document["evidence"]["errors"]
+    if first["effect"] is None:
+        return "How much worse is not measured by this rule."
+    inputs = "Inputs have moved as well." if told["inputs_moved"] else "No input has moved by itself."
+    now, before = percent(first["window"]), percent(first["reference"])
+    return f"{capital(told['question'])}: {now}; in the reference {before}. {inputs}"
 
 
 def _strata(strata: Sequence[Mapping[str, Any]]) -> str:

@@ -10,12 +10,12 @@ import pyarrow as pa
 
 from detectors.queries.suspicion import Suspicion
 from detectors.types import SingleArray
+from monitor.budget import GUARD
 from monitor.config import Model
 from monitor.decode import Decoder
 from monitor.fitted import Fitted
 from monitor.loading import measure_batches
 from monitor.report import Finding
-from monitor.security import guard as guards
 from monitor.security.cases import Cases, Facts, Key, Now
 from monitor.security.pseudonyms import Pseudonyms
 from monitor.security.start import guard_of
@@ -126,7 +126,7 @@ class Guarded:
         told = self.guard.feed(self._decoder.decode(batch), "v1", float(trace.time[-1]), panes, LENGTH)
         if told is not None and told.failures:
             raise RuntimeError(str(told.failures))
-        bar = math.log(LENGTH / guards.SHARE) + max(math.log((self.guard.parts.clients.born + 1) / panes), 0.0)
+        bar = math.log(LENGTH / GUARD) + max(math.log((self.guard.parts.clients.born + 1) / panes), 0.0)
         who, log_e = self.guard.parts.clients.log_e()
         names = np.array([self._hashes.get(one, 0) for one in who.tolist()], np.uint64)
         found = self._alarms.of_senders(self._rows, names, log_e, bar)

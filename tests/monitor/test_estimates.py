@@ -308,7 +308,7 @@ def test_a_label_with_a_thousand_values_costs_no_reference() -> None:
         REFERENCE.column_names.index("truth"), "truth", pa.array([f"note {i}" for i in range(len(REFERENCE))])
     )
     fitted = measure_batches(many.combine_chunks().to_batches(), model(many))
-    assert known_of(with_outcomes(fitted, lambda: iter(many.to_batches()))) == (None, None)
+    assert known_of(with_outcomes(fitted, lambda: iter(many.to_batches()))) == (None, None, None)
 
 
 def test_answers_without_a_score_have_no_estimate_and_no_failure(make: Callable[..., Bench]) -> None:

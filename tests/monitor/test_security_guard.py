@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from monitor.budget import GUARD
 from monitor.clock import ManualClock
 from monitor.security import cases
 from monitor.security.cases import MOST_OPEN, Cases, Now
-from monitor.security.guard import SHARE, Guard
+from monitor.security.guard import Guard
 from monitor.told import Told
 from tests.attacks import lookalikes, traces
 from tests.monitor.security_bench import (
@@ -223,7 +224,7 @@ def test_the_bar_rises_with_the_number_of_senders(stream: pa.RecordBatch) -> Non
     few = findings(run(guard(), stream.slice(0, 1000)))[0]
     names = pa.array([name if name == EVE else f"{i}" for i, name in enumerate(stream["who"].to_pylist())])
     many = findings(run(guard(), stream.set_column(0, "who", names).slice(0, 1000)))[0]
-    assert few.threshold >= np.log(LENGTH / SHARE)
+    assert few.threshold >= np.log(LENGTH / GUARD)
     assert many.threshold > few.threshold + 1
 
 
