@@ -184,7 +184,9 @@ def calibrate(
     "--input", "paths", required=True, multiple=True, help="File, folder or URI of a stored log; may be repeated."
 )
 @click.option("--model", help="Model that the log belongs to, if the configuration has several.")
-@click.option("--jsonl", type=click.Path(path_type=Path, allow_dash=True), help="Write findings as JSON lines.")
+@click.option(
+    "--jsonl", type=click.Path(path_type=Path, allow_dash=True), help="Write findings and performance as JSON lines."
+)
 @click.option(
     "--compare", "other", type=click.Path(path_type=Path), help="Replay with this configuration too, and compare."
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from functools import cached_property, partial
 from pathlib import PurePosixPath
 from typing import TypeVar
@@ -51,6 +52,18 @@ class Tables:
     def schemas(self) -> list[pa.Schema]:
         """Schema of each file; CSV and JSON are read through once, because their types show only at the end."""
         return [_guarded(file, partial(_schema, file)) for file in self._files]
+
+    def parted(self, wanted: Callable[[pa.Schema], bool]) -> tuple[Tables, Tables]:
+        """The files whose schema is wanted, and the others: each part has a schema of its own."""
+        chosen = [wanted(schema) for schema in self.schemas]
+        return self._some(chosen), self._some([not one for one in chosen])
+
+    def _some(self, chosen: Sequence[bool]) -> Tables:
+        made = copy(self)
+        vars(made).pop("schema", None)
+        both = [pair for pair, mine in zip(zip(self._files, self.schemas, strict=True), chosen, strict=True) if mine]
+        vars(made).update(_files=[file for file, _ in both], schemas=[schema for _, schema in both])
+        return made
 
     @cached_property
     def schema(self) -> pa.Schema:

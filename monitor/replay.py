@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -15,14 +19,18 @@ from monitor import log
 from monitor.absent import Absent
 from monitor.config import Config, Model, fingerprint
 from monitor.errors import ConfigError, DriftwardenError
+from monitor.fitted import Fitted
 from monitor.loading import Progress, fitted_of, measure_batches, severity_of
-from monitor.outcomes.door import judged
+from monitor.outcomes.door import only_labels
 from monitor.reader import Tables
 from monitor.report import Report
 from monitor.security.pseudonyms import KEY_BYTES, known_key
 from monitor.security.start import guard_of
 from monitor.streams import Fed, ModelStreams
 from monitor.told import Told
+
+if TYPE_CHECKING:
+    from monitor.outcomes.replayed import Performance
 
 Line = dict[str, Any]
 
@@ -37,9 +45,11 @@ class Outcome:
     findings: int = 0
     discarded: Counter[str] = field(default_factory=Counter)
     seconds_cpu: float = 0.0
+    performance: Line | None = None
 
     def as_dict(self) -> Line:
         """The last line of the model in the JSON lines (design.md section 5)."""
+        told = {} if self.performance is None else {"performance": self.performance}
         return {
             "kind": "summary",
             "model": self.model,
@@ -48,6 +58,7 @@ class Outcome:
             "findings": self.findings,
             "discarded": dict(self.discarded),
             "seconds_cpu": round(self.seconds_cpu, 3),
+            **told,
         }
 
 
@@ -94,40 +105,83 @@ def _one(
 ) -> Outcome:
     """``names`` are the configuration's id and the key of the senders' pseudonyms."""
     outcome = Outcome(model.name)
-    tables = Tables(paths)
-    rows = judged(model.columns, tables.batches())
-    learn = model.reference.learn_rows
+    whole, learn = Tables(paths), model.reference.learn_rows
     if learn:
-        first, rows = _learn(rows, learn)
+        labels, tables = whole.parted(partial(_only_labels, model, None))
+        first, rows = _learn(tables.batches(), learn)
         fitted = measure_batches(first, model)
         outcome.rows += sum(batch.num_rows for batch in first)
     else:
         fitted = fitted_of(model, progress=progress)
-    timed = model.columns.time is not None
+        labels, tables = whole.parted(partial(_only_labels, model, fitted))
+        rows = tables.batches()
+    with ExitStack() as stack:
+        total = tables.row_count
+        performance = _performance(model, fitted, total, stack)
+        streams = _streams(model, fitted, names, performance)
+        absent = Absent(fitted.plan.roles, fitted.sample.schema.names)
+        began = time.process_time()
+        for batch in rows:
+            fed = streams.feed(batch, "", outcome.rows)
+            outcome.rows += batch.num_rows
+            for sentence in absent.look(batch.schema.names, batch.num_rows):
+                log.get("replay").warning(sentence, model=model.name)
+            _account(outcome, fed)
+            if fed.told is not None:
+                _hear(fed.told, outcome, emit)
+            _tell(fed.reports, outcome, emit, watch)
+            if performance is not None:
+                _each(performance.lines(), emit)
+            if progress is not None:
+                progress("replay", outcome.rows, total)
+        _tell(streams.flush(), outcome, emit, watch)
+        if performance is not None:
+            for batch in labels.batches():
+                performance.labelled(batch, max(streams.watermark, outcome.rows))
+            _each(performance.lines(0), emit)
+            outcome.performance = performance.summary()
+        outcome.seconds_cpu = time.process_time() - began
+    emit(outcome.as_dict())
+    return outcome
+
+
+def _only_labels(model: Model, fitted: Fitted | None, schema: pa.Schema) -> bool:
+    known = None if fitted is None else [one.name for one in fitted.plan.columns if one.monitored]
+    return only_labels(model.columns, schema.names, known)
+
+
+def _performance(model: Model, fitted: Fitted, rows: int | None, stack: ExitStack) -> Performance | None:
+    """What tells the performance: imported only where labels are named."""
+    if not model.columns.label:
+        return None
+    from monitor.outcomes.replayed import Performance
+
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="driftwarden-")))
+    made = Performance(model, fitted, folder, rows)
+    stack.callback(made.close)
+    return made
+
+
+def _streams(model: Model, fitted: Fitted, names: tuple[str, bytes], performance: Performance | None) -> ModelStreams:
     config_id, key = names
     timer = time.perf_counter
     guard = guard_of(model, fitted, key, config_id, timer)
-    severity = severity_of(model, fitted.reference.grid.names)
-    streams = ModelStreams(model, fitted, config_id=config_id, timer=timer, timed=timed, guard=guard, severity=severity)
+    options: dict[str, Any] = {"config_id": config_id, "timer": timer, "guard": guard}
+    options["timed"] = model.columns.time is not None
+    options["severity"] = severity_of(model, fitted.reference.grid.names)
+    if performance is None:
+        streams = ModelStreams(model, fitted, **options)
+    else:
+        from monitor.outcomes.replayed import PlacedStreams
+
+        streams = PlacedStreams(performance, model, fitted, **options)
     streams.prepare()
-    absent = Absent(fitted.plan.roles, fitted.sample.schema.names)
-    total = tables.row_count
-    began = time.process_time()
-    for batch in rows:
-        fed = streams.feed(batch, "", outcome.rows)
-        outcome.rows += batch.num_rows
-        for sentence in absent.look(batch.schema.names, batch.num_rows):
-            log.get("replay").warning(sentence, model=model.name)
-        _account(outcome, fed)
-        if fed.told is not None:
-            _hear(fed.told, outcome, emit)
-        _tell(fed.reports, outcome, emit, watch)
-        if progress is not None:
-            progress("replay", outcome.rows, total)
-    _tell(streams.flush(), outcome, emit, watch)
-    outcome.seconds_cpu = time.process_time() - began
-    emit(outcome.as_dict())
-    return outcome
+    return streams
+
+
+def _each(lines: Iterable[Line], emit: Callable[[Line], None]) -> None:
+    for line in lines:
+        emit(line)
 
 
 def _learn(rows: Iterator[pa.RecordBatch], wanted: int) -> tuple[list[pa.RecordBatch], Iterator[pa.RecordBatch]]:

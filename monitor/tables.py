@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from rich.console import Console
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from monitor.coverage import Coverage, Gap, Watcher
 
 Row = dict[str, Any]
+_SHOWN: Final = ("accuracy", "auroc", "mae", "bias")
+"""Metrics that a line in words names; its JSON form has all."""
 
 
 def rows_of(fitted: Fitted) -> list[Row]:
@@ -96,10 +98,12 @@ def sentence(line: Row, *, timed: bool = False) -> str:
         discarded = ", ".join(f"{number} {reason}" for reason, number in line["discarded"].items()) or "none"
         return (
             f"{line['model']}: {line['rows']:,} rows, {line['panes']:,} panes, {line['findings']} findings, "
-            f"discarded: {discarded}, {line['seconds_cpu']} CPU s"
+            f"discarded: {discarded}, {line['seconds_cpu']} CPU s{_past(line.get('performance'))}"
         )
     when = f"pane {line['pane']:>6}  " + (f"{_minute(line['time'])}  " if timed else "")
     where = "" if line["stream"] == "all" else f"[{line['stream']}] "
+    if line["kind"] == "performance":
+        return f"{when}right? {where}{_performance(line)}"
     if line["kind"] == "recovery":
         return f"{when}back   {where}{', '.join(line['units'])}"
     units = ", ".join(_unit(unit) for unit in line["units"][:5])
@@ -108,6 +112,35 @@ def sentence(line: Row, *, timed: bool = False) -> str:
     what = str({"mix": "mix", "outcome": "errors"}.get(line["subject"], line["triage"]))
     since = f"since pane {line['since_pane']}" + (f", {_minute(line['since_time'])}" if timed else "")
     return f"{when}{line['severity']:<6} {where}{what.replace('_', ' ')}: {units}{more}  {since}"
+
+
+def _performance(line: Row) -> str:
+    """What was estimated of some panes, and what their labels say."""
+    said = _figures(line["estimate"]) or "nothing"
+    by = f" by {line['estimator']}" if line["estimator"] else ""
+    real = f"labels of {line['labelled']:,} of {line['rows']:,} rows: {_figures(line['realised'])}"
+    told = [f"since pane {line['since_pane']}: {said} estimated{by}", real if line["labelled"] else "no labels"]
+    worse = list(dict.fromkeys(name for names in line["below_expectation"].values() for name in names))
+    told += [f"below expectation: {', '.join(worse)}"] if worse else []
+    return "; ".join([*told, *([f"in doubt: {', '.join(line['doubts'])}"] if line["doubts"] else [])])
+
+
+def _figures(figures: Row) -> str:
+    """The metrics that tell most, with their intervals."""
+    shown = [(name, figures[name]) for name in _SHOWN if name in figures]
+    return ", ".join(f"{name} {one['value']:.4g} [{one['low']:.4g}, {one['high']:.4g}]" for name, one in shown)
+
+
+def _past(performance: Row | None) -> str:
+    """How far estimates were from labels."""
+    compared = {} if performance is None else performance["estimates_less_labels"]
+    told = [
+        f"{name} off by {compared[name]['mae']:.3g} in the mean of {compared[name]['n']} windows, "
+        f"{compared[name]['within']:.0%} of labels' figures within the interval"
+        for name in _SHOWN
+        if name in compared
+    ]
+    return f"; estimates: {', '.join(told)}" if told else ""
 
 
 def _minute(time: float | None) -> str:
