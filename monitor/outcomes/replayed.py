@@ -24,6 +24,7 @@ from monitor.decode import Decoded
 from monitor.engine import Pane
 from monitor.fitted import Fitted
 from monitor.outcomes.answers import Answers
+from monitor.outcomes.beside import Beside
 from monitor.outcomes.estimates import Told, estimates_of
 from monitor.outcomes.expectation import below_confirmed
 from monitor.outcomes.measured import known_of, tau_of
@@ -67,7 +68,8 @@ class Performance:
         """Join the log's ``rows`` in ``folder``; None: nobody knows how many they are."""
         known, tau, answers = known_of(fitted), tau_of(fitted), Answers(fitted)
         self._model, self._least = model, model.labels.least_share
-        self.estimates = estimates_of(model, fitted, known, tau)
+        self._beside = Beside(model.name)
+        self.estimates = estimates_of(model, fitted, known, tau, self._beside)
         able = known.expected is not None and answers.kind is not None
         self._labels = Stretches(model, answers, known.expected, tau) if able and known.expected else None
         if model.columns.id and self._labels is not None:
@@ -130,9 +132,9 @@ class Performance:
 
     def close(self) -> None:
         """End what runs beside."""
-        for one in (self._labels, self.estimates):
-            if one is not None:
-                one.close()
+        self._beside.close()
+        if self._labels is not None:
+            self._labels.close()
 
     @property
     def _reference(self) -> Mapping[str, Figure]:

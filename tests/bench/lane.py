@@ -37,7 +37,9 @@ def _fed(kind: str, make: Any) -> None:
     print(
         f"\n{kind}: ms of a pane in the engine's thread\nrows   alone  +counts  +index  +labels   CPU s of an estimate"
     )
-    unlabelled = {key: name for key, name in COLUMNS.items() if key != "label" and (key != "score" or make is scored)}
+    unlabelled: dict[str, Any] = {key: name for key, name in COLUMNS.items() if key != "label"}
+    unlabelled = {key: name for key, name in unlabelled.items() if key != "score" or make is scored}
+    unlabelled["ignore"] = ["truth"]
     for rows in SIZES:
         panes = max(min(ROWS // rows, 60), 3)
         tables = [make(rows, 1 + pane, start=NOW + 60 * pane) for pane in range(panes)]
@@ -54,8 +56,10 @@ def _timed(make: Any, rows: int, tables: list[pa.Table], **changes: Any) -> tupl
     """Median milliseconds of a delivery of one pane, and CPU seconds of the last window's estimate."""
     with tempfile.TemporaryDirectory() as folder:
         bench = _bench(folder, make, rows, **changes)
-        estimates, streams = bench.side.estimates, bench.agent.models["m"].streams
-        bench.side.beside.close()  # its thread never begins
+        side, streams = bench.agent.models["m"].side, bench.agent.models["m"].streams
+        estimates = None if side is None else side.estimates
+        if side is not None:
+            side.beside.close()  # its thread never begins
         took = []
         for pane, one in enumerate(tables):
             began = time.perf_counter()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow.compute as pc
 
 from detectors.multivariate.classifier import newton
 from detectors.performance.errors import Errors, question
@@ -13,6 +14,7 @@ from detectors.streaming.catalog import CLASSICAL
 from detectors.types import FloatArray, IntArray
 from tests.detectors.outcomes import take
 from tests.statistical import data
+from tests.statistical.outcomes import ages, employment, trips
 
 PANE = 50
 BUDGET = 10_000.0
@@ -113,6 +115,37 @@ def bike_counts() -> tuple[Outcomes, int, IntArray]:
     said, truth = (rows[name].to_numpy().astype(np.float64)[order] for name in ("pred_cnt", "cnt"))
     quarter = rows["timestamp"].to_numpy().astype("datetime64[M]").astype(np.int64)[order] // 3
     return Outcomes("regression", said, None, None, truth), int((role == "reference").sum()), quarter
+
+
+def census() -> tuple[Outcomes, int]:
+    """The census model's answers in time order, the reference first; rows of it."""
+    one = employment()
+    return _after(one.reference.outcomes, one.later.outcomes), one.reference.number
+
+
+def turned(seed: int, quiet: int = 10_000, rows: int = 2_500) -> tuple[Outcomes, int]:
+    """The same, but later rows at random; after so many ``quiet`` ones 30 % of the labels of those over 50 turn."""
+    one, rng = employment(), np.random.default_rng(seed)
+    which = rng.choice(one.later.number, quiet + rows, replace=False)
+    later = take(one.later.outcomes, which)
+    other = (ages()[which] > 50) & (rng.random(len(which)) < 0.3) & (np.arange(len(which)) >= quiet)
+    later = later._replace(truth=np.where(other, 1 - later.truth, later.truth))
+    return _after(one.reference.outcomes, later), one.reference.number
+
+
+def minutes() -> tuple[Outcomes, int]:
+    """Predicted and real minutes of taxi trips of March 2020 by time, those before the 14th first; rows of these."""
+    rows = trips().sort_by("pickup")
+    rows = rows.filter(pc.and_(pc.not_equal(rows["role"], "train"), pc.equal(rows["month"], 3)))
+    said, real = (rows[name].to_numpy().astype(np.float64) for name in ("said", "minutes"))
+    return Outcomes("regression", said, None, None, real), int(pc.sum(pc.equal(rows["role"], "reference")).as_py())
+
+
+def _after(one: Outcomes, other: Outcomes) -> Outcomes:
+    columns: list[Any] = [
+        None if a is None or b is None else np.concatenate([a, b]) for a, b in zip(one[1:], other[1:], strict=True)
+    ]
+    return Outcomes(one.kind, *columns)
 
 
 def room(file: str, *, light: bool) -> tuple[Outcomes, int]:

@@ -161,26 +161,31 @@ def bikes() -> tuple[Set, IntArray, tuple[str, ...]]:
 
 def taxis() -> tuple[Set, IntArray, tuple[str, ...]]:
     """Minutes of trips: reference the first two weeks of March 2020; the month of each later row, from 14 March."""
+    rows = trips().drop_columns(["pickup"])
+    reference, later = (rows.filter(pc.equal(rows["role"], one)) for one in ("reference", "analysis"))
+    made = encoded(reference, later, regression("said", "minutes"), ("minutes", "role", "month", "said"))
+    month = later["month"].to_numpy().astype(np.int64) - 3
+    return made, month, ("14-31 March", "April", "May", "June", "July")
+
+
+def trips() -> pa.Table:
+    """All trips whose minutes were predicted, with the inputs, the minutes that were said and those that it took."""
     said = data.table("nyc_green_taxi_2020", "duration_predictions_2020-03_07.parquet")
     inputs = ["PULocationID", "DOLocationID", "trip_distance"]
     stamps = ["lpep_pickup_datetime", "lpep_dropoff_datetime"]
     parts = []
     for month in range(3, 8):
         mine = said.filter(pc.equal(said["month"], month))
-        trips = data.table("nyc_green_taxi_2020", f"green_tripdata_2020-{month:02d}.parquet")
-        trips = trips.select(inputs + stamps).take(mine["row"])
-        taken = [trips[name].to_numpy().astype("datetime64[s]") for name in stamps]
+        some = data.table("nyc_green_taxi_2020", f"green_tripdata_2020-{month:02d}.parquet")
+        some = some.select(inputs + stamps).take(mine["row"])
+        taken = [some[name].to_numpy().astype("datetime64[s]") for name in stamps]
         hour = (taken[0].astype(np.int64) // 3600) % 24
         minutes = (taken[1] - taken[0]).astype(np.float64) / 60
-        trips = trips.select(inputs).append_column("hour", pa.array(hour.astype(np.float64)))
-        trips = trips.append_column("minutes", pa.array(minutes)).append_column("role", mine["role"])
-        trips = trips.append_column("month", mine["month"])
-        parts.append(trips.append_column("said", mine["pred_duration_min"]))
-    rows = pa.concat_tables(parts, promote_options="permissive")
-    reference, later = (rows.filter(pc.equal(rows["role"], one)) for one in ("reference", "analysis"))
-    made = encoded(reference, later, regression("said", "minutes"), ("minutes", "role", "month", "said"))
-    month = later["month"].to_numpy().astype(np.int64) - 3
-    return made, month, ("14-31 March", "April", "May", "June", "July")
+        some = some.select(inputs).append_column("hour", pa.array(hour.astype(np.float64)))
+        some = some.append_column("minutes", pa.array(minutes)).append_column("role", mine["role"])
+        some = some.append_column("month", mine["month"]).append_column("said", mine["pred_duration_min"])
+        parts.append(some.append_column("pickup", pa.array(taken[0])))
+    return pa.concat_tables(parts, promote_options="permissive")
 
 
 def accuracy(outcomes: Outcomes) -> float:

@@ -12,7 +12,20 @@ from detectors.performance.realised import figures
 from detectors.performance.tallies import tally
 from tests.detectors.outcomes import take
 from tests.statistical import data
-from tests.statistical.errors import MEASURED, PANE, alarms, bike_counts, concept, delay, room, shuffled, swapping
+from tests.statistical.errors import (
+    MEASURED,
+    PANE,
+    alarms,
+    bike_counts,
+    census,
+    concept,
+    delay,
+    minutes,
+    room,
+    shuffled,
+    swapping,
+    turned,
+)
 from tests.statistical.outcomes import seasons
 
 
@@ -61,6 +74,37 @@ def test_the_growth_of_the_bikes_is_found_in_a_week_and_measured() -> None:
     assert now["mae"].value == pytest.approx(84.6, abs=0.05)
     assert now["bias"].value == pytest.approx(-83, abs=0.5)
     assert before["mae"].high < now["mae"].low
+
+
+def test_the_census_alarms_while_dormitories_are_counted_and_at_no_other_time() -> None:
+    """208,892 rows in time order; chunks 26 to 28 of 5,000 are rows 130,000 to 145,000."""
+    data.need("ma_employment", "analysis.parquet")
+    outcomes, reference = census()
+    found = [one.rows for one in alarms(outcomes, reference, Errors(), 100)]
+    assert 130_000 < found[0] <= 134_000
+    assert found[-1] <= 145_100
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_concept_that_no_estimate_can_see_is_found_with_labels(seed: int) -> None:
+    """30 % of the labels of those over 50, accuracy 0.83 to 0.76: after 350 to 950 rows; none in 10,000 before."""
+    data.need("ma_employment", "analysis.parquet")
+    outcomes, reference = turned(seed)
+    found = [one.rows - 10_000 for one in alarms(outcomes, reference, Errors())]
+    assert 0 < found[0] <= 1_500
+
+
+def test_the_errors_of_trips_rise_on_the_first_day_of_empty_streets() -> None:
+    data.need("nyc_green_taxi_2020", "duration_predictions_2020-03_07.parquet")
+    outcomes, before = minutes()
+    measured = before // 2
+    found = [one.rows - (before - measured) for one in alarms(outcomes, measured, Errors())]
+    assert min(found) > -1_500  # the night of Friday 13 March is quieter already
+    assert min(one for one in found if one > 0) <= 6_000  # 14 March has 7,800
+    assert len(found) > 10
+    for seed in range(4):
+        order = np.random.default_rng(seed).permutation(before)
+        assert alarms(take(outcomes, order), measured, Errors()) == []
 
 
 @pytest.mark.parametrize("file", ["test1.parquet", "test2.parquet"])

@@ -50,15 +50,21 @@ def test_cbpe_agrees_with_nannyml_on_the_same_chunks(census: tuple[Set, estimate
             assert made[name].value == pytest.approx(value, abs=0.0015), (chunk, name)
 
 
-def test_in_time_order_the_default_is_as_near_as_labels_allow(census: tuple[Set, estimates.Fixed]) -> None:
-    """104 chunks of 2,000: labels alone scatter accuracy by 0.62 points; NannyML's CBPE is off by 0.71 and 0.61."""
+@pytest.mark.parametrize(
+    ("size", "of_accuracy", "of_auroc", "constant"), [(2_000, 0.65, 0.55, 1.0), (5_000, 0.46, 0.36, 0.8)]
+)
+def test_in_time_order_the_default_is_as_near_as_labels_allow(
+    census: tuple[Set, estimates.Fixed], size: int, of_accuracy: float, of_auroc: float, constant: float
+) -> None:
+    """Labels alone scatter accuracy by 0.62 and 0.39 points; NannyML's CBPE is off by 0.71 and 0.51."""
     one, fixed = census
     errors = missed(
-        fixed, sets.chunks(one.later, 2_000), (accuracy(one.reference.outcomes), auroc(one.reference.outcomes))
+        fixed, sets.chunks(one.later, size), (accuracy(one.reference.outcomes), auroc(one.reference.outcomes))
     )
-    assert mae(errors, "default", 0) <= 0.66
-    assert mae(errors, "default", 1) <= 0.55
-    assert mae(errors, "constant", 0) >= 1.0
+    assert mae(errors, "default", 0) <= of_accuracy
+    assert mae(errors, "default", 1) <= of_auroc
+    assert mae(errors, "default", 0) < mae(errors, "cbpe", 0)
+    assert mae(errors, "constant", 0) >= constant
     assert 0.85 < np.std(errors.z) < 1.15
     assert np.mean(np.abs(errors.z) < 1.96) >= 0.9
 
