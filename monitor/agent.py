@@ -192,7 +192,7 @@ class Agent:
         watched.last_rows = self.clock.monotonic()  # the time that judging took is no silence of the senders
         self._account(watched, fed, key)
         if watched.side is not None and fed.decoded is not None:
-            watched.side.fed(fed.decoded, delivery.arrived)
+            watched.side.fed(fed.decoded, delivery.arrived, delivery.version)
         if fed.told is not None:
             self._hear(watched, fed.told)
         self.publish(watched, fed.reports)

@@ -223,10 +223,9 @@ class ModelStreams:
             yield self._admit(name if code >= 0 else version), rows
 
     def _admit(self, version: str) -> str:
-        """The stream of a version; a slash in its name is written %2F, for one sets segments apart."""
-        name = (version or WHOLE).replace("%", "%25").replace("/", "%2F")
-        whole = [known for known in self.streams if "/" not in known]
-        return name if name in self.streams or len(whole) < MOST_VERSIONS else OTHER
+        """The stream of a version."""
+        name = named(version)
+        return name if name in self.streams or sum("/" not in one for one in self.streams) < MOST_VERSIONS else OTHER
 
     def _segments(
         self, version: str, decoded: Decoded, rows: NDArray[np.int64] | None, arrival: float
@@ -397,3 +396,8 @@ def _split(labels: Labels) -> Iterator[tuple[int, str, NDArray[np.int64]]]:
     for code in np.unique(labels.codes):
         rows = np.flatnonzero(labels.codes == code)
         yield int(code), labels.values[code] if code >= 0 else "", rows
+
+
+def named(version: str) -> str:
+    """What the stream of a version is called; a slash is written %2F, for one sets segments apart."""
+    return (version or WHOLE).replace("%", "%25").replace("/", "%2F")

@@ -129,7 +129,7 @@ class Watched:
             return
         guard = self.streams.guard
         rows = learnt if guard is None else guard.without_own(learnt)
-        self.side.fed(decoder_of(self.streams.fitted).decode(rows), arrived)
+        self.side.fed(decoder_of(self.streams.fitted).decode(rows), arrived, "")
 
     def check_itself(self, panes: int) -> None:
         """Judge some resampled panes, if the configuration wants that."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,17 +23,22 @@ from monitor import columns, log
 from monitor.arrays import pack, unpack
 from monitor.config import Model
 from monitor.decode import Decoded
-from monitor.errors import StoreError
+from monitor.errors import ConfigError, StoreError
 from monitor.fitted import Fitted
 from monitor.outcomes.answers import Answers
+from monitor.outcomes.beside import Beside
+from monitor.outcomes.divided import Divided
 from monitor.outcomes.door import STATE
 from monitor.outcomes.index import Index
 from monitor.outcomes.joined import Joined
 from monitor.outcomes.leftovers import FOLDER
 from monitor.outcomes.matching import AHEAD
 from monitor.outcomes.measured import Expected
+from monitor.outcomes.parts import How, Parts
+from monitor.outcomes.rankings import Rankings
 from monitor.outcomes.realised import Confirmed, Realised
 from monitor.outcomes.rowlog import Damaged
+from monitor.sections import Labels
 from monitor.security.pseudonyms import key_of
 
 _HOUR: Final = 3600.0
@@ -42,28 +48,51 @@ _COHORT: Final = f"{STATE}/"
 
 
 def lane_of(
-    model: Model, fitted: Fitted, folder: Path, expected: Expected | None = None, tau: float = 1.0
+    model: Model, fitted: Fitted, folder: Path, expected: Expected | None, tau: float, beside: Beside
 ) -> Lane | None:
     """The model's lane, to be restored; None where rows have no ids or labels, or the reference shows no answers."""
     answers = Answers(fitted)
     if not (model.columns.id and model.columns.label and model.labels.rows) or answers.kind is None:
         return None
-    counted = None if expected is None else Realised(expected, answers, tau)
-    return Lane(model, answers, folder / FOLDER / model.name, key_of(folder), counted)
+    divided = Divided(fitted.plan.strata, model.labels.hours * _HOUR)
+    how = How(tau, worth(model.labels, answers), model.labels.coverage)
+    make = Rankings if answers.kind == "ranking" else Realised
+    counted = None if expected is None else make(expected, answers, how, divided)
+    return Lane(model, answers, folder / FOLDER / model.name, key_of(folder), divided, beside, counted)
+
+
+def worth(labels: Labels, answers: Answers) -> FloatArray | None:
+    """What answers are worth by truth; `ConfigError` if the model has not as many classes."""
+    if labels.values is None:
+        return None
+    value = np.array(labels.values, np.float64)
+    if answers.k and len(value) == answers.k:
+        return value
+    has = f"{answers.k} classes: {', '.join(answers.codes)}" if answers.k else "no classes"
+    raise ConfigError([f"labels.values: {len(value)} rows of values, but the model has {has}"])
 
 
 class Lane:
     """Joins late labels to predictions."""
 
     def __init__(
-        self, model: Model, answers: Answers, folder: Path, key: bytes, realised: Realised | None = None
+        self,
+        model: Model,
+        answers: Answers,
+        folder: Path,
+        key: bytes,
+        divided: Divided,
+        beside: Beside,
+        realised: Realised | None = None,
     ) -> None:
         """Open nothing yet: `restore` or `succeed` does. Without ``realised`` labels are joined and make no figures."""
         self.model, self.answers, self.realised = model, answers, realised
+        self.parts: Parts | None = None
         self.failures = 0
         self._doubtful = False
         self._history = True
-        self._folder, self._key = folder, key
+        self._folder, self._key, self._divided, self._beside = folder, key, divided, beside
+        self._asked: Confirmed | None = None
         self._log = log.get("outcomes")
         self.index: Index | None = None
 
@@ -76,6 +105,8 @@ class Lane:
         arrays = {} if state is None else unpack(state)
         said = json.loads(arrays["meaning"].tobytes()) if arrays else {}
         held = arrays["index"].tobytes() if arrays and self._knows(said) else None
+        if held is not None:
+            self._divided.restore(said["divided"])
         if arrays and held is None:
             self._log.warning("classes or hours have changed: labels are joined anew", model=self.model.name)
         self.index, known = self._restored(held)
@@ -125,6 +156,7 @@ class Lane:
             self.index.after(index)
             return
         self.index = index
+        self._divided.restore(old._divided.state())
         self._resize(index)
         if self.realised is not None:
             self._count_on(self.realised, old)
@@ -162,6 +194,7 @@ class Lane:
             self._recount()
         index = self.index.settle()
         meaning: dict[str, Any] = {**self.meaning, "history": self._history, "layout": None, "partial": []}
+        meaning["divided"] = self._divided.state()
         found = {}
         if self.realised is not None and not self._doubtful:
             meaning["layout"] = self.realised.identity
@@ -182,15 +215,23 @@ class Lane:
         """What labels have confirmed of the newest complete cohorts."""
         if self.index is None or self.realised is None or self._doubtful:
             return None
-        return self.realised.confirmed(self.index.cohorts(), self.index.width)
+        self.realised.index = self.index
+        found = self.realised.confirmed(self.index.cohorts(), self.index.width)
+        if found is not None and found is not self._asked:
+            self._asked = found
+            self._beside.ask("%parts", partial(self._tell, self.realised.parts(found.numbers)))
+        return found
 
     def settled(self) -> None:
         """The checkpoint with the last `state` is on disk."""
         if self.index is not None:
             self.index.settled()
 
-    def fed(self, decoded: Decoded, arrived: float) -> None:
-        """Keep the predictions of a batch that has been judged, and join the labels that it brings."""
+    def fed(self, decoded: Decoded, arrived: float, version: str) -> None:
+        """Keep the predictions of a batch that has been judged, and join the labels that it brings.
+
+        ``version`` is the sender's word for rows that do not say which version answered.
+        """
         names = decoded.batch.schema.names
         if self.index is None or self.model.columns.id not in names:
             return
@@ -198,7 +239,7 @@ class Lane:
             self._doubtful |= self.index.present(arrived)
             now = self._made(decoded.block.time, arrived)
             if self.answers.answered(names):
-                self._predicted(self.index, decoded, now)
+                self._predicted(self.index, decoded, now, version)
             if self.model.columns.label in names:
                 self._labelled(self.index, decoded.batch, now, alone=False)
         except Exception as fault:  # noqa: BLE001 - rows are judged whatever becomes of their labels
@@ -218,6 +259,11 @@ class Lane:
             self._failed("labels of a batch cannot be joined", fault)
             return False
         return True
+
+    def known(self, ids: pa.Array) -> pa.Array:
+        """The labels that some ids have now, null where none is known."""
+        truths = np.full(len(ids), np.nan) if self.index is None else self.index.truths(columns.unwrap(ids))
+        return self.answers.labels(truths)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -241,6 +287,7 @@ class Lane:
         self._doubtful = True
         if self.index is None or self.realised is None:
             return
+        self.realised.index = self.index
         try:
             self.realised.rebuild(self.index.rows(), self.index.cohorts(), self.index.width)
             self._doubtful = False
@@ -258,10 +305,16 @@ class Lane:
         last = max(_last(times, arrived), index.now)
         return last if self._history and np.isfinite(last) else arrived
 
-    def _predicted(self, index: Index, decoded: Decoded, now: float) -> None:
+    def _tell(self, made: Callable[[], Parts]) -> None:
+        self.parts = made()
+
+    def _predicted(self, index: Index, decoded: Decoded, now: float, version: str) -> None:
         block = decoded.block
-        said = self.answers.said(block)
-        values, ids = self.answers.values(block, said), self._column(decoded.batch, self.model.columns.id)
+        said = self.answers.said(block, decoded.batch)
+        places, freed = self._divided.places(decoded, version, now)
+        if self.realised is not None:
+            self.realised.forget(freed)
+        values, ids = self.answers.values(said, places), self._column(decoded.batch, self.model.columns.id)
         known = np.isfinite(said.prediction)
         for given in (said.score, said.chances):
             known |= False if given is None else np.isfinite(given.reshape(block.rows, -1)).all(axis=1)

@@ -13,17 +13,21 @@ import numpy as np
 import pyarrow as pa
 
 from detectors.multivariate.encode import ColumnsEncoder, columns_encoder
+from detectors.multivariate.samples import mixed
 from detectors.performance import estimate
 from detectors.performance.classifiers import ClassesFixed
 from detectors.performance.counts import DECIDED, Tally
 from detectors.performance.layout import Layout, layout
 from detectors.performance.regressions import NumbersFixed
 from detectors.performance.tallies import tally
-from detectors.types import FloatArray, SingleArray
+from detectors.performance.types import Outcomes
+from detectors.types import CodeArray, FloatArray, SingleArray
 from monitor import log
 from monitor.decode import Decoded, Decoder
 from monitor.fitted import Fitted
-from monitor.outcomes.answers import Answers, Said
+from monitor.outcomes.answers import Answers
+from monitor.outcomes.divided import coarse, segments_of
+from monitor.outcomes.said import Said
 from monitor.passes import Batches, decoded, taken
 from monitor.prepared import flat, rebuilt, under
 
@@ -50,10 +54,14 @@ class OfNumbers(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """How outcomes are counted, and the counts of the reference: what labels are held against."""
+    """How outcomes are counted, and the counts of the reference: what labels are held against.
+
+    ``segments`` are those of the segments that are shown, by place; none where they are not known.
+    """
 
     layout: Layout
     reference: Tally
+    segments: Tally
 
 
 Measured = OfClasses | OfNumbers
@@ -62,11 +70,12 @@ _KINDS: Final[dict[str, type[Any]]] = {"classes": OfClasses, "numbers": OfNumber
 
 
 class _Rows(NamedTuple):
-    """Labelled rows: random ``key (n,)``, answers, labels and encoded inputs ``(n, d)``."""
+    """Labelled rows: random ``key (n,)`` (one for all rows of a query), answers, labels, strata, inputs ``(n, d)``."""
 
     key: FloatArray
     said: Said
     truth: FloatArray
+    strata: CodeArray
     inputs: SingleArray
 
 
@@ -98,10 +107,12 @@ def measure(fitted: Fitted, batches: Batches, seed: int = 0) -> Mapping[str, Any
     if rows is None:
         return {}
     outcomes = answers.outcomes(rows.said, rows.truth)
+    level = answers.roles.quantile or 0.5
+    made = layout(outcomes, answers.k, level, answers.roles.places)
+    expected = {_EXPECTED: Expected(made, tally(made, outcomes), _segments(made, fitted, rows, outcomes))}
+    if outcomes.kind == "ranking":
+        return flat(expected)  # rankings are not estimated without labels
     fixed = estimate.fit(outcomes, rng, rows.inputs, encoder.unit)
-    made = layout(outcomes, answers.k)
-    counted = tally(made, outcomes)
-    expected = {_EXPECTED: Expected(made, counted)}
     if isinstance(fixed, ClassesFixed):
         return flat({"classes": OfClasses(encoder, fixed), **expected})
     return flat({"numbers": OfNumbers(encoder, fixed), **expected})
@@ -137,6 +148,8 @@ def inherited(fitted: Fitted, before: Fitted) -> Fitted:
         return fitted
     if not Answers(fitted).knows(Answers(before).meaning):
         return fitted
+    if fitted.plan.strata != before.plan.strata:  # its segments are others
+        kept |= {path: one[:0] for path, one in kept.items() if path.startswith(f"{_EXPECTED}/segments/")}
     return dataclasses.replace(fitted, outcomes=kept)
 
 
@@ -168,9 +181,19 @@ def _labelled(
     if label not in piece.batch.schema.names:
         return None
     truth = answers.truths(_column(piece.batch, label)).values
-    index = np.flatnonzero(np.isfinite(truth))
-    block = taken(piece.block, index)
-    return _Rows(rng.random(len(index)), answers.said(block), truth[index], encoder.encode(block))
+    said = answers.said(piece.block, piece.batch)
+    index = np.flatnonzero(np.isfinite(truth) | (said.query is not None))
+    block, said = taken(piece.block, index), said.rows(index)
+    strata = np.full(len(index), -1, np.int32) if block.strata is None else block.strata
+    key = rng.random(len(index))
+    if said.query is not None:
+        key = mixed(said.query.view(np.uint64)).astype(np.float64)
+    return _Rows(key, said, truth[index], strata, encoder.encode(block))
+
+
+def _segments(made: Layout, fitted: Fitted, rows: _Rows, outcomes: Outcomes) -> Tally:
+    segments = segments_of(fitted.plan.strata, rows.strata, len(rows.key))
+    return tally(coarse(made), outcomes, segments, int(segments.max(initial=-1)) + 1)
 
 
 def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
@@ -179,12 +202,14 @@ def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
 
 def _joined(one: _Rows, other: _Rows) -> _Rows:
     key, truth = np.concatenate([one.key, other.key]), np.concatenate([one.truth, other.truth])
-    return _Rows(key, one.said.beside(other.said), truth, np.concatenate([one.inputs, other.inputs]))
+    strata, inputs = np.concatenate([one.strata, other.strata]), np.concatenate([one.inputs, other.inputs])
+    return _Rows(key, one.said.beside(other.said), truth, strata, inputs)
 
 
 def _least(rows: _Rows, most: int) -> _Rows:
     """The rows of least key, once there are too many."""
     if len(rows.key) <= most:
         return rows
-    index = np.sort(np.argpartition(rows.key, most - 1)[:most])
-    return _Rows(rows.key[index], rows.said.rows(index), rows.truth[index], rows.inputs[index])
+    index = np.flatnonzero(rows.key < np.partition(rows.key, most)[most])
+    said, strata = rows.said.rows(index), rows.strata[index]
+    return _Rows(rows.key[index], said, rows.truth[index], strata, rows.inputs[index])

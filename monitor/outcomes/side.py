@@ -33,7 +33,7 @@ def side_of(model: Model, fitted: Fitted, folder: Path) -> Side:
     known, tau = known_of(fitted), tau_of(fitted)
     beside = Beside(model.name)
     estimates = estimates_of(model, fitted, known, tau, beside)
-    side = Side(model, estimates, lane_of(model, fitted, folder, known.expected, tau), beside)
+    side = Side(model, estimates, lane_of(model, fitted, folder, known.expected, tau, beside), beside)
     if estimates is not None:
         side.weighing = Weighing(estimates.counter, len(fitted.reference.grid.names), tau)
         side.changes = Changes(model, estimates.counter, tau, beside)
@@ -54,8 +54,9 @@ class Side:
 
     @property
     def failures(self) -> int:
-        """Windows and batches that make no estimate, since the agent began."""
-        return self._failed_before + (0 if self.estimates is None else self.estimates.failures)
+        """Windows and batches that make no estimate, and figures of parts that failed, since the agent began."""
+        counter = self.counter
+        return self._failed_before + self.beside.failures + (0 if counter is None else counter.failures)
 
     @property
     def counter(self) -> Counter | None:
@@ -67,14 +68,18 @@ class Side:
         """Whether there is anything to join labels to."""
         return self.lane is not None
 
-    def fed(self, decoded: Decoded, arrived: float) -> None:
-        """Rows that have been judged, at a time in seconds since 1970."""
+    def fed(self, decoded: Decoded, arrived: float, version: str) -> None:
+        """Rows that have been judged, at a time in seconds since 1970; ``version`` is the sender's word."""
         if self.lane is not None:
-            self.lane.fed(decoded, arrived)
+            self.lane.fed(decoded, arrived, version)
 
     def labelled(self, batch: pa.RecordBatch, arrived: float) -> bool:
         """Ids and labels that came alone; whether they could be joined."""
         return self.lane is not None and self.lane.labelled(batch, arrived)
+
+    def known(self, ids: pa.Array) -> pa.Array:
+        """The labels that some ids have now, as they are logged; null where none is known."""
+        return pa.nulls(len(ids)) if self.lane is None else self.lane.known(ids)
 
     def judged(self, streams: Iterable[Stream], length: float) -> None:
         """Windows that are new; ``length`` is panes for each false alarm that is allowed."""
