@@ -22,7 +22,7 @@ from detectors.types import Block, Evidence
 from monitor import states
 from monitor.arbiter import Arbiter
 from monitor.config import Model
-from monitor.decode import Decoded, Decoder, Labels
+from monitor.decode import Decoded, Decoder, Labels, named
 from monitor.engine import Engine, Pane, StreamState
 from monitor.fitted import Fitted
 from monitor.moving import Moving
@@ -396,8 +396,3 @@ def _split(labels: Labels) -> Iterator[tuple[int, str, NDArray[np.int64]]]:
     for code in np.unique(labels.codes):
         rows = np.flatnonzero(labels.codes == code)
         yield int(code), labels.values[code] if code >= 0 else "", rows
-
-
-def named(version: str) -> str:
-    """What the stream of a version is called; a slash is written %2F, for one sets segments apart."""
-    return (version or WHOLE).replace("%", "%25").replace("/", "%2F")

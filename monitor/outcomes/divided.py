@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from detectors.performance.layout import Layout
 from detectors.types import CodeArray, IntArray
-from monitor.decode import Decoded, Labels
+from monitor.decode import Decoded, Labels, named
 from monitor.outcomes.slots import OTHER, Slots
 from monitor.strata import StrataPlan
-from monitor.streams import MOST_VERSIONS, named
+from monitor.streams import MOST_VERSIONS
 
 MOST_SEGMENTS: Final = 10
 MOST_CLASSES: Final = 24
