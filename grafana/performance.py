@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grafana import frame, panels, series, tables
+from grafana import frame, panels, parts, series, tables
 from grafana.panels import Property, Query
 from grafana.sdk import models
 from grafana.series import figure, figures, model, stream
@@ -30,6 +30,8 @@ def build() -> models.Dashboard:
         ("Why it changed", _changes()),
         ("Do errors rise?", _errors()),
         ("Can the estimate be believed?", _doubts()),
+        ("Versions and segments", parts.of_parts()),
+        ("Calibration and coverage", parts.of_doubt()),
         ("Labels", _labels()),
     ]
     return frame.dashboard(_LOOK, frame.of_metrics(), frame.marks(model), rows)

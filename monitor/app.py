@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
@@ -44,7 +44,9 @@ from monitor.web.desk import Hands
 
 if TYPE_CHECKING:
     from monitor.notify.dispatcher import Dispatcher
+    from monitor.outcomes.side import Side
 
+T = TypeVar("T")
 SNAPSHOT_SECONDS = 1.0
 IDLE_SECONDS = 1.0
 RETENTION_SECONDS = 3600.0
@@ -219,11 +221,21 @@ class Running:
         config = self.agent.config
         time, limits = watched.model.columns.time, limits_of(config)
         kept = rows(kept_in(config), wanted.model, span, time=time, limits=limits, types=watched.types)
-        return measured(judged(watched.model.columns, kept), watched.model)
+        kept = judged(watched.model.columns, kept)
+        if (side := watched.side) is not None:
+            from monitor.outcomes.relabelled import relabelled
 
-    def _asked(self, do: Callable[[], Intervention]) -> Intervention:
+            ask = partial(self._known, side)
+            kept = relabelled(kept, watched.model.columns, watched.types, ask)
+        return measured(kept, watched.model)
+
+    def _known(self, side: Side, ids: pa.Array) -> pa.Array:
+        """Labels that have come for rows, asked of the engine's thread."""
+        return self._asked(lambda: side.known(ids))
+
+    def _asked(self, do: Callable[[], T]) -> T:
         """What the engine's thread made of it."""
-        made: list[Intervention] = []
+        made: list[T] = []
         faults: list[DriftwardenError] = []
 
         def task() -> None:

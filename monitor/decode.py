@@ -317,3 +317,8 @@ def _retyped(
         for name, kind in found.items()
         if family(kind) not in ("null", expected[name]) and expected[name] != "null"
     }
+
+
+def named(version: str) -> str:
+    """What the stream of a version is called; a slash is written %2F, for one sets segments apart."""
+    return (version or "all").replace("%", "%25").replace("/", "%2F")

@@ -24,14 +24,16 @@ INTEGER_CODES = 32
 """An integer column with at most this many distinct values in the reference is taken for a categorical code."""
 REPEATS = 3
 """... provided that each was seen this often on average: in a handful of rows every integer column has few values."""
-MONITORED_ROLES = ("feature", "prediction", "score", "segment")
+MONITORED_ROLES = ("feature", "prediction", "score", "lower", "upper", "segment")
 """Columns in these roles are watched; the others identify, order or explain the row."""
 _LISTS = {"segments": "segment", "embeddings": "embedding", "categorical": "feature", "numeric": "feature"}
+_NO_COLUMNS = ("classes", "image_shape", "quantile", "places")
+"""Roles that say more about a column and name none."""
 VECTORS = ("embedding", "probabilities", "logits", "image")
 """Roles of vector columns."""
 _OPTIONAL = (
     "time", "id", "client", "label", "source", "version", "artefact", "digest", "latency", "probabilities", "logits",
-    "image", "ignore",
+    "image", "lower", "upper", "set", "query", "ignore",
 )  # fmt: skip
 """Roles that training data often lacks: absent from the reference they are noted, unless a name looks misspelt."""
 _FAMILIES = {
@@ -69,6 +71,12 @@ class Roles:
     probabilities: str | None = None
     logits: str | None = None
     classes: tuple[str, ...] = ()
+    quantile: float | None = None
+    lower: str | None = None
+    upper: str | None = None
+    set: str | None = None
+    query: str | None = None
+    places: int = 0
     label: str | None = None
     source: str | None = None
     version: str | None = None
@@ -101,7 +109,7 @@ class Roles:
 
     def named(self) -> Iterator[tuple[str, str]]:
         """Every (configuration key, column) that the user wrote."""
-        for item in (item for item in fields(self) if item.name not in ("classes", "image_shape")):
+        for item in (item for item in fields(self) if item.name not in _NO_COLUMNS):
             value = getattr(self, item.name)
             for column in (value,) if isinstance(value, str) else value or ():
                 yield item.name, column
@@ -218,8 +226,9 @@ def code_type(kind: pa.DataType, *, integral: bool = False) -> pa.DataType:
 def build(schema: pa.Schema, roles: Roles, facts: Mapping[str, Facts]) -> Plan:
     """Decide on every column; call `check_roles` first, so that the user sees all faults at once."""
     given = {column: _LISTS.get(key, key) for key, column in roles.named() if key not in ("categorical", "numeric")}
+    ends = tuple(one for one in (roles.lower, roles.upper) if one)
     forced = dict.fromkeys(roles.categorical + roles.segments, Kind.CATEGORICAL) | dict.fromkeys(
-        roles.numeric, Kind.NUMERIC
+        roles.numeric + ends, Kind.NUMERIC
     )
     columns = [_column(field, given.get(field.name, "feature"), forced.get(field.name), facts) for field in schema]
     for key, column in roles.named():

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, Literal
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Final, Literal, TypeGuard
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from monitor.budget import parse
 from monitor.probes.section import Probes
 from monitor.strict import BudgetText, Duration, Fault, Names, Strict, unknown
 
-NO_COLUMNS = ("classes", "image_shape", "importance")
+NO_COLUMNS = ("classes", "image_shape", "quantile", "places", "importance")
 """Keys under `columns` that say more about a column and name none."""
 TIMES = Literal["none", "hour_of_day", "weekday_hour", "hour_of_week"]
 """How a season is cut: into 1, 24, 48 or 168 references."""
@@ -50,6 +51,37 @@ def of_errors(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name in ERRORS)
 
 
+_OF_TWO = ("true_negative", "false_negative", "false_positive", "true_positive")
+"""Names of the values of two classes: answered 0 and then 1, each by truth."""
+
+
+def _values(given: object) -> object:
+    """A square of finite numbers, of either form."""
+    if given is None:
+        return None
+    if isinstance(given, Mapping):
+        for key in given:
+            if key not in _OF_TWO:
+                raise ValueError(unknown("key", str(key), _OF_TWO))
+        flat = [given.get(key, 0.0) for key in _OF_TWO]
+        given = [flat[:2], flat[2:]]
+    rows = [row if _is_list(row) else () for row in given] if _is_list(given) else []
+    if len(rows) < 2 or any(len(row) != len(rows) or not all(map(_finite, row)) for row in rows):
+        raise ValueError(
+            "must be {true_positive: 5, false_positive: -1} with 0 for what is not said, or a list for each class "
+            "answered of as many numbers as there are classes, for example [[0, -10], [-1, 5]]"
+        )
+    return tuple(tuple(row) for row in rows)
+
+
+def _is_list(given: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(given, (list, tuple))
+
+
+def _finite(one: object) -> bool:
+    return isinstance(one, (int, float)) and not isinstance(one, bool) and math.isfinite(one)
+
+
 def _zone(name: str) -> str:
     """A time zone that this machine knows."""
     try:
@@ -70,7 +102,18 @@ class Columns(Strict):
     probabilities: str | None = Field(default=None, description="vector of the probabilities of all classes")
     logits: str | None = Field(default=None, description="vector of the logits of all classes")
     classes: Names = Field(default=(), description="names of the classes in the order of the probabilities")
-    label: str | None = Field(default=None, description="the truth, where it is known")
+    quantile: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="which quantile of the truth a predicted number is; the median unless given",
+    )
+    lower: str | None = Field(default=None, description="lower end of the prediction's interval")
+    upper: str | None = Field(default=None, description="upper end of the prediction's interval")
+    set: str | None = Field(default=None, description="list of the classes in the prediction's conformal set")
+    query: str | None = Field(default=None, description="what the row is ranked for by its score; rows of one query")
+    places: int = Field(default=0, ge=0, description="how many places of a ranking count; 0: all")
+    label: str | None = Field(default=None, description="the truth, where it is known; of a ranking the relevance")
     source: str | None = Field(default=None, description="who gave the label")
     version: str | None = Field(default=None, description="version of the model")
     artefact: str | None = Field(default=None, description="digest of the model's files")
@@ -101,6 +144,7 @@ class Columns(Strict):
                 if first != role and (first, role) not in _TOGETHER:
                     yield (role,), f'column "{name}" is named under {first} already; keep one of the two'
 
+        yield from _answer_faults(raw)
         classes = raw.get("classes")
         if isinstance(classes, (list, tuple)) and len({str(one) for one in classes}) < len(classes):
             yield ("classes",), "a class is named twice; name each once, in the order of the probabilities"
@@ -114,12 +158,33 @@ class Columns(Strict):
             yield (given,), f"needs columns.{lacks} beside it: the vector's column, and its [height, width, channels]"
 
 
+_NEEDS: Final = (
+    ("lower", "upper", "the other end of the interval"),
+    ("upper", "lower", "the other end of the interval"),
+    ("lower", "prediction", "the number that the interval is about"),
+    ("quantile", "prediction", "the number that is a quantile"),
+    ("query", "score", "by which rows are ranked"),
+    ("places", "query", "the rankings whose places count"),
+)
+_EXCLUDED: Final = (("query", "probabilities"), ("query", "logits"), ("query", "set"), ("query", "lower"))
+
+
+def _answer_faults(raw: Mapping[str, Any]) -> Iterator[Fault]:
+    """Columns that say more about an answer need it, and belong to one kind of model."""
+    for key, needed, why in _NEEDS:
+        if raw.get(key) and not raw.get(needed):
+            yield (key,), f"needs columns.{needed} beside it: {why}"
+    for key, other in _EXCLUDED:
+        if raw.get(key) and raw.get(other):
+            yield (key,), f"a ranking has no {other}; remove columns.{other} or columns.{key}"
+
+
 def _positive(value: object) -> bool:
     return isinstance(value, int) and value > 0
 
 
 _KINDS = ("categorical", "numeric")
-_TOGETHER = {(role, kind) for role in ("segments", "prediction", "score", "label") for kind in _KINDS}
+_TOGETHER = {(role, kind) for role in ("segments", "prediction", "score", "label", "lower", "upper") for kind in _KINDS}
 
 
 class Pane(Strict):
@@ -229,6 +294,15 @@ class Labels(Strict):
         le=1,
         description="share of predictions that must have a label for their figures to be held against the reference; "
         "less where labelled rows are drawn by chance, not for what was answered",
+    )
+
+    coverage: float = Field(
+        default=0.95, gt=0, lt=1, description="share of truths that intervals and sets were made to hold"
+    )
+    values: Annotated[tuple[tuple[float, ...], ...] | None, BeforeValidator(_values)] = Field(
+        default=None,
+        description="what an answer is worth by truth, higher is better: {true_positive: 5, false_positive: -1, ...}, "
+        "or a list for each class answered, in the order of the classes, of values by true class",
     )
 
 

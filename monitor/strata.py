@@ -67,14 +67,19 @@ class StrataPlan:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the strata in the order of their codes: segment by segment."""
-        segments = [
-            ", ".join(f"{column}={value}" for column, value in zip(self.columns, values, strict=True))
-            for values in self.combinations
-        ]
-        segments = [*segments, OTHER] if self.columns else [""]
+        segments = self.segments or ("",)
         hours = [_cell_name(self.by, cell) for cell in range(CELLS[self.by])]
         hours += ["no time"] if self.by != "none" else []
         return tuple(" | ".join(filter(None, (segment, hour))) for segment in segments for hour in hours)
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """Names of the segments, that of all others the last; none where no columns make segments."""
+        named = (
+            ", ".join(f"{column}={value}" for column, value in zip(self.columns, values, strict=True))
+            for values in self.combinations
+        )
+        return (*named, OTHER) if self.columns else ()
 
     @property
     def hours(self) -> IntArray:

@@ -23,7 +23,7 @@ from monitor import states
 from monitor.arbiter import Arbiter
 from monitor.budget import left
 from monitor.config import Model
-from monitor.decode import Decoded, Decoder, Labels
+from monitor.decode import Decoded, Decoder, Labels, named
 from monitor.engine import Engine, Pane, StreamState
 from monitor.fitted import Fitted
 from monitor.moving import Moving
@@ -224,10 +224,9 @@ class ModelStreams:
             yield self._admit(name if code >= 0 else version), rows
 
     def _admit(self, version: str) -> str:
-        """The stream of a version; a slash in its name is written %2F, for one sets segments apart."""
-        name = (version or WHOLE).replace("%", "%25").replace("/", "%2F")
-        whole = [known for known in self.streams if "/" not in known]
-        return name if name in self.streams or len(whole) < MOST_VERSIONS else OTHER
+        """The stream of a version."""
+        name = named(version)
+        return name if name in self.streams or sum("/" not in one for one in self.streams) < MOST_VERSIONS else OTHER
 
     def _segments(
         self, version: str, decoded: Decoded, rows: NDArray[np.int64] | None, arrival: float

@@ -44,8 +44,10 @@ def fill(out: Tally, made: Layout, outcomes: Outcomes, rows: Rows) -> None:
         sure = chances(outcomes)[rows.at]
         good = np.isfinite(sure) & ~unknown
         _believe(out, made, given[good], sure[good], rows.take(good))
-    if outcomes.sets is not None and len(out.sets[0]):
-        _cover(out, outcomes.sets[rows.at][~unknown], rows.take(~unknown))
+    if outcomes.sets is not None:
+        sets = outcomes.sets[rows.at]
+        good = ~unknown & (sets >= 0).all(axis=1)
+        _cover(out, sets[good], rows.take(good))
 
 
 def _rank(out: Tally, made: Layout, given: FloatArray, rows: Rows) -> None:
@@ -89,10 +91,10 @@ def _believe(out: Tally, made: Layout, given: FloatArray, sure: FloatArray, rows
     out.bins[:] = np.stack([counted(place, one, shape) for one in parts], axis=2)
 
 
-def _cover(out: Tally, sets: NDArray[np.bool_], rows: Rows) -> None:
+def _cover(out: Tally, sets: NDArray[np.bool_] | NDArray[np.int8], rows: Rows) -> None:
     """Conformal sets by label."""
     weigh(out, SETS, rows)
     label, weight, shape = rows.truth.astype(np.int64), whole(rows), out.sets[:, :, 0].shape
     place = rows.segment * shape[1] + label
-    held, size = sets[np.arange(len(label)), label].astype(np.int64), sets.sum(axis=1).astype(np.int64)
+    held, size = sets[np.arange(len(label)), label].astype(np.int64), sets.sum(axis=1, dtype=np.int64)
     out.sets[:] = np.stack([counted(place, one, shape) for one in (weight, weight * held, weight * size)], axis=2)

@@ -84,11 +84,10 @@ def sums_of(kind: Kind) -> tuple[str, ...]:
 def empty(made: Layout, segments: int = 1) -> Tally:
     """No rows."""
     k, (p, cuts) = int(made.classes), made.cuts.shape
-    many = k if made.name == "multiclass" else 0
     bins = len(made.bins) + 1 if p or k > 2 else 0
     shapes: tuple[tuple[int, ...], ...] = (
         *((len(SEEN),), (QUERIES + 1, 3), (2, k, k + 1 if k else 0), (p, 2, cuts + 1), (bins, 4)),
-        *((len(sums_of(made.name)), exact.LIMBS), (3,), (many, 3)),
+        *((len(sums_of(made.name)), exact.LIMBS), (3,), (k, 3)),
     )
     return Tally(*(np.zeros((segments, *shape), np.int64) for shape in shapes))
 

@@ -24,7 +24,7 @@ class Outcomes(NamedTuple):
     ``prediction`` is a class (int64) or a number (float64), and so is ``truth``: -1 or NaN where there is no label yet,
     of a ranking the relevance. ``score`` is the probability of class 1 or what ranks, ``probabilities (n, k)`` those of
     all classes. ``group`` is the query of a ranking, ``low`` and ``high`` bound an interval, ``sets (n, k)`` says which
-    classes a conformal set holds.
+    classes a conformal set holds, -1 in all of a row that has none.
     """
 
     kind: Kind
@@ -36,7 +36,7 @@ class Outcomes(NamedTuple):
     group: IntArray | None = None
     low: FloatArray | None = None
     high: FloatArray | None = None
-    sets: NDArray[np.bool_] | None = None
+    sets: NDArray[np.bool_] | NDArray[np.int8] | None = None
 
 
 class Figure(NamedTuple):
@@ -87,7 +87,7 @@ METRICS: Final[dict[str, MetricSpec]] = {
     "r2": MetricSpec("r2", ("regression",), "higher", (-_INFINITE, 1.0), ("prediction", "truth")),
     "quantile_loss": MetricSpec("quantile_loss", ("regression",), "lower", (0.0, _INFINITE), ("prediction", "truth")),
     "coverage": MetricSpec("coverage", ("regression",), "nearer", (0.0, 1.0), ("low", "high", "truth"), 0.95),
-    "set_coverage": MetricSpec("set_coverage", ("multiclass",), "nearer", (0.0, 1.0), ("sets", "truth"), 0.95),
+    "set_coverage": MetricSpec("set_coverage", _CLASSES, "nearer", (0.0, 1.0), ("sets", "truth"), 0.95),
     "ndcg": MetricSpec("ndcg", ("ranking",), "higher", (0.0, 1.0), ("score", "group", "truth")),
     "business_value": MetricSpec(
         "business_value", _CLASSES, "higher", (-_INFINITE, _INFINITE), ("prediction", "truth")

@@ -8,7 +8,7 @@ is a number has none. Classes are those of the predictions and of the reference'
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +19,7 @@ from detectors.performance.types import Kind, Outcomes
 from detectors.types import Block, FloatArray, IntArray, SingleArray
 from monitor.decode import labels_of
 from monitor.fitted import Fitted
+from monitor.outcomes.said import MOST_IN_SETS, Said, members, queries_of, sets_of
 from monitor.outcomes.truths import Truths, class_of, classes, numbers
 from monitor.security.layout import classes as in_order
 
@@ -29,43 +30,20 @@ MOST_CLASSES: Final = 64
 _ANSWERS: Final = ("prediction", "score", "probabilities", "logits")
 
 
-class Said(NamedTuple):
-    """Answers ``(n,)``: class or number, NaN where there is none; ``score`` of class 1, ``chances (n, k)`` or None."""
-
-    prediction: FloatArray
-    score: FloatArray | None
-    chances: SingleArray | None
-
-    def rows(self, index: IntArray) -> Said:
-        """Some of them."""
-        score, chances = self.score, self.chances
-        return Said(
-            self.prediction[index], None if score is None else score[index], None if chances is None else chances[index]
-        )
-
-    def beside(self, more: Said) -> Said:
-        """These and more."""
-        score, chances = self.score, self.chances
-        return Said(
-            np.concatenate([self.prediction, more.prediction]),
-            None if score is None or more.score is None else np.concatenate([score, more.score]),
-            None if chances is None or more.chances is None else np.concatenate([chances, more.chances]),
-        )
-
-
 class Answers:
     """Reads the answers and labels of one model."""
 
     def __init__(self, fitted: Fitted) -> None:
         """Take places and classes from the plan, the grid and the reference's sample."""
         plan, grid = fitted.plan, fitted.reference.grid
-        self.roles, self.strata = plan.roles, plan.strata is not None
+        self.roles, self.strata = plan.roles, plan.strata
         units = {name: i for i, name in enumerate(grid.names)}
         vectors = {name: i for i, (name, _) in enumerate(grid.vectors)}
         self._p = len(grid.numeric_names)
         self._prediction = units.get(plan.roles.prediction or "", -1)
         score = units.get(plan.roles.score or "", -1)
         self._score = score if score < self._p else -1
+        self._ends = tuple(units.get(one or "", -1) for one in (plan.roles.lower, plan.roles.upper))
         self._chances = vectors.get(plan.roles.probabilities or "", -1)
         self._logits = vectors.get(plan.roles.logits or "", -1) if self._chances < 0 else -1
         self._length = max((grid.vectors[i][1] for i in (self._chances, self._logits) if i >= 0), default=0)
@@ -77,24 +55,30 @@ class Answers:
     @property
     def kind(self) -> Kind | None:
         """What the model is, None where the reference does not tell."""
+        if self.roles.query:
+            return "ranking" if self._score >= 0 else None
         if not self._classifies:
             return "regression" if self._prediction >= 0 else None
         return None if not 2 <= self.k <= MOST_COUNTED else "binary" if self.k == 2 else "multiclass"
 
     @property
     def k(self) -> int:
-        """Number of classes, 0 of a regression."""
+        """Number of classes, 0 without."""
         return max(self._length, len(self.codes))
 
     @property
     def fields(self) -> dict[str, Any]:
         """What is kept of a prediction until its label comes."""
-        kept: dict[str, Any] = {"prediction": "f8"}
-        if self.kind == "binary" and (self._score >= 0 or self._length):
-            kept["score"] = "f8"
-        if self.kind == "multiclass" and 0 < self._length <= MOST_CLASSES:
-            kept["chances"] = ("f4", (self._length,))
-        return kept | ({"stratum": "i4"} if self.strata else {})
+        kind, length = self.kind, self._length
+        kept: dict[str, Any] = {
+            "score": "f8" if kind == "ranking" or (kind == "binary" and (self._score >= 0 or length)) else None,
+            "chances": ("f4", (length,)) if kind == "multiclass" and 0 < length <= MOST_CLASSES else None,
+            **dict.fromkeys(("low", "high"), "f8" if kind == "regression" and min(self._ends) >= 0 else None),
+            "sets": "u8" if self.roles.set and 0 < self.k <= MOST_IN_SETS else None,
+            "query": "i8" if kind == "ranking" else None,
+        }
+        kept = {name: one for name, one in kept.items() if one is not None}
+        return {"prediction": "f8"} | kept | {"version": "i1", "segment": "i1"}
 
     @property
     def meaning(self) -> dict[str, Any]:
@@ -110,46 +94,63 @@ class Answers:
         """Whether a batch with these columns carries any answer."""
         return any(getattr(self.roles, role) in names for role in _ANSWERS if getattr(self.roles, role))
 
-    def said(self, block: Block) -> Said:
-        """What the model said of each row."""
-        chances = self._vector(block)
+    def said(self, block: Block, batch: pa.RecordBatch | None = None) -> Said:
+        """What the model said of each row; sets and queries are read from the batch itself."""
+        kept, chances = self.fields, self._vector(block)
         score = block.numeric[:, self._score] if self._score >= 0 else None
         if self.kind == "binary" and score is None and chances is not None:
             score = chances[:, -1].astype(np.float64)
+        low, high = (block.numeric[:, place] if "low" in kept else None for place in self._ends)
         return Said(
             self._predicted(block, score, chances),
-            score if self.kind == "binary" else None,
+            score if "score" in kept else None,
             chances if self.kind == "multiclass" else None,
+            low,
+            high,
+            sets_of(_column(batch, self.roles.set), self.codes, block.rows) if "sets" in kept else None,
+            queries_of(_column(batch, self.roles.query), block.rows) if "query" in kept else None,
         )
 
-    def values(self, block: Block, said: Said) -> Mapping[str, NDArray[Any]]:
-        """What is kept of each row."""
-        kept: dict[str, NDArray[Any]] = {"prediction": said.prediction}
-        if said.score is not None:
-            kept["score"] = said.score
-        if said.chances is not None:
-            kept["chances"] = said.chances
-        if self.strata:
-            kept["stratum"] = np.full(block.rows, -1, np.int32) if block.strata is None else block.strata
+    def values(self, said: Said, places: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        """What is kept of each row; ``places`` are those of its version and segment."""
+        kept = {**said.kept, **places}
         return {name: kept[name] for name in self.fields}
+
+    @staticmethod
+    def kept(values: Mapping[str, NDArray[Any]]) -> Said:
+        """What the model said of rows by what is kept of them."""
+        return Said(**{name: one for name, one in values.items() if name in Said._fields})
 
     def outcomes(self, said: Said, truth: FloatArray | None = None) -> Outcomes:
         """The same as the estimators and counters want it; without ``truth`` no label is known."""
         kind = self.kind or "regression"
         truth = np.full(len(said.prediction), np.nan) if truth is None else truth
+        if kind == "ranking":
+            return Outcomes(kind, said.prediction, said.score, None, truth, group=said.query)
         if kind == "regression":
-            return Outcomes(kind, said.prediction, None, None, truth)
+            return Outcomes(kind, said.prediction, None, None, truth, low=said.low, high=said.high)
         chances = None if said.chances is None else said.chances.astype(np.float64)
-        return Outcomes(kind, _coded(said.prediction), said.score, chances, _coded(truth))
+        sets = None if said.sets is None else members(said.sets, self.k)
+        return Outcomes(kind, _coded(said.prediction), said.score, chances, _coded(truth), sets=sets)
 
     def truths(self, column: pa.Array) -> Truths:
         """A column of labels."""
         return classes(column, self.codes) if self._classifies else numbers(column)
 
+    def labels(self, truths: FloatArray) -> pa.Array:
+        """Inverse of `truths`: names of classes, or numbers; null for NaN."""
+        none = np.isnan(truths)
+        if not self._classifies:
+            return pa.array(truths, mask=none)
+        names = {code: name for name, code in self.codes.items()}
+        return pa.array(
+            [None if gone else names[int(one)] for one, gone in zip(truths, none, strict=True)], pa.string()
+        )
+
     @property
     def _classifies(self) -> bool:
         given = self._score >= 0 or self._length > 0 or bool(self.roles.classes)
-        return given or self._prediction >= self._p
+        return not self.roles.query and (given or self._prediction >= self._p)
 
     def _classes(self, fitted: Fitted, said: tuple[str, ...]) -> Mapping[str, int]:
         place = fitted.sample.schema.get_field_index(self.roles.label or "")
@@ -170,6 +171,8 @@ class Answers:
         return given if self._logits < 0 else special.softmax(given.astype(np.float64), axis=1).astype(np.float32)
 
     def _predicted(self, block: Block, score: FloatArray | None, chances: SingleArray | None) -> FloatArray:
+        if self.kind == "ranking" and score is not None:
+            return score
         if self._prediction >= self._p:
             slots = block.codes[:, self._prediction - self._p]
             known = (slots >= 0) & (slots < len(self._table) - 1)
@@ -197,3 +200,10 @@ class Answers:
 
 def _coded(values: FloatArray) -> IntArray:
     return np.where(np.isnan(values), -1, values).astype(np.int64)
+
+
+def _column(batch: pa.RecordBatch | None, name: str | None) -> pa.Array | None:
+    """A column of a batch; of several of one name the first."""
+    if batch is None or name not in batch.schema.names:
+        return None
+    return batch.column(batch.schema.names.index(name))

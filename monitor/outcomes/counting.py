@@ -23,8 +23,9 @@ from detectors.performance.trees import Codes
 from detectors.performance.types import Outcomes
 from detectors.types import Block, IntArray
 from monitor import log
-from monitor.outcomes.answers import Answers, Said
+from monitor.outcomes.answers import Answers
 from monitor.outcomes.measured import Measured
+from monitor.outcomes.said import Said
 
 _SPARE: Final = 4
 """A pane may have so many times more rows than the others of its window before it thins the sample of all."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -27,13 +27,14 @@ from monitor import budget
 from monitor.arrays import pack, unpack
 from monitor.config import Model
 from monitor.fitted import Fitted
-from monitor.outcomes.answers import Answers, Said
+from monitor.outcomes.answers import Answers
 from monitor.outcomes.classical import Classical
 from monitor.outcomes.delays import Delays
+from monitor.outcomes.divided import shown
 from monitor.outcomes.door import OUTCOMES, Pace
 from monitor.outcomes.joined import Joined
 from monitor.outcomes.ripening import MOST_VERSIONS, Panes, Ripening, empty
-from monitor.outcomes.segments import Segments, segments_of
+from monitor.outcomes.said import Said
 from monitor.outcomes.worse import Moved, Worse, finding_of, name_of, note_of
 from monitor.report import Finding, Recovered
 from monitor.sections import of_errors
@@ -67,9 +68,9 @@ class ErrorStream:
     """Judges the answers of one model as labels come."""
 
     def __init__(
-        self, model: Model, fixed: ErrorsFixed, answers: Answers, segments: Segments, ids: tuple[str, str]
+        self, model: Model, fixed: ErrorsFixed, answers: Answers, segments: tuple[str, ...], ids: tuple[str, str]
     ) -> None:
-        """``ids`` of configuration and grid, for findings."""
+        """``segments`` are the names of those that are judged, ``ids`` of configuration and grid, for findings."""
         self.model, self.fixed, self.segments = model, fixed, segments
         self._answers, self._ids = answers, ids
         self.ripening = Ripening(len(fixed.questions.share), model.pane.rows or PANE_ROWS, model.pane.every or 0.0)
@@ -104,8 +105,14 @@ class ErrorStream:
             self.versions.append(name)
         return self.versions.index(name)
 
-    def joined(self, joined: Joined) -> None:
-        """Count predictions that have got their label, or another one than before; what was judged stays so."""
+    def joined(self, joined: Joined, segments: Sequence[str]) -> None:
+        """Count predictions that have got their label, or another one than before; what was judged stays so.
+
+        ``segments`` are the names for which the rows' ``segment`` stands.
+        """
+        known = {name: i for i, name in enumerate(self.segments)}
+        table = np.array([*(known.get(name, -1) for name in segments), -1])
+        segment = table[joined.values["segment"]] if self.segments else None
         places = self.ripening.places(joined.values["pane"].astype(np.int64))
         self.counts["late"] += int((places < 0).sum())
         again = np.isfinite(joined.before)
@@ -115,7 +122,8 @@ class ErrorStream:
             if len(rows):
                 panes, pane = np.unique(places[rows], return_inverse=True)
                 labels = np.bincount(pane[~again[rows]], minlength=len(panes))
-                self.ripening.add(panes, labels, self._counted(joined, truth, rows, pane), sign)
+                mine = None if segment is None else segment[rows]
+                self.ripening.add(panes, labels, self._counted(joined, truth, rows, pane, mine), sign)
 
     def judge(self, found: Delays, now: float, pace: Pace) -> News:
         """Judge the panes whose labels have come."""
@@ -160,7 +168,7 @@ class ErrorStream:
 
     def _found(self, whose: int, alarm: Alarm, now: float, *, moved: bool) -> Finding:
         several = self.versions if len(self.versions) > 1 else []
-        told = Worse(self.fixed, alarm, several, whose, self.segments.names, self.judged, self.threshold, moved)
+        told = Worse(self.fixed, alarm, several, whose, self.segments, self.judged, self.threshold, moved)
         found = finding_of(told, self.model.name, self._ids, self.counts["born"], now)
         onset, effect = found.since_pane, max(found.units[0].effect, 0.0)
         open_ = self._incident.id in self.owners.values()
@@ -186,11 +194,12 @@ class ErrorStream:
         names = tuple(dict.fromkeys(name_of(unit) for unit in units.tolist()))
         return [Recovered(over, names, self.counts["born"], now)] if over else []
 
-    def _counted(self, joined: Joined, truth: FloatArray, rows: IntArray, pane: IntArray) -> Counts:
+    def _counted(
+        self, joined: Joined, truth: FloatArray, rows: IntArray, pane: IntArray, segment: IntArray | None
+    ) -> Counts:
         values = {name: one[rows] for name, one in joined.values.items()}
         said = Said(values["prediction"], values.get("score"), values.get("chances"))
         outcomes: Outcomes = self._answers.outcomes(said, truth[rows])
-        segment = self.segments.of(values.get("stratum"))
         return watch.DETECTOR.answers_by(self.fixed, outcomes, pane, int(pane.max()) + 1, segment)
 
     def standing(self) -> dict[str, Standing]:
@@ -256,7 +265,7 @@ class ErrorStream:
 def errors_of(model: Model, fitted: Fitted, measured: ErrorsFixed, config_id: str) -> ErrorStream:
     """The error stream of a model with this reference; rises below the smallest loss that matters are none."""
     fixed = tolerant(measured, model.labels.smallest_loss)
-    return ErrorStream(model, fixed, Answers(fitted), segments_of(fitted.plan), (config_id, fitted.reference.grid.id))
+    return ErrorStream(model, fixed, Answers(fitted), shown(fitted.plan.strata), (config_id, fitted.reference.grid.id))
 
 
 def told_of(news: News) -> Told | None:

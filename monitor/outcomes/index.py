@@ -45,9 +45,10 @@ class Index:
         """
         if not 1 <= rows <= MOST_ROWS or not hours > 0:
             raise ValueError(f"`rows` must be from 1 to {MOST_ROWS} and `hours` above 0")
+        self.seconds = hours * _HOUR
         kinds = {name: np.dtype(kind) for name, kind in fields.items()}
         self._hasher = Hasher(key)
-        self._matching = Matching(folder, kinds, rows, hours * _HOUR)
+        self._matching = Matching(folder, kinds, rows, self.seconds)
         told = repr((VERSION, [(name, str(kind)) for name, kind in kinds.items()])).encode()
         self._identity = hashlib.blake2b(told, digest_size=16, key=key).hexdigest()
 
@@ -190,6 +191,16 @@ class Index:
             truth[which] = labels["truth"]
             if len(inside):
                 yield Row(it.times(records[inside]), it.values(records[inside]), truth)
+
+    def truths(self, ids: pa.Array) -> FloatArray:
+        """The label that each id has now ``(n,)``, NaN where none is known."""
+        it = self._matching
+        keys, known = self._hasher.ids(ids)
+        found, which = np.full(len(keys), np.nan), np.flatnonzero(known)
+        for start in range(0, len(which), it.chunk):
+            some = which[start : start + it.chunk]
+            found[some] = it.truths(keys[some])
+        return found
 
     def figures(self) -> Figures:
         """How things stand."""

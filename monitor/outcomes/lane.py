@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ from monitor.decode import Decoded
 from monitor.errors import StoreError
 from monitor.fitted import Fitted
 from monitor.outcomes.answers import Answers
+from monitor.outcomes.beside import Beside
+from monitor.outcomes.divided import Divided
 from monitor.outcomes.door import ERRORS, STATE, Pace
 from monitor.outcomes.errors import ErrorStream, News
 from monitor.outcomes.index import Index
@@ -32,6 +35,8 @@ from monitor.outcomes.joined import Joined
 from monitor.outcomes.leftovers import FOLDER
 from monitor.outcomes.matching import AHEAD, PANE
 from monitor.outcomes.measured import Expected
+from monitor.outcomes.parts import How, Parts, worth
+from monitor.outcomes.rankings import Rankings
 from monitor.outcomes.realised import Confirmed, Realised
 from monitor.outcomes.rowlog import Damaged
 from monitor.security.pseudonyms import key_of
@@ -46,16 +51,20 @@ def lane_of(
     model: Model,
     fitted: Fitted,
     folder: Path,
-    expected: Expected | None = None,
-    tau: float = 1.0,
+    expected: Expected | None,
+    tau: float,
+    beside: Beside,
     errors: ErrorStream | None = None,
 ) -> Lane | None:
     """The model's lane, to be restored; None where rows have no ids or labels, or the reference shows no answers."""
     answers = Answers(fitted)
     if not (model.columns.id and model.columns.label and model.labels.rows) or answers.kind is None:
         return None
-    counted = None if expected is None else Realised(expected, answers, tau)
-    return Lane(model, answers, folder / FOLDER / model.name, key_of(folder), counted, errors)
+    divided = Divided(fitted.plan.strata, model.labels.hours * _HOUR)
+    how = How(tau, worth(model.labels, answers), model.labels.coverage)
+    make = Rankings if answers.kind == "ranking" else Realised
+    counted = None if expected is None else make(expected, answers, how, divided)
+    return Lane(model, answers, folder / FOLDER / model.name, key_of(folder), divided, beside, counted, errors)
 
 
 class Lane:
@@ -67,15 +76,19 @@ class Lane:
         answers: Answers,
         folder: Path,
         key: bytes,
+        divided: Divided,
+        beside: Beside,
         realised: Realised | None = None,
         errors: ErrorStream | None = None,
     ) -> None:
         """Open nothing yet: `restore` or `succeed` does. Without ``realised`` labels are joined and make no figures."""
         self.model, self.answers, self.realised, self.errors = model, answers, realised, errors
+        self.parts: Parts | None = None
         self.failures = 0
         self._doubtful = False
         self._history = True
-        self._folder, self._key = folder, key
+        self._folder, self._key, self._divided, self._beside = folder, key, divided, beside
+        self._asked: Confirmed | None = None
         self._log = log.get("outcomes")
         self.index: Index | None = None
 
@@ -88,6 +101,8 @@ class Lane:
         arrays = {} if state is None else unpack(state)
         said = json.loads(arrays["meaning"].tobytes()) if arrays else {}
         held = arrays["index"].tobytes() if arrays and self._knows(said) else None
+        if held is not None:
+            self._divided.restore(said["divided"])
         if arrays and held is None:
             self._log.warning("classes or hours have changed: labels are joined anew", model=self.model.name)
         self.index, known = self._restored(held)
@@ -139,6 +154,7 @@ class Lane:
             self.index.after(index)
             return
         self.index = index
+        self._divided.restore(old._divided.state())
         self._resize(index)
         if self.errors is not None and old.errors is not None:
             self.errors.restore(old.errors.state(), evidence=False)
@@ -178,6 +194,7 @@ class Lane:
             self._recount()
         index = self.index.settle()
         meaning: dict[str, Any] = {**self.meaning, "history": self._history, "layout": None, "partial": []}
+        meaning["divided"] = self._divided.state()
         found = {}
         if self.realised is not None and not self._doubtful:
             meaning["layout"] = self.realised.identity
@@ -200,7 +217,12 @@ class Lane:
         """What labels have confirmed of the newest complete cohorts."""
         if self.index is None or self.realised is None or self._doubtful:
             return None
-        return self.realised.confirmed(self.index.cohorts(), self.index.width)
+        self.realised.index = self.index
+        found = self.realised.confirmed(self.index.cohorts(), self.index.width)
+        if found is not None and found is not self._asked:
+            self._asked = found
+            self._beside.ask("%parts", partial(self._tell, self.realised.parts(found.numbers)))
+        return found
 
     def settled(self) -> None:
         """The checkpoint with the last `state` is on disk."""
@@ -210,7 +232,7 @@ class Lane:
     def fed(self, decoded: Decoded, arrived: float, version: str) -> None:
         """Keep the predictions of a batch that has been judged, and join the labels that it brings.
 
-        ``version`` is the sender's word for rows without a version column.
+        ``version`` is the sender's word for rows that do not say which version answered.
         """
         names = decoded.batch.schema.names
         if self.index is None or self.model.columns.id not in names:
@@ -240,6 +262,11 @@ class Lane:
             return False
         return True
 
+    def known(self, ids: pa.Array) -> pa.Array:
+        """The labels that some ids have now, null where none is known."""
+        truths = np.full(len(ids), np.nan) if self.index is None else self.index.truths(columns.unwrap(ids))
+        return self.answers.labels(truths)
+
     def close(self) -> None:
         """Let go of the files."""
         if self.index is not None:
@@ -257,7 +284,7 @@ class Lane:
             self.realised.add(joined)
         self._doubtful = doubtful
         if self.errors is not None and joined.rows:
-            self.errors.joined(joined)
+            self.errors.joined(joined, self._divided.slots["segment"].names)
 
     def judged(self, pace: Pace) -> News:
         """What the answers tell whose labels have come."""
@@ -274,6 +301,7 @@ class Lane:
         self._doubtful = True
         if self.index is None or self.realised is None:
             return
+        self.realised.index = self.index
         try:
             self.realised.rebuild(self.index.rows(), self.index.cohorts(), self.index.width)
             self._doubtful = False
@@ -291,10 +319,16 @@ class Lane:
         last = max(_last(times, arrived), index.now)
         return last if self._history and np.isfinite(last) else arrived
 
+    def _tell(self, made: Callable[[], Parts]) -> None:
+        self.parts = made()
+
     def _predicted(self, index: Index, decoded: Decoded, now: float, version: str) -> None:
         block = decoded.block
-        said = self.answers.said(block)
-        values, ids = self.answers.values(block, said), self._column(decoded.batch, self.model.columns.id)
+        said = self.answers.said(block, decoded.batch)
+        places, freed = self._divided.places(decoded, version, now)
+        if self.realised is not None:
+            self.realised.forget(freed)
+        values, ids = self.answers.values(said, places), self._column(decoded.batch, self.model.columns.id)
         known = np.isfinite(said.prediction)
         for given in (said.score, said.chances):
             known |= False if given is None else np.isfinite(given.reshape(block.rows, -1)).all(axis=1)

@@ -78,6 +78,18 @@ class Matching:
         """Count what became of predictions (0), labels (1) or rows that left (2)."""
         self.counts[kind][reason] += rows
 
+    def truths(self, keys: Keys) -> FloatArray:
+        """The label of each of at most ``chunk`` ids, NaN where none is known."""
+        group = groups(keys)
+        numbers = self.predictions.find(keys[group.order[group.first]]).numbers
+        there = np.flatnonzero(numbers >= 0)
+        which, labels = self.book.held(numbers[there])
+        truth = np.full(len(numbers), np.nan)
+        truth[there[which]] = labels["truth"]
+        found = np.empty(len(keys))
+        found[group.order] = truth[group.of]
+        return found
+
     def pass_time(self, now: float) -> None:
         """Let what is too old leave."""
         self.now = max(self.now, now)

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from detectors.multivariate.encode import ColumnsEncoder, columns_encoder
+from detectors.multivariate.samples import mixed
 from detectors.performance import estimate
 from detectors.performance.classifiers import ClassesFixed
 from detectors.performance.counts import DECIDED, Tally
@@ -21,12 +22,14 @@ from detectors.performance.errors import Errors, ErrorsFixed, Run
 from detectors.performance.layout import Layout, layout
 from detectors.performance.regressions import NumbersFixed
 from detectors.performance.tallies import tally
-from detectors.types import CodeArray, FloatArray, SingleArray
+from detectors.performance.types import Outcomes
+from detectors.types import CodeArray, FloatArray, IntArray, SingleArray
 from monitor import log
 from monitor.decode import Decoded, Decoder
 from monitor.fitted import Fitted
-from monitor.outcomes.answers import Answers, Said
-from monitor.outcomes.segments import Segments, segments_of
+from monitor.outcomes.answers import Answers
+from monitor.outcomes.divided import coarse, segments_of, shown
+from monitor.outcomes.said import Said
 from monitor.passes import Batches, decoded, taken
 from monitor.prepared import flat, rebuilt, under
 
@@ -55,10 +58,14 @@ class OfNumbers(NamedTuple):
 
 
 class Expected(NamedTuple):
-    """How outcomes are counted, and the counts of the reference: what labels are held against."""
+    """How outcomes are counted, and the counts of the reference: what labels are held against.
+
+    ``segments`` are those of the segments that are shown, by place; none where they are not known.
+    """
 
     layout: Layout
     reference: Tally
+    segments: Tally
 
 
 Measured = OfClasses | OfNumbers
@@ -69,12 +76,12 @@ _KINDS: Final[dict[str, type[Any]]] = {"classes": OfClasses, "numbers": OfNumber
 
 
 class _Rows(NamedTuple):
-    """Labelled rows: random ``key (n,)``, answers, labels, strata (-1: none) and encoded inputs ``(n, d)``."""
+    """Labelled rows: random ``key (n,)`` (one for all rows of a query), answers, labels, strata, inputs ``(n, d)``."""
 
     key: FloatArray
     said: Said
     truth: FloatArray
-    stratum: CodeArray
+    strata: CodeArray
     inputs: SingleArray
 
 
@@ -110,12 +117,13 @@ def measure(fitted: Fitted, batches: Batches, seed: int = 0) -> Mapping[str, Any
     if rows is None:
         return {}
     outcomes = answers.outcomes(rows.said, rows.truth)
+    level = answers.roles.quantile or 0.5
+    made = layout(outcomes, answers.k, level, answers.roles.places)
+    expected = {_EXPECTED: Expected(made, tally(made, outcomes), _segments(made, fitted, rows, outcomes))}
+    if outcomes.kind == "ranking":
+        return flat(expected)  # rankings are not estimated without labels
     fixed = estimate.fit(outcomes, rng, rows.inputs, encoder.unit)
-    made = layout(outcomes, answers.k)
-    counted = tally(made, outcomes)
-    known: dict[str, Any] = {_EXPECTED: Expected(made, counted)}
-    if outcomes.kind != "ranking":
-        known[_ERRORS] = _errors(answers, rows, first, segments_of(fitted.plan))
+    known: dict[str, Any] = {**expected, _ERRORS: _errors(answers, rows, first, fitted)}
     if isinstance(fixed, ClassesFixed):
         return flat({"classes": OfClasses(encoder, fixed), **known})
     return flat({"numbers": OfNumbers(encoder, fixed), **known})
@@ -152,6 +160,8 @@ def inherited(fitted: Fitted, before: Fitted) -> Fitted:
         return fitted
     if not Answers(fitted).knows(Answers(before).meaning):
         return fitted
+    if fitted.plan.strata != before.plan.strata:  # its segments are others
+        kept |= {path: one[:0] for path, one in kept.items() if path.startswith(f"{_EXPECTED}/segments/")}
     return dataclasses.replace(fitted, outcomes=kept)
 
 
@@ -165,11 +175,16 @@ def _known(arrays: Mapping[str, Any]) -> Known:
     )
 
 
-def _errors(answers: Answers, rows: _Rows, first: list[_Rows], segments: Segments) -> ErrorsFixed:
+def _errors(answers: Answers, rows: _Rows, first: list[_Rows], fitted: Fitted) -> ErrorsFixed:
     """The reference's errors, without any tolerance: that is the configuration's."""
-    known = [(answers.outcomes(one.said, one.truth), segments.of(one.stratum)) for one in (rows, _all(first))]
-    (outcomes, segment), run = known[0], Run(*known[1])
-    return Errors(tolerance=0.0).fit(outcomes, segment, len(segments.names), run=run)
+    names = shown(fitted.plan.strata)
+
+    def known(one: _Rows) -> tuple[Outcomes, IntArray | None]:
+        segment = segments_of(fitted.plan.strata, one.strata, len(one.key))
+        return answers.outcomes(one.said, one.truth), np.where(segment < len(names), segment, -1) if names else None
+
+    outcomes, segment = known(rows)
+    return Errors(tolerance=0.0).fit(outcomes, segment, len(names), run=Run(*known(_all(first))))
 
 
 def tau_of(fitted: Fitted) -> float:
@@ -194,10 +209,19 @@ def _labelled(
     if label not in piece.batch.schema.names:
         return None
     truth = answers.truths(_column(piece.batch, label)).values
-    index = np.flatnonzero(np.isfinite(truth))
-    block = taken(piece.block, index)
-    stratum = np.full(len(index), -1, np.int32) if block.strata is None else block.strata
-    return _Rows(rng.random(len(index)), answers.said(block), truth[index], stratum, encoder.encode(block))
+    said = answers.said(piece.block, piece.batch)
+    index = np.flatnonzero(np.isfinite(truth) | (said.query is not None))
+    block, said = taken(piece.block, index), said.rows(index)
+    strata = np.full(len(index), -1, np.int32) if block.strata is None else block.strata
+    key = rng.random(len(index))
+    if said.query is not None:
+        key = mixed(said.query.view(np.uint64)).astype(np.float64)
+    return _Rows(key, said, truth[index], strata, encoder.encode(block))
+
+
+def _segments(made: Layout, fitted: Fitted, rows: _Rows, outcomes: Outcomes) -> Tally:
+    segments = segments_of(fitted.plan.strata, rows.strata, len(rows.key))
+    return tally(coarse(made), outcomes, segments, int(segments.max(initial=-1)) + 1)
 
 
 def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
@@ -206,8 +230,8 @@ def _column(batch: pa.RecordBatch, name: str) -> pa.Array:
 
 def _joined(one: _Rows, other: _Rows) -> _Rows:
     key, truth = np.concatenate([one.key, other.key]), np.concatenate([one.truth, other.truth])
-    stratum, inputs = np.concatenate([one.stratum, other.stratum]), np.concatenate([one.inputs, other.inputs])
-    return _Rows(key, one.said.beside(other.said), truth, stratum, inputs)
+    strata, inputs = np.concatenate([one.strata, other.strata]), np.concatenate([one.inputs, other.inputs])
+    return _Rows(key, one.said.beside(other.said), truth, strata, inputs)
 
 
 def _all(parts: list[_Rows]) -> _Rows:
@@ -218,5 +242,6 @@ def _least(rows: _Rows, most: int) -> _Rows:
     """The rows of least key, once there are too many."""
     if len(rows.key) <= most:
         return rows
-    index = np.sort(np.argpartition(rows.key, most - 1)[:most])
-    return _Rows(rows.key[index], rows.said.rows(index), rows.truth[index], rows.stratum[index], rows.inputs[index])
+    index = np.flatnonzero(rows.key < np.partition(rows.key, most)[most])
+    said, strata = rows.said.rows(index), rows.strata[index]
+    return _Rows(rows.key[index], said, rows.truth[index], strata, rows.inputs[index])

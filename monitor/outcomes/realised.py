@@ -8,22 +8,26 @@ what the index holds.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.performance import counts, realised, tallies
+from detectors.performance import counts
 from detectors.performance.counts import Tally
 from detectors.performance.types import Figure
 from detectors.types import FloatArray, IntArray
-from monitor.arrays import pack, unpack
-from monitor.outcomes.answers import Answers, Said
+from monitor.outcomes.answers import Answers
 from monitor.outcomes.cohorts import MOST
 from monitor.outcomes.delays import Completeness
+from monitor.outcomes.divided import MOST_CLASSES, Divided, coarse
+from monitor.outcomes.index import Index
 from monitor.outcomes.joined import Joined, Row, Values
 from monitor.outcomes.measured import Expected
+from monitor.outcomes.parts import How, Parts, figures_of, parts_of
+from monitor.outcomes.tallied import Tallied
 
 SPAN: Final = 86_400.0
 """Complete cohorts of so many seconds are told together, the newest ones, and more of them until they have `LEAST`."""
@@ -33,7 +37,7 @@ _ROWS: Final = 1 << 16
 
 
 class Confirmed(NamedTuple):
-    """Figures of the complete cohorts from ``start`` to ``end``, their predictions, labels that came, and numbers."""
+    """Figures of complete cohorts, their ``numbers``, from ``start`` to ``end``, with predictions and their labels."""
 
     figures: Mapping[str, Figure]
     start: float
@@ -44,14 +48,17 @@ class Confirmed(NamedTuple):
 
 
 class Realised:
-    """Counts of one model by cohort."""
+    """Counts of one model by cohort: of all rows, and of those of each version and segment."""
 
-    def __init__(self, expected: Expected, answers: Answers, tau: float) -> None:
-        """``tau`` is the autocorrelation time of the rows' answers."""
-        self._made, self._answers, self._tau = expected.layout, answers, tau
-        self.reference = realised.figures(self._made, expected.reference, tau=tau)
-        self._held: dict[int, Tally] = {}
-        self._packed: dict[int, bytes] = {}
+    def __init__(self, expected: Expected, answers: Answers, how: How, divided: Divided) -> None:
+        """``divided`` names the parts; rankings are counted from the ``index``, which has to be set."""
+        self.divided = divided
+        self._expected, self._answers, self._how = expected, answers, how
+        self.reference = figures_of(expected.layout, expected.reference, how)
+        self._whole = Tallied(expected.layout)
+        few = int(expected.layout.classes) <= MOST_CLASSES
+        self._parts = {kind: Tallied(coarse(expected.layout)) for kind in divided.slots if few}
+        self.index: Index | None = None
         self._last: tuple[tuple[int, ...], int, Confirmed] | None = None
         self._changes = self._newest = 0
         self.partial: frozenset[int] = frozenset()
@@ -60,7 +67,7 @@ class Realised:
     @property
     def identity(self) -> int:
         """What the counts depend on."""
-        return zlib.crc32(b"".join(np.ascontiguousarray(part).tobytes() for part in self._made))
+        return zlib.crc32(b"".join(np.ascontiguousarray(part).tobytes() for part in self._expected.layout))
 
     def add(self, joined: Joined) -> None:
         """Count rows that have got a label, or another one than before."""
@@ -72,7 +79,9 @@ class Realised:
 
     def rebuild(self, rows: Iterable[Row], cohorts: Completeness, width: float) -> None:
         """Count all that the index holds, in cohorts of so many seconds; those that rows have left are `partial`."""
-        self._held, self._packed, self._newest = {}, {}, 0
+        self._newest = 0
+        for counted in self._all.values():
+            counted.clear()
         there = np.zeros(len(cohorts.number), np.int64)
         for one in rows:
             cohort = np.floor(np.maximum(one.time, -1.0) / width).astype(np.int64)
@@ -81,26 +90,30 @@ class Realised:
             self._add(cohort[labelled], _of(one.values, labelled), one.truth[labelled], 1)
         self.partial = frozenset(cohorts.number[there < cohorts.predicted].tolist())
 
+    def forget(self, freed: Mapping[str, Iterable[int]]) -> None:
+        """Forget parts whose places others have taken."""
+        for kind, places in freed.items():
+            for place in places:
+                self._changes += 1
+                if kind in self._parts:
+                    self._parts[kind].forget(place)
+
     def keep(self, numbers: IntArray) -> None:
         """Forget cohorts that are not followed any more."""
-        self._held = {number: self._held[number] for number in numbers.tolist() if number in self._held}
+        for one in self._all.values():
+            one.keep(numbers)
 
     def states(self) -> Iterator[tuple[str, bytes]]:
         """Each cohort by its number, for a checkpoint."""
-        self._packed = {number: self._packed.get(number) or _pack(one) for number, one in self._held.items()}
-        yield from ((str(number), blob) for number, blob in self._packed.items())
+        for prefix, one in self._all.items():
+            yield from ((f"{prefix}{number}", blob) for number, blob in one.states())
 
     def restore(self, states: Mapping[str, bytes]) -> None:
         """Inverse of `states`."""
-        empty = counts.empty(self._made)
-        ends = np.cumsum([part.size for part in empty])
-        self._held, self._packed, self._newest = {}, {}, max(map(int, states), default=0)
-        for number, blob in states.items():
-            arrays = unpack(blob)
-            flat = np.zeros(ends[-1], np.int64)
-            flat[arrays["which"]] = arrays["counts"]
-            parts = zip(np.split(flat, ends[:-1]), empty, strict=True)
-            self._held[int(number)] = Tally(*(one.reshape(like.shape) for one, like in parts))
+        self._newest = max((int(key) for key in states if "/" not in key), default=0)
+        for prefix, one in self._all.items():
+            mine = {key.removeprefix(prefix): blob for key, blob in states.items() if key.startswith(prefix)}
+            one.restore({number: blob for number, blob in mine.items() if "/" not in number})
 
     def confirmed(self, cohorts: Completeness, width: float) -> Confirmed | None:
         """What the newest complete cohorts show; None while none is complete."""
@@ -112,15 +125,19 @@ class Realised:
         after = np.append(np.cumsum(cohorts.labelled[done][::-1])[::-1][1:], 0)
         done = done[(cohorts.start[done] >= newest - max(SPAN, width)) | (after < LEAST)]
         numbers = tuple(cohorts.number[done].tolist())
+        self.ready(numbers)
         if self._last is None or self._last[:2] != (numbers, self._changes):
-            counts = int(cohorts.predicted[done].sum()), int(cohorts.labelled[done].sum())
-            made = Confirmed(self.figures(numbers), float(cohorts.start[done[0]]), newest, *counts, numbers)
+            rows = int(cohorts.predicted[done].sum()), int(cohorts.labelled[done].sum())
+            made = Confirmed(self.figures(numbers), float(cohorts.start[done[0]]), newest, *rows, numbers)
             self._last = (numbers, self._changes, made)
         return self._last[2]
 
+    def ready(self, numbers: Collection[int]) -> None:
+        """Count what has not been counted yet of cohorts that are told of: nothing, where rows count one by one."""
+
     def figures(self, numbers: Iterable[int]) -> dict[str, Figure]:
         """Figures of some cohorts together."""
-        return realised.figures(self._made, self._total(numbers), tau=self._tau)
+        return figures_of(self._expected.layout, self._total(numbers), self._how)
 
     def labels(self, numbers: Iterable[int]) -> FloatArray:
         """How many labels of each class there are in some cohorts ``(k,)``."""
@@ -128,11 +145,22 @@ class Realised:
         labels: FloatArray = confusion.sum(axis=0)[: len(confusion)] / counts.UNIT
         return labels
 
+    def parts(self, numbers: Iterable[int]) -> Callable[[], Parts]:
+        """What makes the figures of each part of some cohorts together: counted now, made wherever it is called."""
+        numbers = tuple(numbers)
+        made = {
+            kind: {self.divided.slots[kind].name(place): one for place, one in tallied.total(numbers).items()}
+            for kind, tallied in self._parts.items()
+        }
+        return partial(parts_of, self._expected, self.divided.names, self._total(numbers), made, self._how)
+
+    @property
+    def _all(self) -> dict[str, Tallied]:
+        """All counts, by what the keys of their states begin with."""
+        return {"": self._whole, **{f"{kind}/": one for kind, one in self._parts.items()}}
+
     def _total(self, numbers: Iterable[int]) -> Tally:
-        whole = counts.empty(self._made)
-        for number in numbers:
-            whole = counts.merge(whole, self._held[number]) if number in self._held else whole
-        return whole
+        return self._whole.total(numbers).get(0, counts.empty(self._expected.layout))
 
     def _add(self, cohort: IntArray, values: Values, truth: FloatArray, sign: int) -> None:
         """Of cohorts that are too old to be followed nothing is counted."""
@@ -143,23 +171,10 @@ class Realised:
         if not len(truth):
             return
         self._changes += 1
-        said = Said(values["prediction"], values.get("score"), values.get("chances"))
-        numbers, segment = np.unique(cohort, return_inverse=True)
-        outcomes = self._answers.outcomes(said, truth)
-        counted = tallies.tally(self._made, outcomes, segment.astype(np.int64), len(numbers))
-        for place, number in enumerate(numbers.tolist()):
-            mine = Tally(*(part[place : place + 1] for part in counted))
-            held = self._held.get(number)
-            held = counts.empty(self._made) if held is None else held
-            self._packed.pop(number, None)
-            self._held[number] = counts.merge(held, mine) if sign > 0 else counts.remove(held, mine)
-
-
-def _pack(tally: Tally) -> bytes:
-    """Counts as the few that are not zero."""
-    flat = np.concatenate([part.ravel() for part in tally])
-    which = np.flatnonzero(flat)
-    return pack({"which": which.astype(np.int32), "counts": flat[which]})
+        outcomes = self._answers.outcomes(self._answers.kept(values), truth)
+        self._whole.add(cohort, np.zeros(len(truth), np.int64), outcomes, sign)
+        for kind, one in self._parts.items():
+            one.add(cohort, values[kind].astype(np.int64), outcomes, sign)
 
 
 def _of(values: Values, rows: IntArray) -> dict[str, NDArray[Any]]:

@@ -38,6 +38,18 @@ VERDICTS: Final = ("harmful", "virtual", "unknown")
 _MODEL: Final = ("model",)
 _METRIC: Final = ("model", "stream", "metric")
 _PART: Final = ("model", "by", "part")
+_SEGMENT: Final = ("model", "segment")
+_SEGMENT_METRIC: Final = ("model", "segment", "metric")
+_MEASURE: Final = ("model", "segment", "measure")
+
+
+def _ends(name: str, labels: tuple[str, ...], what: str) -> tuple[Row, ...]:
+    """A figure, and the two ends of its interval."""
+    low, high = "Lower end of its 95 % interval.", "Upper end of its 95 % interval."
+    return tuple(
+        Row(f"{name}{end}", "gauge", labels, text) for end, text in (("", what), ("_low", low), ("_high", high))
+    )
+
 
 SERIES: Final[tuple[Row, ...]] = (
     Row(
@@ -213,6 +225,61 @@ SERIES: Final[tuple[Row, ...]] = (
         "gauge",
         ("model", "by", "verdict"),
         "1 for what the change is: harmful, virtual (as good as before, whatever has moved), or unknown.",
+    ),
+    *_ends(
+        "driftwarden_performance_version",
+        ("model", "stream", "metric"),
+        "Performance by labels of one version, of the same predictions.",
+    ),
+    *_ends(
+        "driftwarden_performance_segment",
+        _SEGMENT_METRIC,
+        "Performance by labels of one segment, of the same predictions; those that the reference shows most.",
+    ),
+    Row(
+        "driftwarden_performance_segment_reference",
+        "gauge",
+        _SEGMENT_METRIC,
+        "The same figure on the segment's labelled rows of the reference.",
+    ),
+    *_ends(
+        "driftwarden_calibration_gap",
+        _MEASURE,
+        "Calibration by labels: mean size of the curve's gaps (error), mean of probability less truth (bias), of "
+        "confidence less right answers (overconfidence); all rows where no segment is named.",
+    ),
+    *_ends("driftwarden_calibration_change", _MEASURE, "The same less that of the reference's rows."),
+    Row(
+        "driftwarden_calibration_change_log_p",
+        "gauge",
+        _SEGMENT,
+        "Natural logarithm of the p-value of the test that calibration is what it was on the reference.",
+    ),
+    *_ends(
+        "driftwarden_coverage_ratio",
+        _SEGMENT,
+        "Share of truths by labels that lie in the interval, or in the set of classes, that came with the answer; all "
+        "rows where no segment is named.",
+    ),
+    Row(
+        "driftwarden_coverage_missed_ratio",
+        "gauge",
+        ("model", "segment", "side"),
+        "Share of truths below and above their interval.",
+    ),
+    Row("driftwarden_coverage_size", "gauge", _SEGMENT, "Mean width of intervals, or number of classes in sets."),
+    Row(
+        "driftwarden_coverage_nominal_log_p",
+        "gauge",
+        _SEGMENT,
+        "Natural logarithm of the p-value of the test that coverage is labels.coverage.",
+    ),
+    Row("driftwarden_coverage_change", "gauge", _SEGMENT, "Coverage less that of the reference's rows."),
+    Row(
+        "driftwarden_coverage_change_log_p",
+        "gauge",
+        _SEGMENT,
+        "Natural logarithm of the p-value of the test that coverage is what it was on the reference.",
     ),
 )
 """Series of what is joined, and of what is estimated."""

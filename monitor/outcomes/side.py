@@ -37,7 +37,8 @@ def side_of(model: Model, fitted: Fitted, folder: Path, config_id: str) -> Side:
     beside = Beside(model.name)
     estimates = estimates_of(model, fitted, known, tau, beside)
     errors = None if known.errors is None else errors_of(model, fitted, known.errors, config_id)
-    side = Side(model, estimates, lane_of(model, fitted, folder, known.expected, tau, errors), beside)
+    lane = lane_of(model, fitted, folder, known.expected, tau, beside, errors)
+    side = Side(model, estimates, lane, beside)
     if estimates is not None:
         side.weighing = Weighing(estimates.counter, len(fitted.reference.grid.names), tau)
         side.changes = Changes(model, estimates.counter, tau, beside)
@@ -58,8 +59,9 @@ class Side:
 
     @property
     def failures(self) -> int:
-        """Windows and batches that make no estimate, since the agent began."""
-        return self._failed_before + (0 if self.estimates is None else self.estimates.failures)
+        """Windows and batches that make no estimate, and figures of parts that failed, since the agent began."""
+        counter = self.counter
+        return self._failed_before + self.beside.failures + (0 if counter is None else counter.failures)
 
     @property
     def counter(self) -> Counter | None:
@@ -93,6 +95,10 @@ class Side:
     def labelled(self, batch: pa.RecordBatch, arrived: float) -> bool:
         """Ids and labels that came alone; whether they could be joined."""
         return self.lane is not None and self.lane.labelled(batch, arrived)
+
+    def known(self, ids: pa.Array) -> pa.Array:
+        """The labels that some ids have now, as they are logged; null where none is known."""
+        return pa.nulls(len(ids)) if self.lane is None else self.lane.known(ids)
 
     def judged(self, streams: Iterable[Stream], length: float) -> None:
         """Windows that are new; ``length`` is panes for each false alarm that is allowed."""

@@ -20,10 +20,11 @@ from detectors.types import FloatArray, IntArray
 from monitor import columns
 from monitor.config import Model
 from monitor.decode import Decoded
-from monitor.outcomes.answers import MOST_CLASSES, Answers, Said
+from monitor.outcomes.answers import MOST_CLASSES, Answers
 from monitor.outcomes.index import Index
 from monitor.outcomes.joined import Joined, Values
 from monitor.outcomes.measured import Expected
+from monitor.outcomes.said import Said
 from monitor.outcomes.table import MOST_ROWS
 
 HOURS: Final = 24 * 3660.0

@@ -12,12 +12,14 @@ from monitor.metrics import Distribution, Snapshot, Value
 from monitor.outcomes.series import DELAYS, DOUBTS, ROWS, STATES, VERDICTS
 
 if TYPE_CHECKING:
+    from detectors.performance.curves import Gap
     from detectors.performance.types import Figure
     from monitor.outcomes.errors import ErrorStream
     from monitor.outcomes.estimates import Told
     from monitor.outcomes.index import Index
     from monitor.outcomes.joined import Figures
     from monitor.outcomes.lane import Lane
+    from monitor.outcomes.parts import Calibrated, Covered, Parts
     from monitor.outcomes.side import Side
 
 Put = Callable[..., None]
@@ -26,8 +28,10 @@ Put = Callable[..., None]
 
 def of_side(side: Side, length: float) -> list[Snapshot]:
     """All series of a model; ``length`` is panes for each false alarm that is allowed."""
-    made = [*([] if side.lane is None else [of_labels(side.lane)]), of_performance(side, length)]
-    return made if side.errors is None else [*made, of_errors(side.model.name, side.errors)]
+    lane = side.lane
+    made = [*([] if lane is None else [of_labels(lane)]), of_performance(side, length)]
+    made += [] if side.errors is None else [of_errors(side.model.name, side.errors)]
+    return made if lane is None or lane.parts is None else [*made, of_parts(side.model.name, lane.parts)]
 
 
 def of_errors(model: str, errors: ErrorStream) -> Snapshot:
@@ -71,24 +75,60 @@ def of_performance(side: Side, length: float) -> Snapshot:
     if lane is not None and lane.realised is not None:
         reference |= {metric: one.value for metric, one in lane.realised.reference.items()}
     if confirmed is not None:
-        put("realised_timestamp_seconds", confirmed.end)
+        put("performance_realised_timestamp_seconds", confirmed.end)
         counted = max((one.n for one in confirmed.figures.values()), default=0)
         for what, rows in zip(ROWS, (confirmed.predicted, confirmed.labelled, counted), strict=True):
-            put("realised_rows", rows, what)
-        _figures(put, "realised", confirmed.figures)
+            put("performance_realised_rows", rows, what)
+        _figures(put, "performance_realised", confirmed.figures)
     _changed(put, side)
     for metric, value in reference.items():
-        put("reference", value, metric)
+        put("performance_reference", value, metric)
     for metric, worse in side.behind(confirmed, length).items():
-        put("below_expectation", float(worse), metric)
+        put("performance_below_expectation", float(worse), metric)
     return made
 
 
+def of_parts(model: str, parts: Parts) -> Snapshot:
+    """What labels have confirmed of each version and segment, and how calibrated and covered each segment is."""
+    made: Snapshot = {}
+    put = _putting(made, model)
+    for stream, part in parts.versions.items():
+        _figures(put, "performance_version", part.figures, stream)
+    for segment, part in parts.segments.items():
+        _figures(put, "performance_segment", part.figures, segment)
+        for name, figure in part.reference.items():
+            put("performance_segment_reference", figure.value, segment, name)
+    for segment, part in {"": parts.whole, **parts.segments}.items():
+        if part.calibrated is not None:
+            _calibrated(put, segment, part.calibrated)
+        if part.covered is not None:
+            _covered(put, segment, part.covered)
+    return made
+
+
+def _calibrated(put: Put, segment: str, told: Calibrated) -> None:
+    for kind, gaps in (("gap", told.now), ("change", told.change)):
+        for measure, one in gaps.items():
+            _ends(put, f"calibration_{kind}", one, segment, measure)
+    put("calibration_change_log_p", told.log_p, segment)
+
+
+def _covered(put: Put, segment: str, told: Covered) -> None:
+    now = told.now
+    _ends(put, "coverage_ratio", now.figure, segment)
+    for side, share in (("below", now.below), ("above", now.above)):
+        put("coverage_missed_ratio", share, segment, side)
+    put("coverage_size", now.size, segment)
+    put("coverage_nominal_log_p", now.log_p, segment)
+    put("coverage_change", told.change, segment)
+    put("coverage_change_log_p", told.log_p, segment)
+
+
 def _estimated(put: Put, stream: str, told: Told) -> None:
-    put("estimated_timestamp_seconds", told.end, stream)
+    put("performance_estimated_timestamp_seconds", told.end, stream)
     for doubt in DOUBTS:
-        put("doubt", float(doubt in told.estimate.reliability.doubts), stream, doubt)
-    _figures(put, "estimate", told.estimate.figures, stream)
+        put("performance_doubt", float(doubt in told.estimate.reliability.doubts), stream, doubt)
+    _figures(put, "performance_estimate", told.estimate.figures, stream)
 
 
 def _changed(put: Put, side: Side) -> None:
@@ -97,22 +137,25 @@ def _changed(put: Put, side: Side) -> None:
     rows = {stream: max((one.n for one in made.estimate.figures.values()), default=0) for stream, made in told.items()}
     for one in side.explained(max(rows, key=lambda stream: rows[stream], default="")):
         for name, figure in (*one.change.parts.items(), ("total", one.change.total)):
-            for suffix, value in (("", figure.value), ("_low", figure.low), ("_high", figure.high)):
-                put(f"part{suffix}", value, one.by, name)
+            _ends(put, "performance_part", figure, one.by, name)
         for verdict in VERDICTS:
-            put("drift", float(verdict == one.verdict), one.by, verdict)
+            put("performance_drift", float(verdict == one.verdict), one.by, verdict)
 
 
 def _figures(put: Put, kind: str, figures: Mapping[str, Figure], *labels: str) -> None:
     for name, figure in figures.items():
-        for suffix, value in (("", figure.value), ("_low", figure.low), ("_high", figure.high)):
-            put(f"{kind}{suffix}", value, *labels, name)
+        _ends(put, kind, figure, *labels, name)
+
+
+def _ends(put: Put, kind: str, told: Figure | Gap, *labels: str) -> None:
+    for suffix, value in (("", told.value), ("_low", told.low), ("_high", told.high)):
+        put(f"{kind}{suffix}", value, *labels)
 
 
 def _putting(made: Snapshot, model: str) -> Put:
     def put(metric: str, value: float, *labels: str) -> None:
         if np.isfinite(value):
-            made.setdefault(f"driftwarden_performance_{metric}", []).append(((model, *labels), value))
+            made.setdefault(f"driftwarden_{metric}", []).append(((model, *labels), value))
 
     return put
 

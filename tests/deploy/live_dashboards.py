@@ -24,9 +24,15 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "receivers": ("driftwarden-agent: Notifications", "driftwarden-agent: Notifications that wait"),
     "guard": (SECURITY,),
     "outcomes": (PERFORMANCE,),
+    "coverage": (
+        f"{PERFORMANCE}Coverage",
+        f"{PERFORMANCE}Coverage: what is missed",
+        f"{PERFORMANCE}Evidence of a change",
+    ),
 }
 """Panels that are rightly empty without something: an open incident, a caught attacker, segment columns, a finished
-self-check, labels, active probes, receivers, a model whose rows are looked at one by one, and ids with labels."""
+self-check, labels, active probes, receivers, a model whose rows are looked at one by one, ids with labels, and
+intervals or sets."""
 
 
 def check(prometheus_url: str, variables: Mapping[str, str], without: Collection[str] = ()) -> list[str]:

@@ -35,8 +35,8 @@ def test_every_panel_shows_something(tmp_path: Path) -> None:
     with scene(tmp_path, binaries()) as story:
         told(story)
         for url in story.servers.values():
-            assert check(url, CREDIT, without=("probes",)) == []
-            empty = check(url, {**CREDIT, "model": "nobody"}, without=("probes",))
+            assert check(url, CREDIT, without=("probes", "coverage")) == []
+            empty = check(url, {**CREDIT, "model": "nobody"}, without=("probes", "coverage"))
             assert empty
             assert all(where.startswith(("driftwarden-model: ", "driftwarden-performance: ")) for where in empty)
             annotated(Prometheus(url))

@@ -78,6 +78,8 @@ def test_a_weight_of_two_is_a_row_twice(kind: Kind) -> None:
     assert (once.sides == twice.sides).all()
     one, two = (figures(made, found) for found in (once, twice))
     for name in one:
+        if not one[name].n:
+            continue  # no sets
         assert one[name].value == pytest.approx(two[name].value, rel=2e-2 if name == "average_precision" else 1e-6), (
             name
         )

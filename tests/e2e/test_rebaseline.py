@@ -10,7 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import numpy as np
+import pyarrow as pa
 import yaml
+from pyarrow import parquet as pq
 
 from tests.e2e.conftest import Agent, ipc, table
 
@@ -116,3 +119,38 @@ def test_the_rows_of_a_span_become_the_reference_at_once(make_agent: Callable[..
     send(agent, range(50, 60))
     agent.wait(lambda: agent.value("driftwarden_findings_open", 'severity="page"') >= 1)
     assert agent.stop() == 0
+
+
+def test_a_reference_of_a_span_takes_the_labels_that_came_alone(make_agent: Callable[..., Agent]) -> None:
+    agent = make_agent()
+    reference = answered(4_000, 0, right=0.9)
+    pq.write_table(reference, agent.folder / "reference.parquet")
+    document = yaml.safe_load(agent.config.read_text())
+    document["models"][0]["columns"] = {"id": "id", "prediction": "said", "label": "truth"}
+    document["models"][0]["security"] = {"enabled": False}
+    agent.config.write_text(yaml.safe_dump(document))
+    quick(agent)
+    began = time.time()
+    rows = answered(2_000, 1, right=0.6)
+    for part in (rows.drop_columns(["truth"]), rows.select(["id", "truth"])):
+        assert agent.post(ipc(part)).status_code == 202
+    agent.wait(lambda: agent.value("driftwarden_outcome_labels_total", 'fate="joined"') == 2_000)
+    agent.wait(lambda: agent.value("driftwarden_spool_bytes") == 0)
+    accuracy = 'metric="accuracy"'
+    assert agent.value("driftwarden_performance_reference", accuracy) > 0.85
+    done(agent, "rebaseline", "--model", "m", "--because", "the world has changed", "--since", str(began - 60))
+    agent.wait(lambda: agent.value("driftwarden_reference_rows") == 2_000)
+    agent.wait(lambda: 0.5 < agent.value("driftwarden_performance_reference", accuracy) < 0.7)
+    assert agent.stop() == 0
+
+
+def answered(rows: int, seed: int, right: float) -> pa.Table:
+    """Rows with ids, answers and labels, of which a share is right."""
+    rng = np.random.default_rng(seed)
+    said = rng.integers(0, 2, rows)
+    columns: dict[str, Any] = {"id": [f"{seed}-{i}" for i in range(rows)], "said": said}
+    columns["truth"] = np.where(rng.random(rows) < right, said, 1 - said)
+    made = table(rows, seed)
+    for name, values in columns.items():
+        made = made.append_column(name, pa.array(values))
+    return made

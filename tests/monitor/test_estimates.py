@@ -242,7 +242,7 @@ def test_an_estimate_that_fails_is_counted_and_the_next_one_comes(
         patch.setattr("monitor.outcomes.estimates.estimate.estimate", lambda *_: 1 / 0)
         bench.send(silent(scored(500, 8)))
         assert estimates.wait(60)
-    assert estimates.failures == 1
+    assert bench.side.failures == 1
     bench.send(silent(scored(4_000, 9)))
     assert told(bench).estimate.chosen
 

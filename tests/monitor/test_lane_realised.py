@@ -12,8 +12,9 @@ import pytest
 
 from detectors.performance import realised, tallies
 from monitor.interventions import Wanted
-from monitor.outcomes.answers import Answers, Said
+from monitor.outcomes.answers import Answers
 from monitor.outcomes.measured import known_of, tau_of
+from monitor.outcomes.said import Said
 from tests.monitor.lane_bench import DAY, NOW, Bench, labels, numbered, scored, silent
 
 REFERENCE = scored(8_000, 0)
