@@ -25,8 +25,10 @@ from monitor.decode import Decoded
 from monitor.errors import StoreError
 from monitor.fitted import Fitted
 from monitor.outcomes.answers import Answers
+from monitor.outcomes.beside import Beside
 from monitor.outcomes.door import ERRORS, STATE, Pace
 from monitor.outcomes.errors import ErrorStream, News
+from monitor.outcomes.failing import Failing
 from monitor.outcomes.index import Index
 from monitor.outcomes.joined import Joined
 from monitor.outcomes.leftovers import FOLDER
@@ -46,8 +48,9 @@ def lane_of(
     model: Model,
     fitted: Fitted,
     folder: Path,
-    expected: Expected | None = None,
-    tau: float = 1.0,
+    expected: Expected | None,
+    tau: float,
+    beside: Beside,
     errors: ErrorStream | None = None,
 ) -> Lane | None:
     """The model's lane, to be restored; None where rows have no ids or labels, or the reference shows no answers."""
@@ -55,7 +58,8 @@ def lane_of(
     if not (model.columns.id and model.columns.label and model.labels.rows) or answers.kind is None:
         return None
     counted = None if expected is None else Realised(expected, answers, tau)
-    return Lane(model, answers, folder / FOLDER / model.name, key_of(folder), counted, errors)
+    failing = Failing(model, fitted, answers, tau, beside)
+    return Lane(model, answers, folder / FOLDER / model.name, key_of(folder), counted, errors, failing)
 
 
 class Lane:
@@ -69,9 +73,11 @@ class Lane:
         key: bytes,
         realised: Realised | None = None,
         errors: ErrorStream | None = None,
+        failing: Failing | None = None,
     ) -> None:
         """Open nothing yet: `restore` or `succeed` does. Without ``realised`` labels are joined and make no figures."""
-        self.model, self.answers, self.realised, self.errors = model, answers, realised, errors
+        self.model, self.answers, self.realised = model, answers, realised
+        self.errors, self.failing = errors, failing
         self.failures = 0
         self._doubtful = False
         self._history = True
@@ -102,6 +108,8 @@ class Lane:
             self._recount()
         if self.errors is not None and held is not None and known and ERRORS in states:
             self.errors.restore(states[ERRORS])
+        if self.failing is not None and known and held is not None:
+            self.failing.restore(states)
 
     def _restored(self, held: bytes | None) -> tuple[Index, bool]:
         """The index, and whether it goes on from what was held."""
@@ -144,6 +152,8 @@ class Lane:
             self.errors.restore(old.errors.state(), evidence=False)
         if self.realised is not None:
             self._count_on(self.realised, old)
+        if self.failing is not None and old.failing is not None:
+            self.failing.restore(old.failing.states(index.cohorts().number))
 
     def _begin(self) -> None:
         """With an empty index, even where the disk cannot be written: rows are then counted as not kept."""
@@ -187,6 +197,9 @@ class Lane:
             found = {f"{_COHORT}{number}": blob for number, blob in self.realised.states()}
         if self.errors is not None:
             found[ERRORS] = self.errors.state()
+        if self.failing is not None:
+            self.failing.look(self.index.cohorts(), self.index.width)
+            found |= self.failing.states(self.index.cohorts().number)
         told = np.frombuffer(json.dumps(meaning).encode(), np.uint8)
         return {STATE: pack({"meaning": told, "index": np.frombuffer(index, np.uint8)}), **found}
 
@@ -258,6 +271,8 @@ class Lane:
         self._doubtful = doubtful
         if self.errors is not None and joined.rows:
             self.errors.joined(joined)
+        if self.failing is not None and self.index is not None and joined.rows:
+            self.failing.joined(joined, self.index.cohorts(), self.index.width)
 
     def judged(self, pace: Pace) -> News:
         """What the answers tell whose labels have come."""
@@ -309,6 +324,8 @@ class Lane:
             kept = index.predicted(ids, time, {**values, PANE: pane}, now)
             if self.errors is not None:
                 self.errors.ripening.predicted(pane[kept.fresh], time[kept.fresh])
+            if self.failing is not None:
+                self.failing.kept(kept, np.flatnonzero(known), block, said, ids)
             return kept.joined
 
         self._join(keep)

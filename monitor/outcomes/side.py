@@ -21,6 +21,7 @@ from monitor.outcomes.door import Pace
 from monitor.outcomes.errors import ErrorStream, errors_of, told_of
 from monitor.outcomes.estimates import Estimates, estimates_of
 from monitor.outcomes.expectation import below_confirmed
+from monitor.outcomes.failing import Failing
 from monitor.outcomes.lane import Lane, lane_of
 from monitor.outcomes.measured import known_of, tau_of
 from monitor.outcomes.realised import Confirmed
@@ -37,7 +38,7 @@ def side_of(model: Model, fitted: Fitted, folder: Path, config_id: str) -> Side:
     beside = Beside(model.name)
     estimates = estimates_of(model, fitted, known, tau, beside)
     errors = None if known.errors is None else errors_of(model, fitted, known.errors, config_id)
-    side = Side(model, estimates, lane_of(model, fitted, folder, known.expected, tau, errors), beside)
+    side = Side(model, estimates, lane_of(model, fitted, folder, known.expected, tau, beside, errors), beside)
     if estimates is not None:
         side.weighing = Weighing(estimates.counter, len(fitted.reference.grid.names), tau)
         side.changes = Changes(model, estimates.counter, tau, beside)
@@ -60,6 +61,11 @@ class Side:
     def failures(self) -> int:
         """Windows and batches that make no estimate, since the agent began."""
         return self._failed_before + (0 if self.estimates is None else self.estimates.failures)
+
+    @property
+    def failing(self) -> Failing | None:
+        """Where the model fails consistently; None without a lane."""
+        return None if self.lane is None else self.lane.failing
 
     @property
     def counter(self) -> Counter | None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from monitor.metrics import Distribution, Snapshot, Value
 from monitor.outcomes.series import DELAYS, DOUBTS, ROWS, STATES, VERDICTS
+from monitor.sinks.failing import of_failing
 
 if TYPE_CHECKING:
     from detectors.performance.types import Figure
@@ -26,8 +27,14 @@ Put = Callable[..., None]
 
 def of_side(side: Side, length: float) -> list[Snapshot]:
     """All series of a model; ``length`` is panes for each false alarm that is allowed."""
-    made = [*([] if side.lane is None else [of_labels(side.lane)]), of_performance(side, length)]
-    return made if side.errors is None else [*made, of_errors(side.model.name, side.errors)]
+    made = [of_performance(side, length)]
+    if side.lane is not None:
+        made.append(of_labels(side.lane))
+    if side.failing is not None:
+        made.append(of_failing(side.failing))
+    if side.errors is not None:
+        made.append(of_errors(side.model.name, side.errors))
+    return made
 
 
 def of_errors(model: str, errors: ErrorStream) -> Snapshot:
