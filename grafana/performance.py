@@ -32,6 +32,7 @@ def build() -> models.Dashboard:
         ("Can the estimate be believed?", _doubts()),
         ("Versions and segments", parts.of_parts()),
         ("Calibration and coverage", parts.of_doubt()),
+        ("Where it fails", _groups()),
         ("Labels", _labels()),
     ]
     return frame.dashboard(_LOOK, frame.of_metrics(), frame.marks(model), rows)
@@ -255,12 +256,81 @@ def _doubts() -> list[panels.Panel]:
         ),
         panels.counts(
             "Failures",
-            "Windows whose estimate failed, and batches whose predictions or labels could not be joined. The log says "
-            "why.",
+            "Windows whose estimate failed, batches whose predictions or labels could not be joined, and searches "
+            "that failed. The log says why.",
             [
                 Query(series.news(model("performance_estimate_failures_total")), "estimates"),
                 Query(series.news(model("outcome_failures_total")), "batches not joined"),
+                Query(series.news(model("slice_failures_total")), "searches"),
             ],
+        ),
+    ]
+
+
+def _groups() -> list[panels.Panel]:
+    found = {
+        heading: series.largest(model(f"slice_{name}"), "slice", "columns")
+        for heading, name in (
+            ("Loss", "loss"),
+            ("At least", "loss_low"),
+            ("At most", "loss_high"),
+            ("In the reference", "reference_loss"),
+            ("Share of rows", "rows_ratio"),
+            ("Confirmed", "confirmed"),
+            ("Worse", "worse"),
+        )
+    }
+    units = {"Share of rows": in_unit("percentunit", 1), "Worse": as_words(_STATES)}
+    units["Confirmed"] = as_words(panels.words(("not yet", "yes"), (panels.BLUE, panels.ORANGE)))
+    columns = [Column(heading, expr, units.get(heading, in_unit("short", 3))) for heading, expr in found.items()]
+    return [
+        tables.table(
+            "Groups of rows on which the model fails more",
+            "Share of wrong answers, or mean absolute error, by labels of rows that have not found the group. The "
+            "model's page in the agent says which values make a group. " + _JOINS,
+            {"slice": "Group", "columns": "Columns"},
+            columns,
+            sort="Loss",
+        ),
+        panels.lines(
+            "Loss in these groups",
+            "The same over time, one line for each group.",
+            [Query(found["Loss"], "{{slice}}: {{columns}}")],
+            width=8,
+        ),
+        panels.lines(
+            "Rows in the sample that is searched",
+            "Predictions with and without label in the sample. " + _JOINS,
+            [Query(series.largest(model("slice_sample_rows"), "state"), "{{state}}")],
+            width=8,
+        ),
+        panels.number(
+            "Searched until",
+            "How long ago the newest predictions were made that have been searched.",
+            [Query(f"clamp_min(time() - {series.largest(model('slice_searched_timestamp_seconds'))}, 0)", "ago")],
+            "s",
+        ),
+        panels.number(
+            "Memory of the sample",
+            "Bytes of the rows that are kept for searches.",
+            [Query(series.largest(model("slice_sample_bytes")), "memory")],
+            "bytes",
+        ),
+        panels.lines(
+            "Traffic where the model fails on a class",
+            "Share of the newest day's predictions on the far side of the direction of an embedding along which the "
+            "model fails on a class; a tenth in the reference. It stays empty without columns.embeddings.",
+            [Query(series.largest(model("direction_hard_ratio"), "class"), "{{class}}")],
+            "percentunit",
+        ),
+        panels.lines(
+            "How sure that is",
+            "Lower end of the 95 % interval: above a tenth there is more such traffic than there was.",
+            [
+                Query(series.largest(model("direction_hard_ratio_low"), "class"), "{{class}}: at least"),
+                Query(series.largest(model("direction_hard_ratio_high"), "class"), "{{class}}: at most"),
+            ],
+            "percentunit",
         ),
     ]
 

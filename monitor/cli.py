@@ -14,7 +14,7 @@ import click
 
 from monitor.cli_act import ENVIRONMENT, acknowledge, interventions, mute, quarantine, rebaseline, undo
 from monitor.cli_audit import audit
-from monitor.cli_report import export, report, support_bundle
+from monitor.cli_report import estimate, export, report, support_bundle
 
 if TYPE_CHECKING:
     from monitor.loading import Progress
@@ -238,7 +238,19 @@ def _compare(
         print_comparison(found, (first.name, second.name))
 
 
-for _one in (audit, report, export, support_bundle, acknowledge, mute, quarantine, rebaseline, undo, interventions):
+for _one in (
+    audit,
+    report,
+    export,
+    estimate,
+    support_bundle,
+    acknowledge,
+    mute,
+    quarantine,
+    rebaseline,
+    undo,
+    interventions,
+):
     command.add_command(_one)
 
 

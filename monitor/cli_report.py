@@ -15,7 +15,7 @@ from monitor.cli_act import ENVIRONMENT
 from monitor.moments import MOMENT, SPAN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import BinaryIO
 
     from monitor.config import Config, Model
@@ -100,9 +100,10 @@ def export(
     as_json: bool,
     **asked: Any,
 ) -> None:
-    """Write rows as Parquet: telling, labelling, weights, clients or rows.
+    """Write rows as Parquet: telling, labelling, drawn, weights, clients or rows.
 
     telling: rows kept with a finding. labelling: kept rows worth a label, the most informative first, with reasons.
+    drawn: kept rows to be labelled for `driftwarden estimate`, drawn by known odds.
     weights: importance weights of the reference's and of recent rows. clients and rows: what no training should use,
     because it is in quarantine or because --finding names its sender. It works beside a running agent.
     """
@@ -120,6 +121,35 @@ def export(
         click.echo(json.dumps(facts | {"out": str(out)}), file=told)
     else:
         _facts(facts, out, told)
+
+
+@click.command()
+@click.argument("labelled", type=click.Path(path_type=Path))
+@_JSON
+@click.option("--label", default="driftwarden_label", show_default=True, help="Column with the labels.")
+@click.option("--answer", default="driftwarden_answer", show_default=True, help="Column with the model's answers.")
+@click.option("--by", help="Column by which the rows are parted, such as the model's version.")
+def estimate(labelled: Path, label: str, answer: str, by: str | None, *, as_json: bool) -> None:
+    """Say how often the model is wrong, from a labelled file of `driftwarden export drawn`.
+
+    Unbiased for all rows that could have been drawn, with a 95 % interval. It needs no configuration.
+    """
+    from monitor.exports.estimated import estimated
+
+    document = estimated(labelled, label, answer, by)
+    if as_json:
+        click.echo(json.dumps(document))
+        return
+    click.echo(f"{document['labelled']} labels of {document['drawn']} rows drawn from {document['rows']}")
+    told = document["unbiased"] if document["unbiased"]["value"] is not None else document["ratio"]
+    for name, one in [(document["loss_is"], told), *document.get("by", {}).items()]:
+        click.echo(f"{name!r:>24}: {_interval(one)}" if name in document.get("by", {}) else f"{name}: {_interval(one)}")
+
+
+def _interval(one: Mapping[str, Any]) -> str:
+    if one["value"] is None:
+        return str(one["why"])
+    return f"{one['value']:.4g}, 95 % from {one['low']:.4g} to {one['high']:.4g}, by {one['labels']} labels"
 
 
 @click.command("support-bundle", epilog=ENVIRONMENT)

@@ -108,6 +108,11 @@ class Model(Strict):
     joint: Joint = Joint()
     security: Security = Security()
     labels: Labels = Labels()
+    captions: RelativePath | None = Field(
+        default=None,
+        description="Parquet of texts (caption) and their vectors (embedding) in the space of the first of "
+        "columns.embeddings, told beside directions along which the model fails",
+    )
     season: Season = Season()
     moving: Moving = Moving()
     streaming: Annotated[Names, AfterValidator(streaming_detectors)] = Field(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from monitor.config import Config, Model
 from monitor.errors import ConfigError, ReferenceError_
@@ -18,6 +19,7 @@ from monitor.web.section import Web
 def check(loaded: Config) -> None:
     """`ConfigError` with all faults: columns that are not what they are called, people whom nothing lets in, rights."""
     faults = [f"models.{index}.{fault}" for index, model in enumerate(loaded.models) for fault in _reference(model)]
+    faults += [f"models.{index}.{fault}" for index, model in enumerate(loaded.models) for fault in _captions(model)]
     faults += [f"web.people.{fault}" for fault in _people(loaded.web)]
     place = next((one for one in (loaded.store.path, *loaded.store.path.parents) if one.exists()), Path("/"))
     if not os.access(place, os.W_OK):
@@ -44,6 +46,21 @@ def _reference(model: Model) -> Iterator[str]:
         yield from error.faults
     else:
         yield from vector_faults(schema, roles)
+
+
+def _captions(model: Model) -> Iterator[str]:
+    """A table of captions that is there, for a model with embeddings."""
+    if model.captions is None:
+        return
+    if not model.columns.embeddings:
+        yield "captions: needs columns.embeddings, in whose space the captions are; name one, or remove it"
+    try:
+        names = pq.read_schema(model.captions).names
+    except (OSError, pa.ArrowException) as error:
+        yield f"captions: {model.captions} cannot be read as Parquet: {type(error).__name__}"
+        return
+    if lacking := [name for name in ("caption", "embedding") if name not in names]:
+        yield f"captions: {model.captions} has no column {', '.join(lacking)}; there are: {', '.join(names[:20])}"
 
 
 def vector_faults(schema: pa.Schema, roles: Roles) -> Iterator[str]:

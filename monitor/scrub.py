@@ -13,13 +13,13 @@ from typing import Any, Final
 
 COMPONENTS: Final = frozenset(
     {"agent", "app", "directory", "estimates", "findings", "guard", "notify", "outcomes", "probes", "references"}
-    | {"replay", "scheduler", "spool", "stdin", "web"}
+    | {"replay", "scheduler", "slices", "spool", "stdin", "web"}
 )
 """Parts of the agent that log; what libraries log may quote anything."""
 PLAIN: Final = ("rows", "sequence", "reason", "kind", "task", "status", "attempts", "detector", "heuristic", "triage")
 """Keys of log lines whose values are ours."""
-_MARKED_LABELS: Final = ("stream", "suspect")
-"""Labels of metrics that hold values of segments, versions, or names of senders."""
+_MARKED_LABELS: Final = ("stream", "suspect", "class")
+"""Labels of metrics that hold values of segments, versions, classes, or names of senders."""
 _MARKED_KEYS: Final = frozenset({"classes", "releases", "username"})
 """Keys of the configuration that hold values of columns, or somebody's name."""
 _QUOTED: Final = ("error", "why")

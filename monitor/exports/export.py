@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Final
 from monitor.archive import Archive
 from monitor.config import Config
 from monitor.errors import ConfigError
-from monitor.exports import labelling, quarantine, telling, weights
+from monitor.exports import drawing, labelling, quarantine, telling, weights
 from monitor.exports.asked import Asked
 from monitor.exports.ground import Ground, ground
 from monitor.strict import unknown
@@ -18,6 +18,7 @@ Write = Callable[[Ground, BinaryIO], dict[str, Any]]
 KINDS: Final[dict[str, tuple[Write, str]]] = {
     "telling": (telling.write, "rows kept with a finding: those that tell it and the nearest trusted ones"),
     "labelling": (labelling.write, "kept rows worth a label, the most informative first, with the reasons"),
+    "drawn": (drawing.write, "kept rows drawn by known odds: their labels say how often the model is wrong"),
     "weights": (weights.write, "importance weights of the reference's and of recent rows, for training anew"),
     "clients": (quarantine.write_clients, "senders in quarantine, or those that a finding names"),
     "rows": (

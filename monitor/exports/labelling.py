@@ -58,7 +58,7 @@ def candidates(ground: Ground, rng: np.random.Generator) -> tuple[Pool, int]:
     pool, labelled, number = Pool(CANDIDATES, rng), 0, 0
     for some in outside(ground):
         rows = ground.reader.rows(some)
-        wanted = _unlabelled(ground, some)
+        wanted = unlabelled(ground, some)
         shown = table.beside({"row": number + np.arange(some.block.rows)}, ground.shown(some.batch))
         pool.add(Piece(ground.places.of(some.block), doubts(rows), shown).some(wanted))
         labelled += int((~wanted).sum())
@@ -77,7 +77,8 @@ def doubts(rows: Rows) -> FloatArray:
     return doubt
 
 
-def _unlabelled(ground: Ground, some: Decoded) -> NDArray[np.bool_]:
+def unlabelled(ground: Ground, some: Decoded) -> NDArray[np.bool_]:
+    """Which rows have no label in the log."""
     role, batch = ground.fitted.plan.roles.label, some.batch
     at = batch.schema.get_field_index(role) if role else -1
     if at < 0:

@@ -26,6 +26,7 @@ from detectors.types import FloatArray, IntArray
 from monitor import budget
 from monitor.arrays import pack, unpack
 from monitor.config import Model
+from monitor.decode import Decoded
 from monitor.fitted import Fitted
 from monitor.outcomes.answers import Answers
 from monitor.outcomes.classical import Classical
@@ -104,6 +105,15 @@ class ErrorStream:
                 return MOST_VERSIONS - 1
             self.versions.append(name)
         return self.versions.index(name)
+
+    def versions_of(self, decoded: Decoded, version: str) -> IntArray:
+        """The number of each row's version; ``version`` is the sender's word."""
+        rows, labels = decoded.block.rows, decoded.version
+        if labels is None:
+            return np.full(rows, self.version(version), np.int64)
+        codes, where = np.unique(labels.codes, return_inverse=True)
+        names = (labels.values[code] if code >= 0 else version for code in codes.tolist())
+        return np.array([self.version(name) for name in names], np.int64)[where]
 
     def joined(self, joined: Joined, segments: Sequence[str]) -> None:
         """Count predictions that have got their label, or another one than before; what was judged stays so.

@@ -75,7 +75,7 @@ class Index:
             some = which[start : start + it.chunk]
             fresh[some], joined = it.keep(records[some])
             parts.append(joined)
-        return Kept(fresh, concatenated(parts))
+        return Kept(fresh, concatenated(parts), keys, it.cohorts.of(it.times(records)))
 
     def labelled(self, ids: pa.Array, truths: Truths, now: float, time: FloatArray | None = None) -> Joined:
         """Join labels ``(n,)`` that arrived ``now``; ``time`` says since when each is known, where the log says so.

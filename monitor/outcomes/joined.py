@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.types import FloatArray, IntArray
+from monitor.outcomes.table import Keys
 
 Values = Mapping[str, NDArray[Any]]
 """What is kept of predictions, an array for each field."""
@@ -30,6 +31,7 @@ class Joined(NamedTuple):
     ``time`` is when the prediction was made, ``cohort`` the number of the stretch of time that it belongs to,
     ``values`` what was kept of it. ``truth`` is its label now and ``before`` the one that counted until now, NaN for
     the first: whoever adds up takes ``before`` out again. ``delay`` is in seconds, from the prediction to this label.
+    ``key (n, 2)`` is the hashed id.
     """
 
     time: FloatArray
@@ -38,6 +40,7 @@ class Joined(NamedTuple):
     truth: FloatArray
     before: FloatArray
     delay: FloatArray
+    key: Keys
 
     @property
     def rows(self) -> int:
@@ -46,10 +49,15 @@ class Joined(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What became of predictions: which are ``fresh (n,)``, and those whose label had come before them."""
+    """What became of predictions: which are ``fresh (n,)``, and those whose label had come before them.
+
+    ``key (n, 2)`` are the hashed ids, ``cohort (n,)`` the numbers of the stretches of time that the rows belong to.
+    """
 
     fresh: NDArray[np.bool_]
     joined: Joined
+    key: Keys
+    cohort: IntArray
 
 
 class Row(NamedTuple):
@@ -90,4 +98,5 @@ def concatenated(parts: list[Joined]) -> Joined:
         truth=np.concatenate([part.truth for part in parts]),
         before=np.concatenate([part.before for part in parts]),
         delay=np.concatenate([part.delay for part in parts]),
+        key=np.concatenate([part.key for part in parts]),
     )

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from detectors.types import FloatArray, IntArray
+from detectors.types import FloatArray
 from monitor import columns, log
 from monitor.arrays import pack, unpack
 from monitor.config import Model
@@ -30,6 +30,7 @@ from monitor.outcomes.beside import Beside
 from monitor.outcomes.divided import Divided
 from monitor.outcomes.door import ERRORS, STATE, Pace
 from monitor.outcomes.errors import ErrorStream, News
+from monitor.outcomes.failing import Failing
 from monitor.outcomes.index import Index
 from monitor.outcomes.joined import Joined
 from monitor.outcomes.leftovers import FOLDER
@@ -64,7 +65,8 @@ def lane_of(
     how = How(tau, worth(model.labels, answers), model.labels.coverage)
     make = Rankings if answers.kind == "ranking" else Realised
     counted = None if expected is None else make(expected, answers, how, divided)
-    return Lane(model, answers, folder / FOLDER / model.name, key_of(folder), divided, beside, counted, errors)
+    failing = Failing(model, fitted, answers, tau, beside)
+    return Lane(model, answers, folder / FOLDER / model.name, key_of(folder), divided, beside, counted, errors, failing)
 
 
 class Lane:
@@ -80,9 +82,11 @@ class Lane:
         beside: Beside,
         realised: Realised | None = None,
         errors: ErrorStream | None = None,
+        failing: Failing | None = None,
     ) -> None:
         """Open nothing yet: `restore` or `succeed` does. Without ``realised`` labels are joined and make no figures."""
-        self.model, self.answers, self.realised, self.errors = model, answers, realised, errors
+        self.model, self.answers, self.realised = model, answers, realised
+        self.errors, self.failing = errors, failing
         self.parts: Parts | None = None
         self.failures = 0
         self._doubtful = False
@@ -117,6 +121,8 @@ class Lane:
             self._recount()
         if self.errors is not None and held is not None and known and ERRORS in states:
             self.errors.restore(states[ERRORS])
+        if self.failing is not None and known and held is not None:
+            self.failing.restore(states)
 
     def _restored(self, held: bytes | None) -> tuple[Index, bool]:
         """The index, and whether it goes on from what was held."""
@@ -160,6 +166,8 @@ class Lane:
             self.errors.restore(old.errors.state(), evidence=False)
         if self.realised is not None:
             self._count_on(self.realised, old)
+        if self.failing is not None and old.failing is not None:
+            self.failing.restore(old.failing.states(index.cohorts().number))
 
     def _begin(self) -> None:
         """With an empty index, even where the disk cannot be written: rows are then counted as not kept."""
@@ -204,6 +212,9 @@ class Lane:
             found = {f"{_COHORT}{number}": blob for number, blob in self.realised.states()}
         if self.errors is not None:
             found[ERRORS] = self.errors.state()
+        if self.failing is not None:
+            self.failing.look(self.index.cohorts(), self.index.width)
+            found |= self.failing.states(self.index.cohorts().number)
         told = np.frombuffer(json.dumps(meaning).encode(), np.uint8)
         return {STATE: pack({"meaning": told, "index": np.frombuffer(index, np.uint8)}), **found}
 
@@ -285,6 +296,8 @@ class Lane:
         self._doubtful = doubtful
         if self.errors is not None and joined.rows:
             self.errors.joined(joined, self._divided.slots["segment"].names)
+        if self.failing is not None and self.index is not None and joined.rows:
+            self.failing.joined(joined, self.index.cohorts(), self.index.width)
 
     def judged(self, pace: Pace) -> News:
         """What the answers tell whose labels have come."""
@@ -332,7 +345,8 @@ class Lane:
         known = np.isfinite(said.prediction)
         for given in (said.score, said.chances):
             known |= False if given is None else np.isfinite(given.reshape(block.rows, -1)).all(axis=1)
-        time, versions = index.times(block.time, block.rows, now), self._versions(decoded, version)
+        time = index.times(block.time, block.rows, now)
+        versions = np.zeros(block.rows, np.int64) if self.errors is None else self.errors.versions_of(decoded, version)
         if not known.all():
             values = {name: part[known] for name, part in values.items()}
             ids = ids.filter(pa.array(known))
@@ -343,20 +357,11 @@ class Lane:
             kept = index.predicted(ids, time, {**values, PANE: pane}, now)
             if self.errors is not None:
                 self.errors.ripening.predicted(pane[kept.fresh], time[kept.fresh])
+            if self.failing is not None:
+                self.failing.kept(kept, np.flatnonzero(known), block, said, ids)
             return kept.joined
 
         self._join(keep)
-
-    def _versions(self, decoded: Decoded, version: str) -> IntArray:
-        """The number of each row's version."""
-        rows, labels = decoded.block.rows, decoded.version
-        if self.errors is None:
-            return np.zeros(rows, np.int64)
-        if labels is None:
-            return np.full(rows, self.errors.version(version), np.int64)
-        codes, where = np.unique(labels.codes, return_inverse=True)
-        names = (labels.values[code] if code >= 0 else version for code in codes.tolist())
-        return np.array([self.errors.version(name) for name in names], np.int64)[where]
 
     def _labelled(
         self, index: Index, batch: pa.RecordBatch, now: float, time: FloatArray | None = None, *, alone: bool

@@ -228,7 +228,8 @@ class Matching:
             records, truth, before = np.empty(0, self.predictions.log.dtype), np.empty(0), np.empty(0)
         time = self.times(records)
         delay = np.maximum(self.now - records["time"], 0.0) if len(time) else np.empty(0)
-        return Joined(time, self.cohorts.of(time), self.values(records), truth, before, delay)
+        key = np.ascontiguousarray(records["key"])
+        return Joined(time, self.cohorts.of(time), self.values(records), truth, before, delay, key)
 
     def values(self, records: Records) -> Values:
         """The fields of predictions, an array each."""

@@ -51,6 +51,8 @@ def _ends(name: str, labels: tuple[str, ...], what: str) -> tuple[Row, ...]:
     )
 
 
+_SLICE: Final = ("model", "slice", "columns")
+
 SERIES: Final[tuple[Row, ...]] = (
     Row(
         "driftwarden_outcome_predictions_total",
@@ -281,8 +283,54 @@ SERIES: Final[tuple[Row, ...]] = (
         _SEGMENT,
         "Natural logarithm of the p-value of the test that coverage is what it was on the reference.",
     ),
+    Row(
+        "driftwarden_slice_loss",
+        "gauge",
+        _SLICE,
+        "Share of wrong answers, or mean absolute error, in a group of rows on which the model fails more than "
+        "elsewhere, or more than it did; by labels of rows that have not found the group.",
+    ),
+    Row("driftwarden_slice_loss_low", "gauge", _SLICE, "Lower end of its 95 % interval."),
+    Row("driftwarden_slice_loss_high", "gauge", _SLICE, "Upper end of its 95 % interval."),
+    Row("driftwarden_slice_reference_loss", "gauge", _SLICE, "The same on the labelled rows of the reference."),
+    Row("driftwarden_slice_rows_ratio", "gauge", _SLICE, "Share of all labelled rows that are in the group."),
+    Row(
+        "driftwarden_slice_confirmed",
+        "gauge",
+        _SLICE,
+        "1 for a group that has held on rows that came after it was found.",
+    ),
+    Row("driftwarden_slice_worse", "gauge", _SLICE, "1 while the loss in the group is above the reference's (95 %)."),
+    Row(
+        "driftwarden_direction_hard_ratio",
+        "gauge",
+        ("model", "class"),
+        "Share of the newest day's predictions on the far side of the direction of an embedding along which the model "
+        "fails on a class: a tenth in the reference.",
+    ),
+    Row("driftwarden_direction_hard_ratio_low", "gauge", ("model", "class"), "Lower end of its 95 % interval."),
+    Row("driftwarden_direction_hard_ratio_high", "gauge", ("model", "class"), "Upper end of its 95 % interval."),
+    Row(
+        "driftwarden_slice_searched_timestamp_seconds",
+        "gauge",
+        _MODEL,
+        "End of the predictions that were searched last for groups on which the model fails.",
+    ),
+    Row(
+        "driftwarden_slice_sample_rows",
+        "gauge",
+        (*_MODEL, "state"),
+        "Predictions with and without label in the sample that is searched.",
+    ),
+    Row("driftwarden_slice_sample_bytes", "gauge", _MODEL, "Memory of that sample."),
+    Row(
+        "driftwarden_slice_failures_total",
+        "counter",
+        _MODEL,
+        "Searches that failed, and batches that could not be put into the sample.",
+    ),
 )
-"""Series of what is joined, and of what is estimated."""
+"""Series of what is joined, of what is estimated, and of groups on which a model fails."""
 SETS: Final[dict[str, tuple[str, ...]]] = {
     "driftwarden_outcome_predictions_total.fate": PREDICTIONS,
     "driftwarden_outcome_labels_total.fate": LABELS,

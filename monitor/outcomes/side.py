@@ -21,6 +21,7 @@ from monitor.outcomes.door import Pace
 from monitor.outcomes.errors import ErrorStream, errors_of, told_of
 from monitor.outcomes.estimates import Estimates, estimates_of
 from monitor.outcomes.expectation import below_confirmed
+from monitor.outcomes.failing import Failing
 from monitor.outcomes.lane import Lane, lane_of
 from monitor.outcomes.measured import known_of, tau_of
 from monitor.outcomes.realised import Confirmed
@@ -62,6 +63,11 @@ class Side:
         """Windows and batches that make no estimate, and figures of parts that failed, since the agent began."""
         counter = self.counter
         return self._failed_before + self.beside.failures + (0 if counter is None else counter.failures)
+
+    @property
+    def failing(self) -> Failing | None:
+        """Where the model fails consistently; None without a lane."""
+        return None if self.lane is None else self.lane.failing
 
     @property
     def counter(self) -> Counter | None:

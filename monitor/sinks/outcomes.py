@@ -10,6 +10,7 @@ import numpy as np
 
 from monitor.metrics import Distribution, Snapshot, Value
 from monitor.outcomes.series import DELAYS, DOUBTS, ROWS, STATES, VERDICTS
+from monitor.sinks.failing import of_failing
 
 if TYPE_CHECKING:
     from detectors.performance.curves import Gap
@@ -28,10 +29,12 @@ Put = Callable[..., None]
 
 def of_side(side: Side, length: float) -> list[Snapshot]:
     """All series of a model; ``length`` is panes for each false alarm that is allowed."""
-    lane = side.lane
-    made = [*([] if lane is None else [of_labels(lane)]), of_performance(side, length)]
-    made += [] if side.errors is None else [of_errors(side.model.name, side.errors)]
-    return made if lane is None or lane.parts is None else [*made, of_parts(side.model.name, lane.parts)]
+    lane, name = side.lane, side.model.name
+    made = [of_performance(side, length)]
+    made += [] if lane is None else [of_labels(lane)]
+    made += [] if lane is None or lane.parts is None else [of_parts(name, lane.parts)]
+    made += [] if side.failing is None else [of_failing(side.failing)]
+    return made if side.errors is None else [*made, of_errors(name, side.errors)]
 
 
 def of_errors(model: str, errors: ErrorStream) -> Snapshot:

@@ -36,6 +36,7 @@ OPTIONS: Final = ("model", "finding", "since", "until", "rows")
 _LABELS: Final = {
     "telling": "Rows kept with this finding",
     "labelling": "Rows worth a label, most informative first",
+    "drawn": "Rows drawn by known odds: their labels say how often the model is wrong",
     "weights": "Importance weights for retraining",
     "clients": "Senders named by this finding",
     "rows": "Rows of those senders, to leave out",
@@ -144,7 +145,7 @@ class Exporting:
 def links(row: Brief) -> list[tuple[str, str]]:
     """What can be exported of a finding: label and address."""
     faulty = row.subject == "data" and wording.is_rate(row.detector)
-    kinds = ("telling", "labelling", "weights", *(("rows",) if faulty else ()))
+    kinds = ("telling", "labelling", "drawn", "weights", *(("rows",) if faulty else ()))
     kinds = ("telling", "clients", "rows") if row.subject == "sender" else kinds
     kinds = () if row.subject == OUTCOME else kinds
     query = urlencode({"finding": row.id})

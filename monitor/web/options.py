@@ -74,7 +74,7 @@ LINES: Final[dict[str, Line]] = {
     ),
     f"POST {ROOT}/interventions/{{id}}/undo": Line('take it back: {"because"}'),
     f"GET {ROOT}/changes": Line("place of the newest event: what was read before another one is out of date"),
-    f"GET {ROOT}/exports/{{kind}}": Line("Parquet: telling, labelling, weights, clients or rows", _EXPORT),
+    f"GET {ROOT}/exports/{{kind}}": Line("Parquet: telling, labelling, drawn, weights, clients or rows", _EXPORT),
     f"GET {ROOT}/support-bundle": Line("an archive that tells how the agent does, without values, names and secrets"),
 }
 """Method and path -> what is there."""

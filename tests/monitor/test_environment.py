@@ -20,6 +20,7 @@ def validate(folder: Path, **document: Any) -> Result:
     rows = {"age": [1.0, 2.0], "chances": [[0.1, 0.9]] * 2, "words": [["a"]] * 2, "blank": pa.nulls(2)}
     pq.write_table(pa.table(rows), folder / "r.parquet")
     model = {"name": "m", "reference": "r.parquet", "columns": document.pop("columns", {})}
+    model |= {"captions": document.pop("captions")} if "captions" in document else {}
     file = folder / "c.yaml"
     file.write_text(json.dumps({"models": [model], "store": {"path": "state"}, **document}), "utf-8")
     return CliRunner().invoke(cli.command, ["validate", "-c", str(file), "--json"], catch_exceptions=False)
@@ -47,6 +48,19 @@ def test_a_column_named_for_vectors_must_hold_some(tmp_path: Path, columns: dict
 @pytest.mark.parametrize("columns", [{"probabilities": "chances"}, {"probabilities": "blank"}, {"logits": "elsewhere"}])
 def test_vectors_and_what_the_reference_lacks_pass(tmp_path: Path, columns: dict[str, Any]) -> None:
     assert validate(tmp_path, columns=columns).exit_code == 0
+
+
+def test_captions_are_a_table_of_texts_and_vectors_for_an_embedding(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"caption": ["dark"], "embedding": [[0.1, 0.9]]}), tmp_path / "good.parquet")
+    pq.write_table(pa.table({"text": ["dark"]}), tmp_path / "bad.parquet")
+    columns = {"embeddings": "chances"}
+    assert validate(tmp_path, captions="good.parquet", columns=columns).exit_code == 0
+    (fault,) = faults(tmp_path, captions="bad.parquet", columns=columns)
+    assert fault.endswith("bad.parquet has no column caption, embedding; there are: text")
+    (fault,) = faults(tmp_path, captions="none.parquet", columns=columns)
+    assert fault.endswith("cannot be read as Parquet: FileNotFoundError")
+    (fault,) = faults(tmp_path, captions="good.parquet")
+    assert fault.startswith("models.0.captions: needs columns.embeddings")
 
 
 def test_people_whom_nothing_lets_in_are_told(tmp_path: Path) -> None:

@@ -173,6 +173,7 @@ def test_links_fit_the_finding() -> None:
     assert [href.split("/")[-1] for _, href in links(finding(ID))] == [
         f"telling?finding={ID}",
         f"labelling?finding={ID}",
+        f"drawn?finding={ID}",
         f"weights?finding={ID}",
     ]
     (*_, (label, href)) = links(finding(ID, detector="e_missing"))
