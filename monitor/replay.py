@@ -21,7 +21,7 @@ from monitor.config import Config, Model, fingerprint
 from monitor.errors import ConfigError, DriftwardenError
 from monitor.fitted import Fitted
 from monitor.loading import Progress, fitted_of, measure_batches, severity_of
-from monitor.outcomes.door import only_labels
+from monitor.outcomes.door import only_labels, pace_of
 from monitor.reader import Tables
 from monitor.report import Report
 from monitor.security.pseudonyms import KEY_BYTES, known_key
@@ -117,7 +117,7 @@ def _one(
         rows = tables.batches()
     with ExitStack() as stack:
         total = tables.row_count
-        performance = _performance(model, fitted, total, stack)
+        performance = _performance(model, fitted, total, names[0], stack)
         streams = _streams(model, fitted, names, performance)
         absent = Absent(fitted.plan.roles, fitted.sample.schema.names)
         began = time.process_time()
@@ -131,13 +131,15 @@ def _one(
                 _hear(fed.told, outcome, emit)
             _tell(fed.reports, outcome, emit, watch)
             if performance is not None:
+                _errors(performance, outcome, emit)
                 _each(performance.lines(), emit)
             if progress is not None:
                 progress("replay", outcome.rows, total)
         _tell(streams.flush(), outcome, emit, watch)
         if performance is not None:
             for batch in labels.batches():
-                performance.labelled(batch, max(streams.watermark, outcome.rows))
+                performance.labelled(batch, max(streams.watermark, outcome.rows), pace_of(streams))
+                _errors(performance, outcome, emit)
             _each(performance.lines(0), emit)
             outcome.performance = performance.summary()
         outcome.seconds_cpu = time.process_time() - began
@@ -150,14 +152,16 @@ def _only_labels(model: Model, fitted: Fitted | None, schema: pa.Schema) -> bool
     return only_labels(model.columns, schema.names, known)
 
 
-def _performance(model: Model, fitted: Fitted, rows: int | None, stack: ExitStack) -> Performance | None:
+def _performance(
+    model: Model, fitted: Fitted, rows: int | None, config_id: str, stack: ExitStack
+) -> Performance | None:
     """What tells the performance: imported only where labels are named."""
     if not model.columns.label:
         return None
     from monitor.outcomes.replayed import Performance
 
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="driftwarden-")))
-    made = Performance(model, fitted, folder, rows)
+    made = Performance(model, fitted, folder, rows, config_id)
     stack.callback(made.close)
     return made
 
@@ -168,15 +172,21 @@ def _streams(model: Model, fitted: Fitted, names: tuple[str, bytes], performance
     guard = guard_of(model, fitted, key, config_id, timer)
     options: dict[str, Any] = {"config_id": config_id, "timer": timer, "guard": guard}
     options["timed"] = model.columns.time is not None
-    options["severity"] = severity_of(model, fitted.reference.grid.names)
     if performance is None:
-        streams = ModelStreams(model, fitted, **options)
+        severity = severity_of(model, fitted.reference.grid.names)
+        streams = ModelStreams(model, fitted, severity=severity, **options)
     else:
         from monitor.outcomes.replayed import PlacedStreams
 
         streams = PlacedStreams(performance, model, fitted, **options)
     streams.prepare()
     return streams
+
+
+def _errors(performance: Performance, outcome: Outcome, emit: Callable[[Line], None]) -> None:
+    """Tell what has become of errors."""
+    for told in performance.heard():
+        _hear(told, outcome, emit)
 
 
 def _each(lines: Iterable[Line], emit: Callable[[Line], None]) -> None:

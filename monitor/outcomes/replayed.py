@@ -23,14 +23,21 @@ from monitor.config import Model
 from monitor.decode import Decoded
 from monitor.engine import Pane
 from monitor.fitted import Fitted
+from monitor.loading import severity_of
 from monitor.outcomes.answers import Answers
 from monitor.outcomes.beside import Beside
+from monitor.outcomes.door import Pace, pace_of
+from monitor.outcomes.errors import News, errors_of, told_of
 from monitor.outcomes.estimates import Told, estimates_of
 from monitor.outcomes.expectation import below_confirmed
-from monitor.outcomes.measured import known_of, tau_of
-from monitor.outcomes.stretches import Stretches
+from monitor.outcomes.lane import Lane, lane_of
+from monitor.outcomes.measured import Known, known_of, tau_of
+from monitor.outcomes.stretches import HOURS, ROWS, Stretches
+from monitor.outcomes.table import MOST_ROWS
+from monitor.outcomes.weighing import Weighing
 from monitor.report import number
 from monitor.streams import Fed, ModelStreams, Stream
+from monitor.told import Told as Found
 from monitor.windows import rows_of
 
 MOST: Final = 4_096
@@ -64,7 +71,7 @@ class Stretch:
 class Performance:
     """All stretches of one model's log."""
 
-    def __init__(self, model: Model, fitted: Fitted, folder: Path, rows: int | None) -> None:
+    def __init__(self, model: Model, fitted: Fitted, folder: Path, rows: int | None, config_id: str) -> None:
         """Join the log's ``rows`` in ``folder``; None: nobody knows how many they are."""
         known, tau, answers = known_of(fitted), tau_of(fitted), Answers(fitted)
         self._model, self._least = model, model.labels.least_share
@@ -74,6 +81,11 @@ class Performance:
         self._labels = Stretches(model, answers, known.expected, tau) if able and known.expected else None
         if model.columns.id and self._labels is not None:
             self._labels.join(folder, rows)
+        names = fitted.reference.grid.names
+        weighing = None if self.estimates is None else Weighing(self.estimates.counter, len(names), tau)
+        self.severity = severity_of(model, names, weighing)
+        self.lane = _lane(model, fitted, known, folder, rows, config_id)
+        self._told: list[News] = []
         self._numbers: dict[tuple[str, int], int] = {}
         self._stretches: dict[int, Stretch] = {}
         self._open: dict[str, int] = {}
@@ -89,15 +101,26 @@ class Performance:
             self._numbers[stream, key] = len(self._numbers)
         return self._numbers[stream, key]
 
-    def fed(self, decoded: Decoded, stretch: IntArray, arrived: float) -> None:
+    def fed(self, decoded: Decoded, stretch: IntArray, arrived: float, pace: Pace) -> None:
         """Take rows that were judged, and the labels that they carry."""
         if self._labels is not None:
             self._labels.fed(decoded, stretch, arrived)
+        if self.lane is not None:
+            self.lane.fed(decoded, arrived, "")
+            self._told.append(self.lane.judged(pace))
 
-    def labelled(self, batch: pa.RecordBatch, arrived: float) -> None:
+    def labelled(self, batch: pa.RecordBatch, arrived: float, pace: Pace) -> None:
         """Take labels that came in a file of their own."""
         if self._labels is not None:
             self._labels.labelled(columns.sound(batch)[0], arrived)
+        if self.lane is not None:
+            self.lane.labelled(batch, arrived)
+            self._told.append(self.lane.judged(pace))
+
+    def heard(self) -> list[Found]:
+        """What is news about errors since the last time."""
+        told, self._told = self._told, []
+        return [one for one in map(told_of, told) if one is not None]
 
     def closed(self, pane: Pane, stretch: int, length: float) -> None:
         """Take a pane; the stretch before it is estimated, with so many panes for each false alarm that is allowed."""
@@ -133,8 +156,9 @@ class Performance:
     def close(self) -> None:
         """End what runs beside."""
         self._beside.close()
-        if self._labels is not None:
-            self._labels.close()
+        for one in (self._labels, self.lane):
+            if one is not None:
+                one.close()
 
     @property
     def _reference(self) -> Mapping[str, Figure]:
@@ -193,7 +217,9 @@ class PlacedStreams(ModelStreams):
     def __init__(self, performance: Performance, *rest: Any, **options: Any) -> None:
         """The rest is as in `ModelStreams`."""
         estimates = performance.estimates
-        super().__init__(*rest, **options, counter=None if estimates is None else estimates.counter)
+        counter = None if estimates is None else estimates.counter
+        options |= {"counter": counter, "severity": performance.severity, "errors": performance.lane is not None}
+        super().__init__(*rest, **options)
         self._performance = performance
 
     def feed(self, batch: pa.RecordBatch, version: str, arrival: float) -> Fed:
@@ -201,7 +227,8 @@ class PlacedStreams(ModelStreams):
         fed = super().feed(batch, version, arrival)
         if fed.decoded is not None:
             arrived = self.watermark if np.isfinite(self.watermark) else arrival
-            self._performance.fed(fed.decoded, self._stretches(fed.decoded, version, arrival), arrived)
+            stretches = self._stretches(fed.decoded, version, arrival)
+            self._performance.fed(fed.decoded, stretches, arrived, pace_of(self))
         return fed
 
     def _judge(self, one: Stream, panes: Sequence[Pane]) -> list[Any]:
@@ -230,6 +257,21 @@ class PlacedStreams(ModelStreams):
         found = np.full(len(keys), -1, np.int64)
         found[known] = np.array([self._performance.number(stream, int(key)) for key in some.tolist()], np.int64)[where]
         return found
+
+
+def _lane(model: Model, fitted: Fitted, known: Known, folder: Path, rows: int | None, config_id: str) -> Lane | None:
+    """What follows errors, as in the agent, but that no label comes too late; None where these cannot be followed."""
+    if known.errors is None or not (model.columns.id and model.labels.rows):
+        return None
+    most = min(ROWS if rows is None else max(rows, 1), MOST_ROWS)
+    whole = model.model_copy(update={"labels": model.labels.model_copy(update={"hours": HOURS, "rows": most})})
+    errors = errors_of(whole, fitted, known.errors, config_id)
+    idle = Beside(model.name)
+    idle.close()  # figures of parts and groups are the agent's alone
+    lane = lane_of(whole, fitted, folder / "errors", None, 1.0, idle, errors)
+    if lane is not None:
+        lane.restore({})
+    return lane
 
 
 def _document(figures: Mapping[str, Figure]) -> Line:

@@ -183,3 +183,17 @@ def test_tables_are_parted_by_what_their_files_hold(tmp_path: Path) -> None:
 
 def _short(most: int, schema: pa.Schema) -> bool:
     return len(schema.names) <= most
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_errors_that_rise_are_found_as_by_the_agent(told: Callable[..., list[Line]], alone: bool) -> None:  # noqa: FBT001
+    later = scored(3_000, 2, start=NOW + 60)
+    turned = np.where(np.arange(3_000) % 5 < 2, 1 - later["truth"].to_numpy(), later["truth"].to_numpy())
+    worse = later.set_column(later.column_names.index("truth"), "truth", pa.array(turned))
+    rows, budget = pa.concat_tables([LOG, worse]), {"alarms": {"false_alarms": "1 per 10000 panes"}}
+    lines = told(silent(rows), labels(rows), **budget) if alone else told(rows, **budget)
+    found = [line for line in lines if line["kind"] == "finding" and line["subject"] == "outcome"]
+    assert [line["severity"] for line in found] == ["page"]
+    assert found[0]["since_time"] == pytest.approx(NOW + 60, abs=12)
+    quiet = told(silent(LOG), labels(LOG), **budget) if alone else told(LOG, **budget)
+    assert [line for line in quiet if line["kind"] == "finding" and line["subject"] == "outcome"] == []
