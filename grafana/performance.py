@@ -264,6 +264,7 @@ def _doubts() -> list[panels.Panel]:
                 Query(series.news(model("slice_failures_total")), "searches"),
             ],
         ),
+        _past(),
     ]
 
 
@@ -333,6 +334,29 @@ def _groups() -> list[panels.Panel]:
             "percentunit",
         ),
     ]
+
+
+def _past() -> panels.Panel:
+    columns = [
+        Column(heading, series.largest(model(f"performance_past_{name}"), "metric"), in_unit(unit, decimals))
+        for heading, name, unit, decimals in (
+            ("Stretches", "stretches", "short", 0),
+            ("Too high by", "bias", "short", 4),
+            ("Off by", "error", "short", 4),
+            ("Unexplained", "excess", "short", 4),
+            ("Within", "within_ratio", "percentunit", 0),
+        )
+    ]
+    return tables.table(
+        "What estimates were worth",
+        "Estimates beside what labels said later, of stretches of time. Too high by: mean of estimate less truth. Off "
+        "by: mean of its size. Unexplained: what their errors do not account for; estimates to come take it on once it "
+        "is sure. Within: truths inside of the 95 % interval. Empty until labels of an estimated stretch have come.",
+        {"metric": "Metric"},
+        columns,
+        sort="Unexplained",
+        height=7,
+    )
 
 
 def _labels() -> list[panels.Panel]:

@@ -175,6 +175,11 @@ class Archive:
             Event(name, time, kind, model, json.loads(document), seq) for name, time, kind, model, document, seq in rows
         ]
 
+    def state(self, name: str) -> bytes | None:
+        """One of the states of the last checkpoint; None if it has none of that name."""
+        found = self._rows("SELECT blob FROM streams WHERE name = ?", [name])
+        return bytes(found[0][0]) if found else None
+
     def last_event(self) -> int:
         """Place of the newest event, 0 before the first."""
         return int(self._rows("SELECT coalesce(max(seq), 0) FROM events")[0][0])

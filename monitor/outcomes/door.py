@@ -33,6 +33,10 @@ def pace_of(streams: ModelStreams) -> Pace:
     return Pace(streams.run_length, streams.panes, moved)
 
 
+TIMELINE: Final = f"{STATE}-timeline"
+"""The key of what is known of the performance over time, as JSON (`monitor.outcomes.timeline`)."""
+
+
 def states_of(model: str, saved: Mapping[str, bytes]) -> dict[str, bytes]:
     """The lane's states of one model among those of a checkpoint."""
     whose = f"{model}/"

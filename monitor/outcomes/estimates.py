@@ -31,12 +31,13 @@ from monitor.outcomes.measured import Known
 
 
 class Told(NamedTuple):
-    """A window's estimate, the window's span, which metrics are below expectation, and what changed."""
+    """A window's estimate and span, which metrics are below expectation, the past's share of errors, what changed."""
 
     estimate: Estimate
     start: float
     end: float
     below: dict[str, bool]
+    excess: Mapping[str, float]
     change: Change | None = None
 
 
@@ -58,6 +59,8 @@ class Estimates:
         """``tau`` is the autocorrelation time of the rows' answers, ``reference`` the figures of its labels."""
         self.counter = counter
         self.told: dict[str, Told] = {}
+        self.excess: Mapping[str, float] = {}
+        """What estimates were off by in the past, beyond their errors; replaced whole."""
         self._model, self._tau, self._reference, self._beside = model, tau, reference, beside
 
     def judged(self, stream: str, panes: Sequence[Pane], length: float) -> None:
@@ -85,9 +88,10 @@ class Estimates:
 
     def _estimate(self, stream: str, asked: _Asked) -> None:
         counted, inputs = self.counter.window(asked.panes)
-        made = estimate.estimate(self.counter.fixed, counted, inputs, self._tau)
+        excess = self.excess
+        made = estimate.estimate(self.counter.fixed, counted, inputs, self._tau, excess)
         behind = below(made, self._reference, asked.length, self._model.labels.smallest_loss)
-        told = Told(made, asked.start, asked.end, behind, self._change(made, inputs))
+        told = Told(made, asked.start, asked.end, behind, excess, self._change(made, inputs))
         self.told = {**self.told, stream: told}  # a new one: the engine's thread reads it meanwhile
 
     def _change(self, made: Estimate, inputs: Codes | None) -> Change | None:

@@ -9,6 +9,7 @@ all the same.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -324,7 +325,7 @@ class Lane:
     def _made(self, times: FloatArray | None, arrived: float) -> float:
         """The present of predictions of these times: when they arrived, or the last times if they are history."""
         last = _last(times, arrived)
-        self._history = np.isfinite(last) and arrived - last > self.model.labels.hours * _HOUR
+        self._history = math.isfinite(last) and arrived - last > self.model.labels.hours * _HOUR
         return last if self._history else arrived
 
     def _known(self, index: Index, times: FloatArray | None, arrived: float) -> float:

@@ -15,8 +15,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.performance import counts
+from detectors.performance import counts, curves
 from detectors.performance.counts import Tally
+from detectors.performance.curves import Curve
 from detectors.performance.types import Figure
 from detectors.types import FloatArray, IntArray
 from monitor.outcomes.answers import Answers
@@ -144,6 +145,11 @@ class Realised:
         confusion = self._total(numbers).confusion[0, 0]
         labels: FloatArray = confusion.sum(axis=0)[: len(confusion)] / counts.UNIT
         return labels
+
+    def curve(self, numbers: Iterable[int] | None = None) -> Curve:
+        """Their reliability curve, or the reference's; it has no bins where the model logs no probabilities."""
+        tally = self._expected.reference if numbers is None else self._total(numbers)
+        return curves.curve(tally, tau=self._how.tau)
 
     def parts(self, numbers: Iterable[int]) -> Callable[[], Parts]:
         """What makes the figures of each part of some cohorts together: counted now, made wherever it is called."""

@@ -329,6 +329,32 @@ SERIES: Final[tuple[Row, ...]] = (
         _MODEL,
         "Searches that failed, and batches that could not be put into the sample.",
     ),
+    Row(
+        "driftwarden_performance_past_stretches",
+        "gauge",
+        ("model", "metric"),
+        "Stretches of time that were estimated and whose labels have come since, the newest ones.",
+    ),
+    Row(
+        "driftwarden_performance_past_bias",
+        "gauge",
+        ("model", "metric"),
+        "Mean of what estimates were off by in these: estimate less realised.",
+    ),
+    Row("driftwarden_performance_past_error", "gauge", ("model", "metric"), "Mean size of what they were off by."),
+    Row(
+        "driftwarden_performance_past_excess",
+        "gauge",
+        ("model", "metric"),
+        "What they were off by beyond what their errors explain, as a standard deviation; estimates to come take it on "
+        "once it is sure.",
+    ),
+    Row(
+        "driftwarden_performance_past_within_ratio",
+        "gauge",
+        ("model", "metric"),
+        "Share of these whose realised figure lay within the estimate's 95 % interval.",
+    ),
 )
 """Series of what is joined, of what is estimated, and of groups on which a model fails."""
 SETS: Final[dict[str, tuple[str, ...]]] = {

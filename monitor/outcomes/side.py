@@ -5,9 +5,10 @@ The agent's only way to all of it, touched by the engine's thread alone.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
@@ -17,7 +18,7 @@ from monitor.fitted import Fitted
 from monitor.outcomes.beside import Beside
 from monitor.outcomes.changed import Changes, Divided
 from monitor.outcomes.counting import Counter
-from monitor.outcomes.door import Pace
+from monitor.outcomes.door import TIMELINE, Pace
 from monitor.outcomes.errors import ErrorStream, errors_of, told_of
 from monitor.outcomes.estimates import Estimates, estimates_of
 from monitor.outcomes.expectation import below_confirmed
@@ -25,10 +26,15 @@ from monitor.outcomes.failing import Failing
 from monitor.outcomes.lane import Lane, lane_of
 from monitor.outcomes.measured import known_of, tau_of
 from monitor.outcomes.realised import Confirmed
+from monitor.outcomes.timeline import Timeline
 from monitor.outcomes.weighing import Weighing
 from monitor.told import Told
 
+_REST: Final = 0.25
+"""Seconds between two looks at what labels have confirmed, of some milliseconds each, at least."""
+
 if TYPE_CHECKING:
+    from detectors.performance.curves import Curve
     from monitor.streams import Stream
 
 
@@ -57,6 +63,14 @@ class Side:
         """What the shift of a column costs."""
         self.changes: Changes | None = None
         """Why the performance changed."""
+        realised = None if lane is None else lane.realised
+        rests = (
+            one.identity for one in (None if estimates is None else estimates.counter, realised) if one is not None
+        )
+        self.timeline = Timeline(sum(rests))
+        self._again, self._fresh = 0.0, False
+        self.confirmed: tuple[Confirmed, Curve] | None = None
+        """What labels have confirmed of the newest complete cohorts, and their reliability; replaced whole."""
 
     @property
     def failures(self) -> int:
@@ -108,6 +122,9 @@ class Side:
 
     def judged(self, streams: Iterable[Stream], length: float) -> None:
         """Windows that are new; ``length`` is panes for each false alarm that is allowed."""
+        self._follow()
+        if time.monotonic() >= self._again:
+            self._look()
         if self.estimates is None:
             return
         streams = list(streams)
@@ -137,6 +154,7 @@ class Side:
         """Go on from what `states` gave; panes that it brought back are told by `judged`."""
         if self.lane is not None:
             self.lane.restore(states)
+            self._recall(states)
         if self.changes is not None:
             self.changes.mixes.restore(states)
 
@@ -145,6 +163,7 @@ class Side:
         self._failed_before += 0 if old is None else old.failures
         if self.lane is not None:
             self.lane.succeed(None if old is None else old.lane)
+            self._recall({} if old is None else {TIMELINE: old.timeline.state()})
         if self.changes is not None and old is not None and old.changes is not None:
             self.changes.mixes.succeed(old.changes.mixes)
 
@@ -152,17 +171,51 @@ class Side:
         """Everything, for a checkpoint, under keys that begin with `monitor.outcomes.door.STATE`."""
         if self.lane is None:
             return {}
+        kept = self.lane.states()
+        self._look()
+        kept |= {TIMELINE: self.timeline.state()}
         if self.changes is None or self.lane.index is None:
-            return self.lane.states()
+            return kept
         confirmed, realised = self.lane.confirmed, self.lane.realised
         if confirmed is not None and realised is not None:
             self.changes.confirmed(confirmed, realised)
-        return self.lane.states() | self.changes.mixes.states()
+        return kept | self.changes.mixes.states()
 
     def settled(self) -> None:
         """The checkpoint with the last `states` is on disk."""
         if self.lane is not None:
             self.lane.settled()
+
+    def _recall(self, states: Mapping[str, bytes]) -> None:
+        if self.lane is not None and self.lane.index is not None and TIMELINE in states:
+            self.timeline.restore(states[TIMELINE], self.lane.index.width)
+            self._learn()
+        self._look()
+
+    def _follow(self) -> None:
+        """Put the newest estimates on the timeline."""
+        if self.estimates is not None:
+            self._fresh |= self.timeline.estimated(self.estimates.told)
+
+    def _look(self) -> None:
+        """Put what labels have confirmed beside them."""
+        self._again = time.monotonic() + _REST
+        self._follow()
+        confirmed = None if self.lane is None else self.lane.confirmed
+        if confirmed is None or self.lane is None or self.lane.index is None or self.lane.realised is None:
+            return  # no cohort is complete, or counts are in doubt until the next checkpoint
+        index = self.lane.index
+        if self.confirmed is None or self.confirmed[0] is not confirmed:
+            self.confirmed = (confirmed, self.lane.realised.curve(confirmed.numbers))
+        if self.timeline.labelled(self.lane.realised, index.cohorts(), index.width) or self._fresh:
+            self._fresh = False
+            self.timeline.reconcile(index.width)
+            self._learn()
+
+    def _learn(self) -> None:
+        """Estimates to come take on what those before were off by."""
+        if self.estimates is not None:
+            self.estimates.excess = self.timeline.excess
 
     def close(self) -> None:
         """End what runs beside the engine's thread, and let go of files."""

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from monitor.archive import Archive
 from monitor.config import Config, Model, fingerprint
+from monitor.period.right import right
 from monitor.records import Brief, FindingRow, Intervention, Judged
 from monitor.web import plots, wording
 
@@ -81,6 +82,7 @@ def _model(
         "panes": sum(map(len, whole)),
         "streams": sorted(streams, key=lambda one: -one["highest"])[:MOST_STREAMS],
         "streams_in_all": len(streams),
+        "right": right(archive, model.name, span.since, span.until),
         "changed": changed(chain(rows, more), span),
         "alarmed": alarmed(heads, briefs, rows, acts, span),
         "done": [one.as_dict() | {"active": one.active(span.until)} for one in acts if _acted(one, span)],

@@ -8,7 +8,22 @@ from typing import Any, Final
 
 from monitor import paper
 from monitor.period.plots import Evidence
-from monitor.web.wording import KINDS, SEVERITIES, STATES, TRIAGES, clean, fold, instant, number, percent, span, targets
+from monitor.period.right import Over
+from monitor.web.wording import (
+    KINDS,
+    SEVERITIES,
+    STATES,
+    TRIAGES,
+    clean,
+    fold,
+    foremost,
+    instant,
+    metric,
+    number,
+    percent,
+    span,
+    targets,
+)
 
 STREAMS: Final = 6
 """Streams that are drawn."""
@@ -25,6 +40,9 @@ h2 { border-top: 1px solid var(--rule); padding-top: 1.2rem; } h3 { font-size: 1
   padding: 0; list-style: none; } .tiles li { background: var(--card); border-radius: .5rem; padding: .5rem .9rem; }
 .tiles b { display: block; font-size: 1.3rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 details { margin: .6rem 0; } summary { cursor: pointer; }
+.told { stroke: var(--ink); } .guessed { stroke: var(--evidence); }
+.band { stroke: none; fill-opacity: .12; } .band.told { fill: var(--ink); }
+.band.guessed { fill: var(--evidence); fill-opacity: .05; }
 @media print { body { max-width: none; } details > * { display: revert; } }
 """
 
@@ -48,6 +66,7 @@ def _model(report: Mapping[str, Any], model: Mapping[str, Any]) -> Iterator[str]
     yield f"<p>{escape(headline(model))}</p>"
     yield from _tiles(model)
     yield from _streams(report, model)
+    yield from _right(report, model["right"])
     yield from _changed(model["changed"])
     yield from _alarmed(model["alarmed"])
     yield from _done(model["done"])
@@ -107,6 +126,24 @@ def _streams(report: Mapping[str, Any], model: Mapping[str, Any]) -> Iterator[st
         first = "The line is evidence against chance in all columns; what was alarmed no longer counts in it."
         first += " The thin one is the strongest column's own. The bars are incidents."
         yield f'<p class="faint">{first}{others}</p>'
+
+
+def _right(report: Mapping[str, Any], told: Mapping[str, Any] | None) -> Iterator[str]:
+    if told is None:
+        return
+    yield "<h3>Was it right?</h3>"
+    known = {one["metric"]: one for one in told["metrics"]}
+    one = known[foremost(list(known))]
+    plot = Over(metric(one["metric"]), report["since"], report["until"], one["by_labels"], one["windows"])
+    caption = "Steps: by labels, as soon as they are as good as all there. Line: as estimated without. Shaded: 95 %."
+    yield f"<figure>{plot.svg()}<figcaption><b>{escape(plot.name)}</b>: {caption}</figcaption></figure>"
+    heads = ["metric", "by labels", "lowest", "highest", "labels", "estimated (mean)"]
+    yield from _table(heads, (_metric(one) for one in told["metrics"]))
+
+
+def _metric(one: Mapping[str, Any]) -> list[str]:
+    figures = [number(one[key]) for key in ("realised", "lowest", "highest")]
+    return [metric(one["metric"]), *figures, f"{one['labels']:,}", number(one["estimated"])]
 
 
 def _changed(units: Sequence[Mapping[str, Any]]) -> Iterator[str]:

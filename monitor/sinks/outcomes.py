@@ -14,6 +14,7 @@ from monitor.sinks.failing import of_failing
 
 if TYPE_CHECKING:
     from detectors.performance.curves import Gap
+    from detectors.performance.past import Past
     from detectors.performance.types import Figure
     from monitor.outcomes.errors import ErrorStream
     from monitor.outcomes.estimates import Told
@@ -88,6 +89,7 @@ def of_performance(side: Side, length: float) -> Snapshot:
         put("performance_reference", value, metric)
     for metric, worse in side.behind(confirmed, length).items():
         put("performance_below_expectation", float(worse), metric)
+    _past(put, side.timeline.past)
     return made
 
 
@@ -125,6 +127,15 @@ def _covered(put: Put, segment: str, told: Covered) -> None:
     put("coverage_nominal_log_p", now.log_p, segment)
     put("coverage_change", told.change, segment)
     put("coverage_change_log_p", told.log_p, segment)
+
+
+def _past(put: Put, known: Mapping[str, Past]) -> None:
+    for metric, past in known.items():
+        put("performance_past_stretches", past.n, metric)
+        put("performance_past_bias", past.bias, metric)
+        put("performance_past_error", past.mae, metric)
+        put("performance_past_excess", past.excess, metric)
+        put("performance_past_within_ratio", past.within, metric)
 
 
 def _estimated(put: Put, stream: str, told: Told) -> None:

@@ -23,6 +23,7 @@ from monitor.web.modelview import model_view
 from monitor.web.options import CHOICES, MOST_ACTS, MOST_PANES, ROOT, Query, index
 from monitor.web.pages import undoable
 from monitor.web.people import Person
+from monitor.web.performanceview import document
 
 JSON: Final = "application/json"
 NOT_FOUND: Final = 404
@@ -93,6 +94,15 @@ class Api:
             told | {"stream": view.stream, "streams": [one._asdict() for one in view.streams], "columns": units}
         )
 
+    def performance(self, request: Request) -> Response:
+        """What is known of one model's performance."""
+        Query(request, "/models/{name}/performance").check()
+        person, name = _person(request), request.path_params["name"]
+        watched = self._desk.live.watched(name) if person.sees(name) else None
+        if watched is None or watched.side is None:
+            return _none("model with labels")
+        return _json(document(watched.side, values=person.values))
+
     def interventions(self, request: Request) -> Response:
         """What people did, newest first."""
         query = Query(request, "/interventions")
@@ -159,6 +169,7 @@ def routes(desk: Desk) -> list[Route]:
         "/findings/{id}": api.finding,
         "/findings/{id}/history": api.history,
         "/models": api.models,
+        "/models/{name:path}/performance": api.performance,
         "/models/{name:path}": api.model,
         "/interventions": api.interventions,
         "/changes": api.changes,

@@ -63,6 +63,9 @@ LINES: Final[dict[str, Line]] = {
     f"GET {ROOT}/models/{{name}}": Line(
         "a model's streams, and the columns of one of them by their evidence", {"stream": "its name"}
     ),
+    f"GET {ROOT}/models/{{name}}/performance": Line(
+        "estimates and figures by labels over time, what estimates were worth, reliability, why it changed, slices"
+    ),
     f"GET {ROOT}/interventions": Line(
         "what people did, newest first",
         _MODEL

@@ -27,6 +27,7 @@ from monitor.web.findingview import view_of
 from monitor.web.modelview import model_view
 from monitor.web.options import CHOICES
 from monitor.web.people import Person
+from monitor.web.performanceview import performance_view
 from monitor.web.render import page
 from monitor.web.runbooks import runbooks
 
@@ -93,7 +94,10 @@ class Pages:
             return self._missing(request, "There is no such finding, or it has been forgotten since.")
         view = view_of(self._desk, person, row)
         exports = self._exports(row) if self._exports is not None else []
-        return self._page(request, "finding.html", view=view, exports=exports, done=self._done(request))
+        watched = self._desk.live.watched(row.model)
+        followed = watched is not None and watched.side is not None
+        done = self._done(request)
+        return self._page(request, "finding.html", view=view, exports=exports, done=done, followed=followed)
 
     def models(self, request: Request) -> Response:
         """All models."""
@@ -102,14 +106,27 @@ class Pages:
     def model(self, request: Request) -> Response:
         """One model."""
         desk, person, name = self._desk, _person(request), request.path_params["name"]
-        if not person.sees(name) or desk.live.watched(name) is None:
+        watched = desk.live.watched(name) if person.sees(name) else None
+        if watched is None:
             return self._missing(request, "There is no such model.")
         query = request.query_params
         most = None if query.get("columns") == "all" else COLUMNS
         view = model_view(desk, name, query.get("stream", ""), values=person.values, most=most)
         going = desk.incidents(person, Filter(model=name)).incidents
         acts = desk.acts(person, model=name, active=True)
-        return self._page(request, "model.html", name=name, stream=view.stream, view=view, going=going, acts=acts)
+        right = None if watched.side is None else performance_view(watched.side, "", values=person.values)
+        return self._page(
+            request, "model.html", name=name, stream=view.stream, view=view, going=going, acts=acts, right=right
+        )
+
+    def performance(self, request: Request) -> Response:
+        """How well one model does."""
+        person, name = _person(request), request.path_params["name"]
+        watched = self._desk.live.watched(name) if person.sees(name) else None
+        if watched is None or watched.side is None:
+            return self._missing(request, "There is no such model, or its log has no labels.")
+        view = performance_view(watched.side, request.query_params.get("metric", ""), values=person.values)
+        return self._page(request, "performance.html", name=name, view=view)
 
     def interventions(self, request: Request) -> Response:
         """What was done."""
@@ -184,6 +201,7 @@ def routes(desk: Desk, *, version: str, links: Links, exports: Exports | None = 
         Route("/", pages.incidents, methods=["GET"]),
         Route("/findings/{id}", pages.finding, methods=["GET"]),
         Route("/models", pages.models, methods=["GET"]),
+        Route("/models/{name:path}/performance", pages.performance, methods=["GET"]),
         Route("/models/{name:path}", pages.model, methods=["GET"]),
         Route("/interventions", pages.interventions, methods=["GET"]),
         Route("/interventions", pages.intervene, methods=["POST"]),

@@ -24,7 +24,7 @@ _FILTERS: Final = (
     *("mode_title", "number", "percent", "span", "targets"),
 )
 """Functions of `wording` that templates use, and its tables."""
-_TABLES: Final = ("KINDS", "SEVERITIES", "STATES", "SURE", "TRIAGES")
+_TABLES: Final = ("KINDS", "SEVERITIES", "STATES", "SURE", "TRIAGES", "PARTS")
 
 
 @cache

@@ -215,6 +215,42 @@ def sureness(document: Mapping[str, Any]) -> str:
     return f"The evidence against chance is {fold(log_e)}; {asked}. {capital(seldom)}."
 
 
+METRICS: Final = {
+    "auroc": "AUROC",
+    "f1": "F1",
+    "f1_micro": "F1 (micro)",
+    "ece": "Calibration error",
+    "brier": "Brier score",
+    "mae": "Mean absolute error",
+    "rmse": "Root mean square error",
+    "mape": "Mean absolute share of error",
+    "r2": "R²",
+    "ndcg": "NDCG",
+    "bias": "Mean error",
+}
+"""Metrics of performance whose names are no words."""
+PARTS: Final = {
+    "mix": "Mix of the inputs",
+    "prior": "How often each class comes",
+    "rate": "What follows from inputs",
+    "total": "Altogether",
+}
+"""Parts of a change of performance."""
+
+
+_FOREMOST: Final = ("accuracy", "mae", "ndcg")
+
+
+def metric(name: str) -> str:
+    """A metric of performance in words."""
+    return METRICS.get(name, capital(name.replace("_", " ")))
+
+
+def foremost(names: Sequence[str]) -> str:
+    """Of some metrics the one that is shown unless another is asked for; "" of none."""
+    return next((name for name in _FOREMOST if name in names), next(iter(names), ""))
+
+
 def is_rate(detector: str) -> bool:
     """Whether a detector counts a fault."""
     return detector in _RATES

@@ -94,6 +94,9 @@ def asked() -> Iterator[tuple[str, set[str]]]:
 
 def test_what_is_asked_for_exists_with_its_labels() -> None:
     known = {name: set(metric.labels) for name, metric in table().items()}
+    known |= {
+        f"{name}_bucket": {*metric.labels, "le"} for name, metric in table().items() if metric.kind == "histogram"
+    }
     for name, labels in asked():
         if ":" not in name:
             assert name in known

@@ -241,3 +241,12 @@ def test_labels_may_come_with_columns_that_the_model_does_not_know(bench: Bench)
     bench.send(labels(rows).append_column("labeller", pa.array(["ana"] * 100)))
     assert bench.lane.index.figures().labels["joined"] == 100
     assert bench.panes == panes
+
+
+def test_rows_without_a_time_can_be_put_on_a_checkpoint(tmp_path: Path) -> None:
+    timeless = scored(2_000, 0).drop_columns(["ts"])
+    bench = Bench(tmp_path, timeless)
+    bench.send(scored(300, 1).drop_columns(["ts"]))
+    bench.agent.checkpoint()
+    assert bench.store.load() is not None
+    bench.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,19 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from detectors.performance.types import Figure
 from monitor.archive import reading
 from monitor.cli_report import report
+from monitor.clock import ManualClock
 from monitor.config import Config, describe
+from monitor.outcomes.door import TIMELINE
+from monitor.outcomes.timeline import Timeline, Truth, Window
 from monitor.period import page
 from monitor.period.figures import _samples
 from monitor.period.gather import Span, gather
 from monitor.period.plots import Evidence, ticks
-from monitor.records import FindingRow, Intervention, Judged, News
+from monitor.records import Checkpoint, FindingRow, Intervention, Judged, News
+from monitor.store import Store
 from tests.monitor.exports_bench import NOW, config, finding, write
 
 DAY = 86_400.0
@@ -233,3 +239,26 @@ def test_the_command_writes_a_page_and_prints_a_summary_or_json(settings: Config
 def test_coverage_is_still_told_without_a_store(tmp_path: Path) -> None:
     found = json.loads(run(config(tmp_path / "other"), tmp_path, "--coverage", "--json").output)
     assert len(found[0]["modes"]) == 17
+
+
+def test_whether_the_model_was_right_is_told_from_the_last_checkpoint(tmp_path: Path) -> None:
+    made = config(tmp_path, security={"enabled": False})
+    write(made, News())
+    assert told(made)["models"][0]["right"] is None
+    kept = Timeline(1)
+    figure = {"accuracy": Figure("accuracy", 0.8, 0.7, 0.9, 0.05, 100), "f1": Figure("f1", *(math.nan,) * 4, 0)}
+    kept.windows = (Window("v<b>", NOW - 7_000, NOW - 6_000, figure), Window("old", NOW - 9e5, NOW - 8e5, figure))
+    right = {"accuracy": figure["accuracy"]._replace(value=0.6, n=300)}
+    kept.truths = {1: Truth(NOW - 7_200, NOW - 3_600, 90, figure), 2: Truth(NOW - 3_600, NOW, 90, right)}
+    with Store(made.store.path, ManualClock(NOW)) as store:
+        store.commit(Checkpoint(9, {f"m/{TIMELINE}": kept.state()}, {}, {}, NOW), News())
+    found = told(made)
+    accuracy, f1 = found["models"][0]["right"]["metrics"]
+    assert accuracy["realised"] == pytest.approx((0.8 * 100 + 0.6 * 300) / 400)
+    assert (accuracy["lowest"], accuracy["highest"], accuracy["estimated"]) == (0.6, 0.8, 0.8)
+    assert [one["stream"] for one in accuracy["windows"]] == ["v<b>"]
+    assert (f1["realised"], f1["by_labels"]) == (None, [])
+    text = page.html(found)
+    assert "Was it right?" in text
+    assert text.count('class="line told"') == 2
+    assert "v<b>" not in text

@@ -1,4 +1,4 @@
-// Draws what elements carry in data-plot: evidence over time, and distributions before and now. uPlot does the drawing.
+// Draws what elements carry in data-plot: evidence and performance over time, distributions before and now. uPlot does the drawing.
 "use strict";
 
 (() => {
@@ -139,11 +139,80 @@
     };
   }
 
+  // A metric by labels and as estimated, each with its interval as a band.
+  function performance(spec, width, height) {
+    const strokes = ["is", "line-2", "line-3"];
+    const value = (_, given) => (given == null ? "–" : short(given));
+    const within = (plot, given, place, at) => {
+      if (given == null || at == null) return "–";
+      const [high, low] = [plot.data[place - 2][at], plot.data[place - 1][at]];
+      return low == null || high == null ? short(given) : `${short(given)} (${short(low)} to ${short(high)})`;
+    };
+    const hidden = { stroke: "transparent", width: 0, points: { show: false }, class: "edge" };
+    const series = [{ value: (_, x) => (x == null ? "–" : new Date(1000 * x).toISOString().slice(0, 16).replace("T", " ")), label: "at" }];
+    const data = [spec.x], bands = [];
+    const add = (told, line, fill) => {
+      const edge = { ...hidden, spanGaps: line.spanGaps };
+      series.push({ ...edge, label: `${line.label}, at most` }, { ...edge, label: `${line.label}, at least` }, { value: within, ...line });
+      bands.push({ series: [series.length - 3, series.length - 2], fill });
+      data.push(told.high, told.low, told.value);
+    };
+    add(spec.realised, { label: "by labels", stroke: colour("ink"), width: 2.5, points: { show: false }, spanGaps: false }, colour("was-fill"));
+    spec.estimates.forEach((one, place) => {
+      const alone = spec.estimates.length === 1;
+      const many = one.value.filter((y) => y != null).length > 2;
+      add(one, { label: alone ? "estimated" : `estimated of ${cut(one.name)}`, stroke: colour(strokes[place]), width: 1.5, points: { show: !many }, spanGaps: true }, alone || !place ? colour("is-fill") : "transparent");
+    });
+    if (spec.reference != null) {
+      series.push({ label: "reference", stroke: colour("faint"), width: 1.5, dash: [7, 5], points: { show: false }, value });
+      data.push(spec.x.map(() => spec.reference));
+    }
+    return {
+      data,
+      options: {
+        width, height, series, bands,
+        scales: { x: { time: true } },
+        axes: [axis({ space: 80, values: times }), axis({ size: 58, values: (_, ticks) => ticks.map(short) })],
+        legend: { live: true },
+        cursor: { drag: { x: true, y: false } },
+        tzDate: (stamp) => uPlot.tzDate(new Date(1e3 * stamp), "Etc/UTC"),
+      },
+    };
+  }
+
+  // Share that came true against what was said; on the dashed line probabilities mean what they say.
+  function reliability(spec, width, height) {
+    const value = (_, given) => share(given);
+    const dots = { show: true, size: 6 };
+    const hidden = { stroke: "transparent", width: 0, points: { show: false }, spanGaps: true, value };
+    return {
+      data: [spec.x, spec.x, spec.before, spec.high, spec.low, spec.now],
+      options: {
+        width, height,
+        series: [
+          { label: "said", value: (_, x) => share(x) },
+          { label: "as said", stroke: colour("faint"), width: 1, dash: [5, 5], points: { show: false } },
+          { label: "reference", stroke: colour("was"), width: 1.5, points: { ...dots, fill: colour("was") }, spanGaps: true, value },
+          { ...hidden, label: "at most" }, { ...hidden, label: "at least" },
+          { label: "newest labels", stroke: colour("is"), width: 2, points: { ...dots, fill: colour("is") }, spanGaps: true, value },
+        ],
+        bands: [{ series: [3, 4], fill: colour("is-fill") }],
+        scales: { x: { time: false, range: [0, 1] }, y: { range: [0, 1] } },
+        axes: [
+          axis({ size: 46, space: 56, label: "said", labelSize: 18, labelFont: "12px system-ui, sans-serif", values: (_, ticks) => ticks.map(share) }),
+          axis({ size: 60, label: "came true", labelSize: 18, labelFont: "12px system-ui, sans-serif", values: (_, ticks) => ticks.map(share) }),
+        ],
+        legend: { show: false },
+        cursor: { drag: { x: false, y: false } },
+      },
+    };
+  }
+
   function draw(place) {
     const spec = JSON.parse(place.dataset.plot);
-    const width = Math.floor(place.clientWidth), height = spec.kind === "evidence" ? (width < 600 ? 230 : 280) : Math.floor(place.clientHeight);
+    const width = Math.floor(place.clientWidth), height = ["evidence", "performance"].includes(spec.kind) ? (width < 600 ? 230 : 280) : Math.floor(place.clientHeight);
     if (!(width > 40) || !spec.x.length) return;
-    const made = { evidence, steps, scatter }[spec.kind](spec, width, height);
+    const made = { evidence, steps, scatter, performance, reliability }[spec.kind](spec, width, height);
     drawn.get(place)?.destroy();
     drawn.set(place, new uPlot(made.options, made.data, place));
     place.dataset.drawn = "yes";
