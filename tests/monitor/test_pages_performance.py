@@ -182,6 +182,11 @@ def test_names_from_the_log_are_text_and_shown_to_those_alone_who_may_see_values
         assert ("request-17" in raw) == seen
     assert "What follows from inputs" in text
     assert "it went by something else" in text
+    unsearched = dict.fromkeys(("since", "until", "loss")) | {"rows": 0, "tried": 0, "slices": []}
+    monkeypatch.setattr(type(bench.side), "failing", SimpleNamespace(document={**FAILING, **unsearched}))
+    text = client(desk).get("/models/m/performance").text
+    assert "No groups have been searched for yet" in text
+    assert "request-17" in text
 
 
 def test_a_waterfall_goes_from_part_to_part_and_ends_with_the_whole() -> None:
