@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from grafana import frame, panels, parts, series, tables
+from grafana import frame, joining, panels, parts, series, tables
 from grafana.panels import Property, Query
 from grafana.sdk import models
 from grafana.series import figure, figures, model, stream
@@ -17,7 +17,6 @@ _LOOK = frame.Look(
     "1m",
 )
 _KEEPS = "It stays empty without labels in the reference."
-_JOINS = "It stays empty where the configuration names no column with ids, or none with labels."
 _LINE = "alarm"
 _STATES = panels.words(("no", "yes"), (panels.GREEN, panels.RED))
 
@@ -33,7 +32,7 @@ def build() -> models.Dashboard:
         ("Versions and segments", parts.of_parts()),
         ("Calibration and coverage", parts.of_doubt()),
         ("Where it fails", _groups()),
-        ("Labels", _labels()),
+        ("Labels", joining.build()),
     ]
     return frame.dashboard(_LOOK, frame.of_metrics(), frame.marks(model), rows)
 
@@ -288,7 +287,7 @@ def _groups() -> list[panels.Panel]:
         tables.table(
             "Groups of rows on which the model fails more",
             "Share of wrong answers, or mean absolute error, by labels of rows that have not found the group. The "
-            "model's page in the agent says which values make a group. " + _JOINS,
+            "model's page in the agent says which values make a group. " + joining.JOINS,
             {"slice": "Group", "columns": "Columns"},
             columns,
             sort="Loss",
@@ -301,7 +300,7 @@ def _groups() -> list[panels.Panel]:
         ),
         panels.lines(
             "Rows in the sample that is searched",
-            "Predictions with and without label in the sample. " + _JOINS,
+            "Predictions with and without label in the sample. " + joining.JOINS,
             [Query(series.largest(model("slice_sample_rows"), "state"), "{{state}}")],
             width=8,
         ),
@@ -357,67 +356,3 @@ def _past() -> panels.Panel:
         sort="Unexplained",
         height=7,
     )
-
-
-def _labels() -> list[panels.Panel]:
-    delays = model("label_delay_seconds_bucket")
-    complete = series.largest(model("label_complete_timestamp_seconds"))
-    buckets = f"sum by (le) (increase({delays}[$__rate_interval]))"
-    return [
-        panels.heat("Label delay", "Labels by the time from their prediction. " + _JOINS, Query(buckets, "{{le}}")),
-        panels.lines(
-            "How long labels take",
-            "Half, and nine tenths, of the labels that came had come after so long. Behind: how old predictions must "
-            "be for as good as all their labels to be there.",
-            [
-                Query(series.quantile(0.5, delays), "half"),
-                Query(series.quantile(0.9, delays), "nine tenths"),
-                Query(f"clamp_min(time() - {complete}, 0)", "complete ones are behind"),
-            ],
-            "s",
-        ),
-        panels.lines(
-            "Labels by fate",
-            "Labels a second: joined, corrections, repeats, and those that could not be joined.",
-            [Query(series.rate(model("outcome_labels_total"), "fate"), "{{fate}}")],
-            width=8,
-            axis="labels/s",
-        ),
-        panels.lines(
-            "Predictions by fate",
-            "Predictions a second: kept to be joined, or not, and why.",
-            [Query(series.rate(model("outcome_predictions_total"), "fate"), "{{fate}}")],
-            width=8,
-            axis="rows/s",
-        ),
-        panels.lines(
-            "Predictions that left",
-            "Predictions a second that left the index for their age or for room, with their label or without.",
-            [Query(series.rate(model("outcome_left_total"), "fate"), "{{fate}}")],
-            width=8,
-            axis="rows/s",
-        ),
-        panels.lines(
-            "What waits",
-            "Predictions in the index with and without label, and labels that came before their predictions.",
-            [Query(series.largest(model("outcome_rows"), "state"), "{{state}}")],
-            width=8,
-        ),
-        panels.lines(
-            "Rows behind the figures",
-            "Predictions that realised figures are about, those of them that have a label, and those that are counted: "
-            "answers of no known class are not.",
-            [Query(series.largest(model("performance_realised_rows"), "rows"), "{{rows}}")],
-            width=8,
-        ),
-        panels.lines(
-            "Size of the index",
-            "Bytes of the index of labels on disk, and of memory reserved for it.",
-            [
-                Query(series.largest(model("outcome_index_disk_bytes")), "disk"),
-                Query(series.largest(model("outcome_index_memory_bytes")), "memory"),
-            ],
-            "bytes",
-            width=8,
-        ),
-    ]
