@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from monitor import log
 from monitor.interventions import Interventions
 from monitor.naming import SENDER
+from monitor.outcomes.door import OUTCOMES
 from monitor.records import Event, EventKind, FindingRow, FindingState, Intervention
 from monitor.report import Finding, Recovered
 
@@ -115,7 +116,8 @@ class Logbook:
         """
         for row in [row for row in self.open.values() if row.model == model and row.severity in _CALLING]:
             had = self._explained.setdefault(row.id, set())
-            news = [one for one in explained(row.stream) if one.by not in had and one.end >= row.opened]
+            began = row.opened if row.stream != OUTCOMES else json.loads(row.document)["since_time"] or row.opened
+            news = [one for one in explained(row.stream) if one.by not in had and one.end >= began]
             if not news or row.subject == SENDER:
                 continue
             had |= {one.by for one in news}

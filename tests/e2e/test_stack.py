@@ -99,7 +99,7 @@ def test_the_drift_pages_once_with_a_link_to_the_incident_and_restarts_change_no
     assert story.follow_link(page) is None
     in_a_browser(page.annotations["incident_url"], ("RELP", "prediction", "score", "MAR"))
     url = f"http://{stack.address('prometheus')}"
-    without = ("attack", "segments", "selfcheck", "labels", "probes", "receivers", "guard")
+    without = ("attack", "segments", "selfcheck", "labels", "probes", "receivers", "guard", "outcomes")
     assert live_dashboards.check(url, {"model": "employment"}, without=without) == []
 
     for name in ("prometheus", "agent"):
