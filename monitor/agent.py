@@ -25,6 +25,7 @@ from monitor.fitted import Fitted
 from monitor.intake import Intake
 from monitor.interventions import Interventions, Wanted
 from monitor.logbook import Logbook
+from monitor.louder import told_more
 from monitor.metrics import Histogram, histogram
 from monitor.outcomes.door import OUTCOMES, STATE, states_of
 from monitor.records import Checkpoint, Intervention
@@ -263,7 +264,7 @@ class Agent:
             for back in report.recovered:
                 self.findings.recovered(back, watched.model.name, report.stream)
         if watched.side is not None:
-            self.findings.explain(watched.model.name, watched.side.explained)
+            told_more(self.findings, watched, watched.side, self.clock.now())
 
     def _hear(self, watched: Watched, told: Told | None) -> None:
         """Count, log and keep what the guard says, or labels say of answers."""

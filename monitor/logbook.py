@@ -18,6 +18,7 @@ from monitor.naming import SENDER
 from monitor.outcomes.door import OUTCOMES
 from monitor.records import Event, EventKind, FindingRow, FindingState, Intervention
 from monitor.report import Finding, Recovered
+from monitor.severity import GROWN, SEVERITY
 
 if TYPE_CHECKING:
     from monitor.outcomes.changed import Divided
@@ -41,6 +42,7 @@ class Logbook:
         self.lines: list[dict[str, Any]] = []
         self._told: set[str] = set()
         self._explained: dict[str, set[str]] = {}
+        self.weighed: dict[str, int] = {}
         self._log = log.get("findings")
 
     @property
@@ -127,6 +129,24 @@ class Logbook:
             document["evidence"][CHANGE] = known
             self._keep(dataclasses.replace(row, document=json.dumps(document)))
 
+    def lowered(self, model: str) -> list[tuple[FindingRow, dict[str, Any]]]:
+        """Open findings of a model that would page if they cost more, with what was said of their cost."""
+        rows = [row for row in self.open.values() if row.model == model and row.severity == "ticket"]
+        said = [(row, json.loads(row.document).get("evidence", {}).get(SEVERITY)) for row in rows]
+        return [(row, one) for row, one in said if one and (one["usual"], one["severity"]) == ("page", "ticket")]
+
+    def louder(self, row: FindingRow, now: float) -> None:
+        """A ticket has become a page: it is told as if it had opened."""
+        document = json.loads(row.document)
+        document["severity"] = "page"
+        document["evidence"][SEVERITY] |= {"severity": "page", "because": GROWN}
+        sentence = "page" + row.sentence.removeprefix(row.severity)
+        kept = self._keep(dataclasses.replace(row, severity="page", sentence=sentence, document=json.dumps(document)))
+        self.lines.append({"kind": "louder", "model": row.model, "stream": row.stream, "time": now, "finding": row.id})
+        if kept.unattended:
+            self._event(kept, "finding.opened", now, f"{row.id}-louder")
+        self._log.warning(kept.sentence, model=row.model, stream=row.stream, finding=row.id, triage=row.triage)
+
     def recovered(self, back: Recovered, model: str, stream: str) -> None:
         """End the findings that a recovery ends."""
         self.lines.append(back.as_dict(model, stream))
@@ -138,6 +158,7 @@ class Logbook:
         row = self.open.pop(row_id, None)
         self._told.discard(row_id)
         self._explained.pop(row_id, None)
+        self.weighed.pop(row_id, None)
         if row is not None:
             row = self.pending[row_id] = dataclasses.replace(row, closed=time, state=state)
             self._event(row, _ENDS.get(state, "finding.ended"), time)

@@ -97,6 +97,11 @@ def mode_of(verdict: Verdict, heuristic: str) -> str:
     return verdict.mode or HEURISTICS[heuristic].modes[0]
 
 
+_ERRORS_UNSEEN = (
+    "Why outcomes follow from inputs otherwise than they did, and what becomes of rows that have no label yet."
+)
+
+
 def named(facts: Facts) -> dict[str, Any]:
     """Give the finding's names in JSON form; the first mode is the finding's own."""
     kind = _kind(facts)
@@ -104,7 +109,7 @@ def named(facts: Facts) -> dict[str, Any]:
     return {
         "failure_modes": [one.as_dict() for one in (first, *more)],
         "kind_of_failure": {"kind": kind.kind, "sub": kind.sub, "reason": kind.reason},
-        "not_observable": first.mode.not_observable,
+        "not_observable": _ERRORS_UNSEEN if facts.subject == OUTCOME else first.mode.not_observable,
         "first_steps": list(_steps(facts, first.mode)),
     }
 

@@ -18,7 +18,7 @@ COMPONENTS: Final = frozenset(
 """Parts of the agent that log; what libraries log may quote anything."""
 PLAIN: Final = ("rows", "sequence", "reason", "kind", "task", "status", "attempts", "detector", "heuristic", "triage")
 """Keys of log lines whose values are ours."""
-_MARKED_LABELS: Final = ("stream", "suspect", "class")
+_MARKED_LABELS: Final = ("stream", "segment", "suspect", "class")
 """Labels of metrics that hold values of segments, versions, classes, or names of senders."""
 _MARKED_KEYS: Final = frozenset({"classes", "releases", "username"})
 """Keys of the configuration that hold values of columns, or somebody's name."""

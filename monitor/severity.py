@@ -92,8 +92,8 @@ class Severity:
             return nothing
         if culprit.unit in self.importance:
             times = self.importance[culprit.unit]
-            ends = (culprit.effect, culprit.effect_low, culprit.effect_high)
-            return _Cost(culprit.unit, "declared", *(times * one if times else 0.0 for one in ends))
+            loss, least = (times * one if times else 0.0 for one in (culprit.effect, culprit.effect_low))
+            return _Cost(culprit.unit, "declared", loss, least, times)  # however far it goes on to move
         if harm is None or culprit.index >= len(harm.loss):
             return nothing
         parts = (float(part[culprit.index]) for part in (harm.loss, harm.least, harm.most))
@@ -112,5 +112,6 @@ class Severity:
         return {SEVERITY: told | ({"because": because} if because else {})}
 
 
+GROWN: Final = "found small, these columns may cost more performance than labels.smallest_loss by now"
 _LOWERED: Final = "none of these columns can cost more performance than labels.smallest_loss as they have moved"
 _RAISED: Final = "the shift of this column surely costs more performance than labels.smallest_loss"

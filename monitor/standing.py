@@ -16,7 +16,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from monitor import artefact
 from monitor.config import Model
@@ -97,11 +97,15 @@ class Standing:
             file.write(json.dumps(dict(facts)) + "\n")
 
 
+_LATER: Final = ("quantile", "lower", "upper", "set", "query", "places")
+"""Keys that came after references were kept by this: one that is not set changes nothing."""
+
+
 def identity(model: Model) -> str:
     """Changes when the configuration asks for another reference."""
-    told = json.dumps(
-        [model.reference.document(), model.columns.model_dump(exclude={"importance"}), model.season.model_dump()]
-    )
+    columns = model.columns.model_dump(exclude={"importance"})
+    columns = {name: one for name, one in columns.items() if one or name not in _LATER}
+    told = json.dumps([model.reference.document(), columns, model.season.model_dump()])
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 

@@ -66,8 +66,9 @@ def start(fixed: ErrorsFixed) -> Watch:
 def step(fixed: ErrorsFixed, watch: Watch, pane: Answers, threshold: float) -> Step:
     """Take in a pane; ``threshold`` is log A."""
     state, told = DETECTOR.score(fixed, watch.risen, pane)
+    risen = _open(fixed, watch).any(axis=1)  # what is back in this pane has evidence of the time when it was not
     watch, back = _back(fixed, watch._replace(risen=state), pane)
-    weight = np.where(_open(fixed, watch).any(axis=1), 0.0, _weights(fixed))
+    weight = np.where(risen, 0.0, _weights(fixed))
     with np.errstate(divide="ignore"):
         each = np.nan_to_num(told.log_e, nan=-np.inf) + np.log(weight)
     log_e = float(np.logaddexp.reduce(each))
@@ -75,7 +76,7 @@ def step(fixed: ErrorsFixed, watch: Watch, pane: Answers, threshold: float) -> S
         return Step(watch, log_e, None, back)
     order = np.argsort(-each, kind="stable")
     units = order[each[order] >= min(threshold - np.log(len(each)), each.max())]
-    question = told.extra["question"][units].astype(np.int64)
+    question = np.nan_to_num(told.extra["question"][units], nan=0.0).astype(np.int64)
     since = np.nan_to_num(told.extra["since"][units], nan=1.0).astype(np.int64)
     alarm = Alarm(log_e, units, told.log_e[units], question, since)
     return Step(_alarmed(fixed, watch, alarm), log_e, alarm, back)

@@ -74,7 +74,8 @@ class ErrorStream:
         """``segments`` are the names of those that are judged, ``ids`` of configuration and grid, for findings."""
         self.model, self.fixed, self.segments = model, fixed, segments
         self._answers, self._ids = answers, ids
-        self.ripening = Ripening(len(fixed.questions.share), model.pane.rows or PANE_ROWS, model.pane.every or 0.0)
+        rows, seconds = model.pane.rows or PANE_ROWS, model.pane.every or 0.0
+        self.ripening = Ripening(len(fixed.questions.share), rows, seconds, model.labels.least_share)
         self.versions: list[str] = []
         names = of_errors(model.streaming) if int(fixed.plan.classes) else ()
         self._classical = Classical(names, model.hold * (model.pane.rows or PANE_ROWS))

@@ -6,9 +6,9 @@ bound ``worth * KL(share || least)``, which holds for few rows and at 0 and 1 as
 better side by Student's quantile of its error (of an estimate the draw of the labels counts in). ``least`` is the lower
 end of the reference's figure (three standard errors) less the loss.
 Error: estimates and labels each, all metrics together, are wrong at one look in ``2 * panes / SHARE``, as far as errors
-are normal where they are said to be and what the estimate supposes holds; where anything speaks against that (its
-doubts), where fewer than `LEAST` rows are behind a figure or the reference's, or where labels have come for too few
-rows, nothing is said.
+are normal where they are said to be and what the estimate supposes holds. Nothing is said where anything speaks against
+that (its doubts), of calibration (which has its own test), where fewer than `LEAST` rows are behind a figure or the
+reference's, or where labels have come for too few rows.
 Sees / blind to: of estimates what they see; concept shift in confirmed figures alone. Who gets a label must not depend
 on the answer.
 Source: Chernoff 1952; Hoeffding 1963 (theorem 1: means of classes too); Agresti and Coull 1998 (the reference's end).
@@ -52,7 +52,7 @@ def below(told: Estimate, reference: Figures, panes: float, loss: float) -> dict
 
 def below_confirmed(told: Figures, reference: Figures, panes: float, loss: float) -> dict[str, bool]:
     """The same of figures that labels have confirmed."""
-    names = [name for name in told if name in reference and METRICS[name].better != "nearer"]
+    names = [name for name in told if name in reference and METRICS[name].better != "nearer" and name != "ece"]
     level = _level(panes, len(names))
     return {name: _worse(told[name], reference[name], METRICS[name], level, loss) for name in names}
 

@@ -114,7 +114,7 @@ def measure(fitted: Fitted, batches: Batches, seed: int = 0) -> Mapping[str, Any
         if sum(len(one.key) for one in first) < RUN_ROWS:
             first.append(some._replace(inputs=some.inputs[:, :0]))
         rows = some if rows is None else _least(_joined(rows, some), most)
-    if rows is None:
+    if rows is None or not np.isfinite(rows.truth).any():
         return {}
     outcomes = answers.outcomes(rows.said, rows.truth)
     level = answers.roles.quantile or 0.5

@@ -82,7 +82,11 @@ class Performance:
         if model.columns.id and self._labels is not None:
             self._labels.join(folder, rows)
         names = fitted.reference.grid.names
-        weighing = None if self.estimates is None else Weighing(self.estimates.counter, len(names), tau)
+        weighing = (
+            None
+            if self.estimates is None
+            else Weighing(self.estimates.counter, len(names), tau, model.labels.smallest_loss)
+        )
         self.severity = severity_of(model, names, weighing)
         self.lane = _lane(model, fitted, known, folder, rows, config_id)
         self._told: list[News] = []

@@ -58,9 +58,9 @@ def empty(panes: int, k: int) -> Panes:
 class Ripening:
     """The panes that wait for labels, and of each version the one that takes rows."""
 
-    def __init__(self, k: int, rows: int, seconds: float) -> None:
-        """Of ``k`` questions, at least ``rows`` and ``seconds`` each."""
-        self._k, self._rows, self._seconds = k, rows, seconds
+    def __init__(self, k: int, rows: int, seconds: float, least: float = 0.0) -> None:
+        """Of ``k`` questions, at least ``rows`` and ``seconds`` each; told with ``least`` a share of their labels."""
+        self._k, self._rows, self._seconds, self._least = k, rows, seconds, least
         self._next = 0
         self.begin()
 
@@ -86,6 +86,8 @@ class Ripening:
     def _fill(self, version: int, time: FloatArray, fresh: list[tuple[int, int]]) -> IntArray:
         """Panes of one version's rows; ``fresh`` gets number and version of those that begin."""
         found, row = np.zeros(len(time), np.int64), 0
+        if self._taking[version] >= 0 and self._seconds and time[0] < self._began[version] - self._seconds:
+            self._taking[version] = -1  # history: it would take all rows until the present is reached again
         while row < len(time):
             if self._taking[version] < 0:
                 self._open(version, float(time[row]), len(fresh))
@@ -135,7 +137,7 @@ class Ripening:
         done = coming(found, it.predicted, it.labelled, reached, COMPLETE).complete
         done &= ~np.isin(it.number, self._taking)
         self.waiting = it.at(~done)
-        told = it.at(done & (it.labelled > 0))
+        told = it.at(done & (it.labelled > 0) & (it.labelled >= self._least * it.predicted))
         return told.at(np.lexsort((told.number, told.end)))
 
     def state(self) -> dict[str, NDArray[Any]]:

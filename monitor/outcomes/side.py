@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
+from detectors.performance import realised
+from monitor import log
 from monitor.config import Model
 from monitor.decode import Decoded
 from monitor.fitted import Fitted
@@ -24,7 +26,7 @@ from monitor.outcomes.estimates import Estimates, estimates_of
 from monitor.outcomes.expectation import below_confirmed
 from monitor.outcomes.failing import Failing
 from monitor.outcomes.lane import Lane, lane_of
-from monitor.outcomes.measured import known_of, tau_of
+from monitor.outcomes.measured import Known, known_of, tau_of
 from monitor.outcomes.realised import Confirmed
 from monitor.outcomes.timeline import Timeline
 from monitor.outcomes.weighing import Weighing
@@ -37,19 +39,40 @@ if TYPE_CHECKING:
     from detectors.performance.curves import Curve
     from monitor.streams import Stream
 
+_NEVER, _HALF = 0.02, 0.5
+
 
 def side_of(model: Model, fitted: Fitted, folder: Path, config_id: str) -> Side:
     """The outcome side of a model with this reference, to be restored."""
     known, tau = known_of(fitted), tau_of(fitted)
+    _warn(model, known, tau)
     beside = Beside(model.name)
     estimates = estimates_of(model, fitted, known, tau, beside)
     errors = None if known.errors is None else errors_of(model, fitted, known.errors, config_id)
     lane = lane_of(model, fitted, folder, known.expected, tau, beside, errors)
     side = Side(model, estimates, lane, beside)
     if estimates is not None:
-        side.weighing = Weighing(estimates.counter, len(fitted.reference.grid.names), tau)
+        side.weighing = Weighing(estimates.counter, len(fitted.reference.grid.names), tau, model.labels.smallest_loss)
         side.changes = Changes(model, estimates.counter, tau, beside)
     return side
+
+
+def _warn(model: Model, known: Known, tau: float) -> None:
+    """Say it where the reference's labels look as if they were read the wrong way."""
+    if known.expected is None:
+        return
+    found = realised.figures(known.expected.layout, known.expected.reference, tau=tau)
+    told = log.get("outcomes")
+    if "accuracy" in found and found["accuracy"].high < _NEVER:
+        told.warning(
+            "next to no label of the reference equals its answer: are both in the same words?", model=model.name
+        )
+    elif "auroc" in found and found["auroc"].high < _HALF:
+        told.warning(
+            "the score speaks against its class, the last of columns.classes (in order of their names where none are "
+            "given): name the class of which it is the probability last",
+            model=model.name,
+        )
 
 
 class Side:
@@ -122,6 +145,13 @@ class Side:
 
     def judged(self, streams: Iterable[Stream], length: float) -> None:
         """Windows that are new; ``length`` is panes for each false alarm that is allowed."""
+        try:
+            self._judged(streams, length)
+        except Exception as fault:  # noqa: BLE001 - rows are judged whatever becomes of their performance
+            self._failed_before += 1
+            log.get("outcomes").error("windows are not estimated", model=self.model.name, error=repr(fault))
+
+    def _judged(self, streams: Iterable[Stream], length: float) -> None:
         self._follow()
         if time.monotonic() >= self._again:
             self._look()

@@ -14,12 +14,15 @@ import numpy as np
 
 from detectors.performance import changes, estimate
 from detectors.performance.answer import WIDE, Estimate
+from detectors.performance.classifiers import ClassesFixed
+from detectors.performance.estimate import Fixed
 from detectors.performance.types import METRICS
 from detectors.types import FloatArray
 from monitor.engine import Pane
 from monitor.outcomes.counting import Counter
 from monitor.severity import Harm
 
+_RARE: Final = 5.0
 SURE: Final = 4.0
 """Standard errors of a loss that is almost certain."""
 
@@ -27,9 +30,14 @@ SURE: Final = 4.0
 class Weighing:
     """Measures what the shifts of some panes cost one model, as `monitor.severity.Measure`."""
 
-    def __init__(self, counter: Counter, columns: int, tau: float) -> None:
-        """Of ``columns`` in the grid; ``tau`` is the autocorrelation time of the rows' answers."""
+    def __init__(self, counter: Counter, columns: int, tau: float, loss: float) -> None:
+        """Of ``columns`` in the grid; ``tau`` is the autocorrelation time of the rows' answers.
+
+        Where a class is so rare that to miss half of it costs accuracy little more than the ``loss`` that matters,
+        accuracy does not tell what is harmless.
+        """
         self._counter, self._columns, self._tau = counter, columns, tau
+        self._blind = _rarest(counter.fixed) < _RARE * loss
         self.metric = changes.metric_of(counter.fixed)
 
     def __call__(self, panes: Sequence[Pane]) -> Harm | None:
@@ -43,7 +51,9 @@ class Weighing:
         if not math.isfinite(unit):
             return None
         loss, error = found.effect / unit, found.error / abs(unit)
-        return Harm(loss, loss - SURE * error, loss + WIDE * error + self._unseen(found.outside), self._whole(made))
+        most = loss + WIDE * error + self._unseen(found.outside)
+        most = np.where(np.isfinite(loss), np.inf, most) if self._blind else most
+        return Harm(loss, loss - SURE * error, most, self._whole(made))
 
     def _unit(self, made: Estimate) -> float:
         """What one unit of loss is in units of the figure: a point of what is better higher, else a share of it."""
@@ -61,3 +71,12 @@ class Weighing:
         if figure is None or not math.isfinite(figure.value) or "no_confidence" in made.reliability.doubts:
             return math.inf
         return (figure.value - before) / self._unit(made) + WIDE * figure.error / abs(self._unit(made))
+
+
+def _rarest(fixed: Fixed) -> float:
+    """Share of the rarest class of the reference; 1 for a regression."""
+    if not isinstance(fixed, ClassesFixed):
+        return 1.0
+    rows, hits = float(fixed.known.tally.rows[0].sum()), fixed.known.hits.sum(axis=(1, 2))
+    classes = np.array([rows - hits[0], hits[0]]) if len(hits) == 1 else hits
+    return float(classes.min() / rows) if rows else 0.0

@@ -19,7 +19,7 @@ from monitor.notify.shown import finding
 from monitor.records import Event
 from monitor.web.desk import Desk, Hands
 from monitor.web.live import Live
-from tests.monitor.lane_bench import COLUMNS, NOW, Bench, labels, numbered, scored, silent
+from tests.monitor.lane_bench import COLUMNS, DAY, NOW, Bench, labels, numbered, scored, silent
 from tests.monitor.pages_bench import client
 
 REFERENCE = scored(8_000, 0)
@@ -275,3 +275,28 @@ def test_the_budget_is_shared_and_not_widened(make: Callable[..., Bench]) -> Non
     assert streams is not None
     panes = 1 / streams.threshold + np.exp(-stream(bench).threshold)
     assert panes == pytest.approx(1 / streams.run_length, rel=0.01)
+
+
+def test_labels_that_come_for_wrong_answers_alone_page_nobody(make: Callable[..., Bench]) -> None:
+    """Complaints: the model is as good as ever, and every label says that it was wrong."""
+    bench = make("one", labels={"rows": 100_000, "hours": 24.0})
+    for day in range(4):
+        table = scored(2_000, 20 + day, start=NOW + day * DAY)
+        bench.send(silent(table), NOW + day * DAY + 60)
+        errs = np.not_equal(table["said"].to_numpy(), table["truth"].to_numpy())
+        bench.send(labels(table.filter(pa.array(errs))), NOW + day * DAY + 600)
+    bench.send(silent(scored(100, 30, start=NOW + 8 * DAY)), NOW + 8 * DAY + 60)
+    assert [line for line in found(bench) if line.get("severity") == "page"] == []
+
+
+def test_an_episode_that_ends_is_not_told_again(make: Callable[..., Bench]) -> None:
+    """The pane in which errors are back holds evidence of the time when they were not: that is no news."""
+    bench = make("one")
+    for step in range(24):
+        table = scored(500, 40 + step, start=NOW + 60 * step)
+        bench.send(wrong(table, 0.3) if 4 <= step < 10 else table, NOW + 60 * step + 60)
+    told_ = [(line["kind"], line.get("severity")) for line in found(bench)]
+    recovered = next(i for i, (kind, _) in enumerate(told_) if kind == "recovery")
+    assert ("finding", "page") in told_[:recovered]
+    assert [severity for kind, severity in told_[recovered:] if kind == "finding"] == []
+    assert sum(severity == "page" for _, severity in told_) == 1

@@ -49,7 +49,7 @@ def test_a_shift_of_a_column_that_is_declared_to_matter_not_is_a_ticket_with_its
 
 def test_importance_times_the_mass_that_moved_is_held_against_the_smallest_loss() -> None:
     """The first pane in which a column is one deviation off: 38 % of its mass has moved."""
-    for importance, severity in ((0.02, "ticket"), (0.5, "page")):
+    for importance, severity in ((0.01, "ticket"), (0.5, "page")):
         it = declared({"a": importance})
         found = fed(it, 20, 2) + fed(it, 5, 3, shift=1.0)
         assert any(one.units[0].unit == "a" for one in findings(found, severity)), importance

@@ -114,7 +114,7 @@ def test_dormitories_that_are_left_out_are_a_ticket_and_dormitories_alone_a_page
     known = known_of(fitted).measured
     assert known is not None
     counter, names = Counter(known, Answers(fitted), 10), fitted.reference.grid.names
-    severity = severity_of(model, names, Weighing(counter, len(names), tau_of(fitted)))
+    severity = severity_of(model, names, Weighing(counter, len(names), tau_of(fitted), 0.02))
     it = ModelStreams(model, fitted, config_id="", timer=lambda: 0.0, counter=counter, severity=severity)
     found: list[Finding] = []
     for batch in later.combine_chunks().to_batches(max_chunksize=5_000):
