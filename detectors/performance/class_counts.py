@@ -40,7 +40,8 @@ def fill(out: Tally, made: Layout, outcomes: Outcomes, rows: Rows) -> None:
     given = scores(outcomes)[rows.at]
     if given.shape[1]:
         good = np.logical_and.reduce(np.isfinite(given), axis=1)
-        _rank(out, made, given[good], rows.take(good))
+        if out.ranks.shape[1]:
+            _rank(out, made, given[good], rows.take(good))
         sure = chances(outcomes)[rows.at]
         good = np.isfinite(sure) & ~unknown
         _believe(out, made, given[good], sure[good], rows.take(good))

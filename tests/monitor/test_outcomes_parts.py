@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from detectors.performance import realised, tallies
+from detectors.performance.layout import layout
 from detectors.performance.types import Outcomes
 from monitor.errors import ConfigError
 from monitor.metrics import table
@@ -205,3 +206,13 @@ def test_values_are_shown_as_they_can_be_loaded_again() -> None:
     one = Labels.model_validate({"values": {"true_positive": 5, "false_positive": -1}})
     assert one.values == ((0.0, 0.0), (-1.0, 5.0))
     assert Labels.model_validate(one.model_dump(mode="json")) == one
+
+
+def test_parts_of_a_model_of_many_classes_are_counted_without_ranks() -> None:
+    rng = np.random.default_rng(3)
+    chances = rng.dirichlet(np.ones(12), 500)
+    answers = Outcomes("multiclass", chances.argmax(axis=1), None, chances, rng.integers(0, 12, 500))
+    made = coarse(layout(answers, 12))
+    found = realised.figures(made, tallies.tally(made, answers))
+    assert found["accuracy"].n == 500
+    assert np.isnan(found["auroc"].value)
